@@ -1,0 +1,108 @@
+"""Channel shuffling and splitting."""
+
+import math
+
+from keras import ops
+
+
+def channel_shuffle(inputs, groups, data_format="channels_last"):
+    """Interleaves the channels of `groups` groups: `[g, n] → transpose → flatten`.
+
+    Channel `a·n + b` of the input (group `a`, position `b`, `n = C / groups`) becomes channel
+    `b·groups + a` of the output. No tensor on the way has more than four axes, since mobile GPUs
+    refuse five. The inverse is a shuffle with `C / groups` groups.
+
+    Args:
+        inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
+            `data_format="channels_first"`. Any dtype.
+        groups: Number of groups, a divisor of `C`.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        Tensor of the shape and dtype of `inputs`.
+
+    Raises:
+        ValueError: If `inputs` is not of rank 4, or `groups` does not divide `C`.
+
+    Source: ShuffleNet (arXiv 1707.01083), section 3.1.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.arange(6, dtype="float32").reshape(1, 1, 1, 6)
+        >>> [int(c) for c in channel_shuffle(x, groups=3)[0, 0, 0]]
+        [0, 2, 4, 1, 3, 5]
+    """
+    if len(inputs.shape) != 4:
+        raise ValueError(
+            f"channel_shuffle expects a tensor of rank 4 (images in a batch); received shape "
+            f"{tuple(inputs.shape)}."
+        )
+    axis = channel_axis(data_format)
+    channels = inputs.shape[axis]
+    check_divisible(channels, groups, "groups")
+    shape = _static_where_known(inputs)
+    if data_format == "channels_last":
+        split = (-1, shape[1] * shape[2], groups, channels // groups)
+        x = ops.transpose(ops.reshape(inputs, split), (0, 1, 3, 2))
+    else:
+        split = (-1, groups, channels // groups, shape[2] * shape[3])
+        x = ops.transpose(ops.reshape(inputs, split), (0, 2, 1, 3))
+    return ops.reshape(x, (-1, *shape[1:]))
+
+
+def channel_split(inputs, sections=2, data_format="channels_last"):
+    """Cuts the channels into `sections` contiguous parts of equal width.
+
+    Args:
+        inputs: Tensor with its channels last, or at axis 1 with `data_format="channels_first"`.
+        sections: Number of parts, a divisor of the number of channels. Defaults to 2.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        List of `sections` tensors.
+
+    Raises:
+        ValueError: If `sections` does not divide the number of channels.
+
+    Source: ShuffleNet V2 (arXiv 1807.11164), section 3.2.
+
+    Example:
+        >>> import numpy as np
+        >>> left, right = channel_split(np.zeros((1, 4, 4, 6), "float32"))
+        >>> tuple(left.shape), tuple(right.shape)
+        ((1, 4, 4, 3), (1, 4, 4, 3))
+    """
+    axis = channel_axis(data_format)
+    check_divisible(inputs.shape[axis], sections, "sections")
+    return list(ops.split(inputs, sections, axis=axis))
+
+
+def channel_axis(data_format):
+    """Axis of the channels: −1 for `"channels_last"`, 1 for `"channels_first"`."""
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f'data_format must be "channels_last" or "channels_first"; received {data_format!r}.'
+        )
+    return -1 if data_format == "channels_last" else 1
+
+
+def check_divisible(channels, parts, argument):
+    """Raises ValueError unless `channels` is known and splits into `parts` equal parts."""
+    if channels is None:
+        raise ValueError("The number of channels must be known; received None.")
+    if not isinstance(parts, int) or parts < 1:
+        raise ValueError(f"{argument} must be a positive integer; received {parts!r}.")
+    if channels % parts:
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / parts)))[:3])
+        raise ValueError(
+            f"{argument}={parts} does not divide the {channels} channels of the input. "
+            f"Near divisors: {', '.join(map(str, near))}."
+        )
+
+
+def _static_where_known(x):
+    """The shape of `x`, with a scalar tensor in place of each unknown size."""
+    if None not in tuple(x.shape)[1:]:
+        return x.shape
+    return [d if s is None else s for s, d in zip(x.shape, ops.shape(x), strict=True)]

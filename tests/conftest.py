@@ -1,0 +1,37 @@
+import importlib.util
+import os
+import pathlib
+import sys
+
+import hypothesis
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+hypothesis.settings.register_profile("kdl", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("kdl")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def _tensorflow_missing():
+    # One of the test runs puts a package `tensorflow` on the path that refuses to be imported.
+    spec = importlib.util.find_spec("tensorflow")
+    return spec is None or "no_tensorflow" in str(spec.origin)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "export: needs TensorFlow's converter")
+
+
+def pytest_collection_modifyitems(items):
+    if _tensorflow_missing():
+        skip = pytest.mark.skip(reason="TensorFlow is hidden in this run: nothing can be exported")
+        for item in items:
+            if item.get_closest_marker("export"):
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def root():
+    return ROOT

@@ -1,0 +1,61 @@
+"""Runs the suite on every backend, once more without TensorFlow, and prints a line for each."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HIDDEN = str(ROOT / "tests" / "no_tensorflow")
+
+# name → (backend, extra entries of the module path)
+RUNS = {
+    "tensorflow": ("tensorflow", []),
+    "jax": ("jax", []),
+    "torch": ("torch", []),
+    "jax without tensorflow": ("jax", [HIDDEN]),
+}
+
+
+def main(arguments):
+    """Runs all, or the runs named first among the arguments; the rest goes to pytest."""
+    chosen = [a for a in arguments if a in RUNS] or list(RUNS)
+    rest = [a for a in arguments if a not in RUNS]
+    lines, failed = [], False
+    for name in chosen:
+        print(f"=== {name} ===", flush=True)
+        start = time.monotonic()
+        code, summary = run(*RUNS[name], rest)
+        failed |= code != 0
+        verdict = "passed" if code == 0 else f"FAILED (exit status {code})"
+        lines.append(f"{name}: {verdict}, {summary}, {time.monotonic() - start:.0f} s")
+    print("\n".join(["", *lines]), flush=True)
+    return int(failed)
+
+
+def run(backend, hidden, rest):
+    """Exit status of pytest on one backend, and its closing line."""
+    path = [*hidden, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join(path),
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, "-m", "pytest", "--doctest-modules", "kdl", "tests", *rest]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
+    )
+    summary = "no closing line"
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if re.search(r"\d+ (passed|failed|error|skipped|deselected)", line):
+            summary = line.strip("= \n")
+    return process.wait(), summary
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
