@@ -1,0 +1,97 @@
+"""Batching and shuffling, shared by the data sets of this room."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """A finite data set cut into batches, in an order that depends on `seed` and `epoch` alone.
+
+    A sub-class implements `_take(rows)`, which returns the batch `(x, y)` of these samples.
+
+    Args:
+        num_samples: Number of samples.
+        batch_size: Samples in a batch.
+        shuffle: Whether every epoch has an order of its own.
+        seed: Non-negative integer.
+        drop_remainder: Whether a last batch of fewer samples is left out.
+        augment: Called with `(x, rng)` on each batch, the generator drawn from seed, epoch and
+            batch; returns what takes the place of `x`. None leaves the batches as they are.
+    """
+
+    def __init__(self, num_samples, batch_size, shuffle, seed, drop_remainder, augment=None):
+        super().__init__()
+        _check_integer("batch_size", batch_size, 1)
+        _check_integer("seed", seed, 0)
+        self.batch_size = batch_size
+        self.shuffle = bool(shuffle)
+        self.seed = seed
+        self.drop_remainder = bool(drop_remainder)
+        self.augment = augment
+        self._restart(num_samples)
+
+    def _restart(self, num_samples):
+        """Begins at epoch 0 with this many samples."""
+        if self.drop_remainder and num_samples < self.batch_size:
+            raise ValueError(
+                f"drop_remainder=True leaves no batch: {num_samples} samples are fewer than "
+                f"batch_size={self.batch_size}. Lower batch_size."
+            )
+        self.num_samples = num_samples
+        self._cached_order = (None, None)
+        self.epoch = 0
+
+    @property
+    def epoch(self):
+        """Number of the pass whose order is served, from 0; may be set."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value):
+        _check_integer("epoch", value, 0)
+        self._epoch = int(value)
+        self._served = set()
+
+    def __len__(self):
+        full, rest = divmod(self.num_samples, self.batch_size)
+        return full if self.drop_remainder or not rest else full + 1
+
+    def __getitem__(self, index):
+        """The batch `(x, y)` at `index` of the present epoch."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} is out of range: there are {len(self)} batches.")
+        index %= len(self)
+        self._served.add(index)
+        start = index * self.batch_size
+        x, y = self._take(self._order()[start : start + self.batch_size])
+        if self.augment is not None:
+            x = self.augment(x, np.random.default_rng([self.seed, self._epoch, index]))
+        return x, y
+
+    def on_epoch_end(self):
+        """Moves on to the next epoch once every batch of this one has been served.
+
+        Keras also ends an "epoch" when it has drawn a first batch to build a model, after
+        `steps_per_epoch` steps, and before it begins. None of these is a pass over the data.
+        """
+        if len(self._served) == len(self):
+            self.epoch += 1
+
+    def _order(self):
+        # Kept together with its epoch in one tuple, since prefetching threads read it as well.
+        epoch = self._epoch
+        cached_epoch, order = self._cached_order
+        if cached_epoch != epoch:
+            order = np.arange(self.num_samples)
+            if self.shuffle:
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+            self._cached_order = (epoch, order)
+        return order
+
+    def _take(self, rows):
+        raise NotImplementedError
+
+
+def _check_integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}; received {value!r}.")

@@ -1,0 +1,39 @@
+"""The augmentation of the quickstart: pictures moved by a few pixels."""
+
+import numpy as np
+
+
+class RandomShift:
+    """Moves each picture by up to `pixels` in each direction; what enters is black (zero).
+
+    Offsets are whole pixels, drawn alike from `−pixels … pixels` for rows and columns.
+
+    Args:
+        pixels: Largest shift, a positive integer.
+
+    Raises:
+        ValueError: If `pixels` is not a positive integer.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.ones((2, 8, 8, 1), "float32")
+        >>> RandomShift(2)(images, np.random.default_rng(0)).shape
+        (2, 8, 8, 1)
+    """
+
+    def __init__(self, pixels):
+        if not isinstance(pixels, int) or pixels < 1:
+            raise ValueError(f"pixels must be a positive integer; received {pixels!r}.")
+        self.pixels = pixels
+
+    def __call__(self, images, rng):
+        """Shifted copies of `images` `(N, height, width, channels)`, drawn from `rng`."""
+        p = self.pixels
+        _, height, width, _ = images.shape
+        padded = np.pad(images, ((0, 0), (p, p), (p, p), (0, 0)))
+        offsets = rng.integers(0, 2 * p + 1, (len(images), 2))
+        moved = [
+            picture[top : top + height, left : left + width]
+            for picture, (top, left) in zip(padded, offsets, strict=True)
+        ]
+        return np.stack(moved)

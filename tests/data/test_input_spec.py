@@ -1,0 +1,306 @@
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, JpegImagePlugin
+
+from kdl.data import InputSpec
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, "uint8")
+
+
+def smooth(height, width):
+    y, x = np.mgrid[:height, :width]
+    planes = [255 * x / width, 255 * y / height, 127 + 120 * np.sin(6 * x / width)]
+    return np.stack(planes, axis=-1).astype("uint8")
+
+
+@given(
+    hnp.arrays("uint8", hnp.array_shapes(min_dims=0, max_dims=3, max_side=4).map(lambda s: (*s, 3)))
+)
+def test_normalize_is_the_formula(images):
+    result = InputSpec((4, 4), **IMAGENET).normalize(images)
+    expected = (images.astype("float64") / 255 - IMAGENET["mean"]) / IMAGENET["std"]
+    assert result.dtype == np.float32
+    assert result.shape == images.shape
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_normalize_leaves_its_argument_alone():
+    images = noise((2, 4, 4, 3))
+    before = images.copy()
+    InputSpec((4, 4), **IMAGENET).normalize(images)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_default_scale_is_zero_to_one():
+    spec = InputSpec((1, 1), channels=1)
+    assert (spec.mean, spec.std) == ((0.0,), (1.0,))
+    np.testing.assert_array_equal(
+        spec.normalize(np.array([0, 51, 255], "uint8")[:, None]),
+        np.array([0, 51 / 255, 1], "float32")[:, None],
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 4, 3), "float32"), "uint8"),
+        (np.zeros((4, 4, 1), "uint8"), "3 channels"),
+        (np.uint8(3), "3 channels"),
+    ],
+)
+def test_normalize_refuses(images, message):
+    with pytest.raises(ValueError, match=message):
+        InputSpec((4, 4)).normalize(images)
+
+
+def test_decode_resizes_as_pillow(tmp_path):
+    image = Image.fromarray(noise((13, 9, 3)))
+    path = saved(image, tmp_path / "a.png")
+    decoded = InputSpec((6, 4)).decode(path)
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (6, 4, 3)
+    np.testing.assert_array_equal(decoded, image.resize((4, 6), Image.Resampling.BILINEAR))
+
+
+def test_load_normalizes_what_decode_reads(tmp_path):
+    path = saved(Image.fromarray(noise((8, 8, 3))), tmp_path / "a.png")
+    spec = InputSpec((4, 5), **IMAGENET)
+    loaded = spec.load(str(path))
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, spec.normalize(spec.decode(path)))
+
+
+def test_reads_an_open_file():
+    pixels = noise((4, 4, 3))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    np.testing.assert_array_equal(InputSpec((4, 4)).decode(file), pixels)
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_applies_exif_orientation(tmp_path, orientation, suffix):
+    stored = noise((5, 7, 3))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(Image.fromarray(stored), tmp_path / f"a.{suffix}", exif=exif)
+    expected = UPRIGHT[orientation](stored)
+    np.testing.assert_array_equal(InputSpec(expected.shape[:2]).decode(path), expected)
+
+
+def test_damaged_exif_does_not_matter(tmp_path):
+    pixels = noise((8, 8, 3))
+    path = saved(Image.fromarray(pixels), tmp_path / "a.png", exif=b"Exif\0\0nonsense")
+    np.testing.assert_array_equal(InputSpec((8, 8)).decode(path), pixels)
+
+
+def palette(pixels):
+    return Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE)
+
+
+def transparent_palette(pixels):
+    image = palette(pixels)
+    image.info["transparency"] = bytes(range(0, 256))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix"),
+    [
+        (lambda p: Image.fromarray(p), "png"),
+        (lambda p: Image.fromarray(np.dstack([p, p[..., :1]]), "RGBA"), "png"),
+        (palette, "gif"),
+        (transparent_palette, "png"),
+        (lambda p: Image.fromarray(p), "bmp"),
+    ],
+    ids=["rgb", "rgba", "palette", "transparent palette", "bmp"],
+)
+def test_colour_modes(tmp_path, make, suffix):
+    pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [40, 80, 120]]], "uint8")
+    path = saved(make(pixels), tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(InputSpec((2, 2)).decode(path), pixels)
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    decoded = InputSpec((2, 2), channels=1).decode(path)
+    assert decoded.shape == (2, 2, 1)
+    np.testing.assert_allclose(decoded[..., 0], grey, atol=1)
+
+
+def test_grey_modes(tmp_path):
+    pixels = np.array([[0, 10], [128, 255]], "uint8")
+    images = {
+        "l.png": Image.fromarray(pixels),
+        "la.png": Image.merge("LA", [Image.fromarray(pixels)] * 2),
+        "16.png": Image.fromarray(pixels.astype("uint16") * 257),
+        "16.tiff": Image.fromarray(pixels.astype("uint16") * 256 + 255),
+        "32.tiff": Image.fromarray(pixels.astype("int32") * 256),
+    }
+    for name, image in images.items():
+        path = saved(image, tmp_path / name)
+        grey = InputSpec((2, 2), channels=1).decode(path)
+        np.testing.assert_array_equal(grey[..., 0], pixels, err_msg=name)
+        colour = InputSpec((2, 2)).decode(path)
+        np.testing.assert_array_equal(colour, np.dstack([pixels] * 3), err_msg=name)
+
+
+def test_black_and_white(tmp_path):
+    bits = np.array([[0, 1], [1, 0]], "uint8") * 255
+    path = saved(Image.fromarray(bits).convert("1"), tmp_path / "a.png")
+    np.testing.assert_array_equal(InputSpec((2, 2), channels=1).decode(path)[..., 0], bits)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.zeros((2, 2), "float32"), "floats"), (np.full((2, 2), 70000, "int32"), "16 bit")],
+)
+def test_refuses_values_of_unknown_range(tmp_path, values, message):
+    path = saved(Image.fromarray(values), tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=rf"a\.tiff.*{message}"):
+        InputSpec((2, 2)).decode(path)
+
+
+def test_bgr_reverses_the_channels(tmp_path):
+    path = saved(Image.fromarray(noise((4, 4, 3))), tmp_path / "a.png")
+    rgb = InputSpec((4, 4)).load(path)
+    np.testing.assert_array_equal(InputSpec((4, 4), color="bgr").load(path), rgb[..., ::-1])
+    shifted = InputSpec((4, 4), color="bgr", mean=(1, 0, 0)).load(path)
+    np.testing.assert_allclose(shifted[..., 0], rgb[..., 2] - 1, atol=1e-6)
+
+
+def test_large_jpeg_is_decoded_small(tmp_path, monkeypatch):
+    image = Image.fromarray(smooth(480, 640))
+    path = saved(image, tmp_path / "a.jpg", quality=95)
+    decoded_sizes = []
+    load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile,
+        "load",
+        lambda self: (decoded_sizes.append(self.size), load(self))[1],
+    )
+    decoded = InputSpec((48, 64)).decode(path)
+    assert decoded_sizes[0] == (320, 240)
+    exact = np.asarray(image.resize((64, 48), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(decoded - exact).mean() < 1.5
+    assert np.abs(decoded - exact).max() < 12
+
+
+def broken(kind, path):
+    image = Image.fromarray(noise((32, 32, 3)))
+    if kind in ("png", "jpeg"):
+        image.save(path, kind)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_bytes(b"" if kind == "empty" else b"these are words\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "empty", "text"])
+def test_broken_file_is_named(tmp_path, kind):
+    path = broken(kind, tmp_path / "holiday.jpg")
+    with pytest.raises(ValueError, match=r"Cannot read .*holiday\.jpg"):
+        InputSpec((8, 8)).load(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.png"):
+        InputSpec((8, 8)).load(tmp_path / "nothing.png")
+
+
+def test_folder_is_no_picture(tmp_path):
+    with pytest.raises(ValueError, match="Cannot read"):
+        InputSpec((8, 8)).load(tmp_path)
+
+
+def test_broken_open_file_has_no_name():
+    with pytest.raises(ValueError, match="the given file"):
+        InputSpec((8, 8)).load(io.BytesIO(b"words"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        InputSpec((3, 5)),
+        InputSpec([3, 5], channels=1, mean=[0.5], std=[0.25]),
+        InputSpec((np.int64(3), 5), color="bgr", **IMAGENET),
+    ],
+)
+def test_json_round_trip(spec):
+    config = json.loads(json.dumps(spec.to_dict()))
+    again = InputSpec.from_dict(config)
+    assert again == spec
+    assert hash(again) == hash(spec)
+
+
+def test_to_dict_is_plain():
+    assert InputSpec((3, 5), channels=1).to_dict() == {
+        "size": [3, 5],
+        "channels": 1,
+        "mean": [0.0],
+        "std": [1.0],
+        "color": "rgb",
+    }
+
+
+@pytest.mark.parametrize("config", [{}, {"channels": 3}, {"size": [2, 2], "scale": 1}])
+def test_from_dict_refuses(config):
+    with pytest.raises(ValueError, match="size"):
+        InputSpec.from_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": (0, 4)}, "size"),
+        ({"size": (4,)}, "size"),
+        ({"size": 4}, "size"),
+        ({"size": (4.0, 4.0)}, "size"),
+        ({"channels": 4}, "channels"),
+        ({"color": "hsv"}, "color"),
+        ({"color": "bgr", "channels": 1}, "bgr"),
+        ({"mean": (0.0,)}, "mean"),
+        ({"mean": 0.5}, "mean"),
+        ({"std": (1.0, 1.0, float("nan"))}, "std"),
+        ({"std": (1.0, 0.0, 1.0)}, "std must be positive"),
+    ],
+)
+def test_refuses_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        InputSpec(**{"size": (4, 4), **arguments})
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_any_size_is_kept(height, width):
+    assert InputSpec((height, width)).size == (height, width)
+
+
+def test_names_the_extra_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"kdl\[data\]"):
+        InputSpec((4, 4)).decode(tmp_path / "a.png")
