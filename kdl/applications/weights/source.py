@@ -1,0 +1,68 @@
+"""Where published weights come from, as data, and how they are fetched."""
+
+import dataclasses
+import hashlib
+import os
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSource:
+    """A published file of weights and what belongs to it.
+
+    Attributes:
+        name: File name under which it is kept in Keras's cache (`~/.keras/models`).
+        url: Address of the file.
+        sha256: First digits of the file's SHA-256.
+        parameters: Trainable parameters that the file holds.
+        top1: Accuracy on ImageNet's validation set in percent, as published.
+        licence: Licence of the weights, as their publisher states it.
+        resize: Pixels to which the shorter side is resized before the centre crop.
+        crop: Side of the centre crop in pixels.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    parameters: int
+    top1: float
+    licence: str
+    resize: int = 256
+    crop: int = 224
+
+    def download(self):
+        """Fetches the file once, checks it, and returns its path.
+
+        Raises:
+            ValueError: If the file's SHA-256 does not begin with `sha256` even after a second
+                download; it is then removed.
+            OSError: If the address cannot be reached.
+        """
+        for again in (False, True):
+            path = self._fetch(force=again)
+            digest = _sha256(path)
+            if digest.startswith(self.sha256):
+                return path
+        os.remove(path)
+        raise ValueError(
+            f"{self.url} has SHA-256 {digest[: len(self.sha256)]}… where {self.sha256}… was "
+            f"expected, twice: the file was changed or the connection cuts it short. It was "
+            f"removed."
+        )
+
+    def _fetch(self, force):
+        try:
+            return keras.utils.get_file(
+                self.name, self.url, cache_subdir="models", force_download=force
+            )
+        except Exception as error:
+            raise OSError(
+                f"Could not download {self.url}: {error}. Check the connection, or download the "
+                f"file elsewhere and pass its path as weights=."
+            ) from error
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,189 @@
+"""PyTorch checkpoints as NumPy arrays, read without PyTorch."""
+
+import io
+import os
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+
+from kdl.applications.weights.safetensors_file import array_from_bytes, itemsize, read_safetensors
+from kdl.applications.weights.torch_pickle import (
+    SAVE_ADVICE,
+    StoredTensor,
+    TorchUnpickler,
+    UnfitFileError,
+)
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_VERSION = 1001
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")
+
+
+def read_state_dict(path):
+    """Reads the named tensors of a PyTorch checkpoint into NumPy arrays.
+
+    PyTorch is not needed, and nothing pickled in the file is executed. The format is recognised by
+    content: the zip format of PyTorch ≥ 1.6, the legacy format before it, or safetensors.
+
+    A checkpoint that holds its tensors under `"state_dict"`, `"model_state_dict"`, `"model"` or
+    `"model_ema"` (the first of these that is there) is unwrapped. Entries that are not tensors are
+    dropped, as is a prefix `module.` that all names have in common.
+
+    Args:
+        path: Path of a `.pth`, `.pt`, `.bin` or `.safetensors` file.
+
+    Returns:
+        Dict of names to arrays, in the file's order. Shapes, strides and dtypes are those of the
+        tensors, except that bfloat16 becomes float32. Tensors that share memory in the file share
+        it here: copy an array before writing to it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is empty, truncated, corrupt or no checkpoint, holds no named
+            tensors, or holds pickled objects other than tensors and plain containers.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> header = b'{"module.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+        >>> file = len(header).to_bytes(8, "little") + header + np.float32([1, 2]).tobytes()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "weights.safetensors")
+        ...     _ = path.write_bytes(file)
+        ...     read_state_dict(path)
+        {'bias': array([1., 2.], dtype=float32)}
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: check the path, or download the file.")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: give the path of a checkpoint file.")
+    with path.open("rb") as stream:
+        try:
+            return _without_common_prefix(_read(stream, path.stat().st_size))
+        except UnfitFileError as error:
+            raise ValueError(f"{path} {error}.") from None
+        # A damaged pickle or archive can raise nearly every exception there is.
+        except Exception as error:
+            raise ValueError(
+                f"{path} is truncated, corrupt or of a kind that kdl does not read "
+                f"({type(error).__name__}: {error}): download or save it again."
+            ) from error
+
+
+def _read(stream, size):
+    start = stream.read(64)
+    stream.seek(0)
+    if start.startswith(_ZIP_MAGIC):
+        return _read_zip(stream, size)
+    if _LEGACY_MAGIC.to_bytes(10, "little") in start:
+        return _read_legacy(stream, size)
+    if start[8:9] == b"{":
+        return read_safetensors(stream, size)
+    raise UnfitFileError(
+        "is not a PyTorch or safetensors checkpoint, or is cut off in its first bytes: download or "
+        f"save it again (to save, {SAVE_ADVICE})"
+    )
+
+
+def _read_zip(stream, size):
+    archive = zipfile.ZipFile(stream)
+    # torch.save compresses nothing; what is compressed could unpack to any size.
+    records = {r.filename: r for r in archive.infolist() if r.compress_type == zipfile.ZIP_STORED}
+    roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise UnfitFileError(f"is a zip file, but not one that torch.save wrote: {SAVE_ADVICE}")
+    if sum(record.file_size for record in records.values()) > size:
+        raise ValueError("its records are larger than the file")
+
+    def read_record(name):
+        return archive.read(records[roots[0] + name])
+
+    order = read_record("byteorder") if roots[0] + "byteorder" in records else b"little"
+    checkpoint = TorchUnpickler(io.BytesIO(read_record("data.pkl"))).load()
+
+    def read_storage(storage):
+        raw = read_record(f"data/{storage.key}")
+        return _to_array(raw, storage, {b"little": "<", b"big": ">"}[order])
+
+    return _arrays(checkpoint, read_storage)
+
+
+def _read_legacy(stream, size):
+    if [TorchUnpickler(stream).load() for _ in range(2)] != [_LEGACY_MAGIC, _LEGACY_VERSION]:
+        raise UnfitFileError(f"is of a version that kdl does not read: {SAVE_ADVICE}")
+    TorchUnpickler(stream).load()  # what its machine was like; the bytes are little-endian on all
+    unpickler = TorchUnpickler(stream)
+    checkpoint = unpickler.load()
+    spans = {}
+    for key in TorchUnpickler(stream).load():
+        (count,) = struct.unpack("<q", stream.read(8))
+        length = count * itemsize(unpickler.storages[key].dtype)
+        if not 0 <= length <= size - stream.tell():
+            raise ValueError(f"the bytes of storage {key} are not all there")
+        spans[key] = (stream.tell(), length)
+        stream.seek(length, os.SEEK_CUR)
+
+    def read_storage(storage):
+        start, length = spans[storage.key]
+        stream.seek(start)
+        return _to_array(stream.read(length), storage)
+
+    return _arrays(checkpoint, read_storage)
+
+
+def _to_array(raw, storage, byteorder="<"):
+    needed = storage.count * itemsize(storage.dtype)
+    if len(raw) < needed:
+        raise ValueError(f"storage {storage.key} has {len(raw)} of {needed} bytes")
+    return array_from_bytes(raw[:needed], storage.dtype, byteorder)
+
+
+def _arrays(checkpoint, read_storage):
+    tensors = _named_tensors(checkpoint)
+    storages = dict.fromkeys(tensor.storage for tensor in tensors.values())
+    flat = {storage: read_storage(storage) for storage in storages}
+    return {name: _view(name, tensor, flat[tensor.storage]) for name, tensor in tensors.items()}
+
+
+def _named_tensors(checkpoint):
+    entries = checkpoint if isinstance(checkpoint, dict) else {}
+    for wrapper in _WRAPPERS:
+        if isinstance(entries.get(wrapper), dict):
+            entries = entries[wrapper]
+            break
+    tensors = {
+        name: value
+        for name, value in entries.items()
+        if type(name) is str and isinstance(value, StoredTensor)
+    }
+    if not tensors:
+        raise UnfitFileError(
+            f"holds no named tensors, neither at its top nor under {', '.join(_WRAPPERS)}: "
+            f"{SAVE_ADVICE}"
+        )
+    return tensors
+
+
+def _view(name, tensor, flat):
+    _, offset, shape, strides = tensor
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError(f"tensor {name!r} has no proper shape and strides")
+    if 0 in shape:
+        return np.empty(shape, flat.dtype)
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if last >= flat.size:
+        raise ValueError(f"tensor {name!r} reaches outside its storage of {flat.size} elements")
+    byte_strides = [stride * flat.itemsize for stride in strides]
+    return np.ndarray(shape, flat.dtype, flat, offset * flat.itemsize, byte_strides)
+
+
+def _without_common_prefix(arrays):
+    # AveragedModel counts its steps beside the model that it wraps.
+    names = [name for name in arrays if name != "n_averaged"]
+    if not names or not all(name.startswith("module.") for name in names):
+        return arrays
+    return {name.removeprefix("module."): arrays[name] for name in names}
