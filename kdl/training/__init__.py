@@ -1,0 +1,6 @@
+"""Schedules, callbacks and the training run."""
+
+from kdl.training.backup import Backup
+from kdl.training.classifier_run import ClassifierRun
+from kdl.training.plots import plot_confusion_matrix, plot_history
+from kdl.training.warm_up_cosine import WarmUpCosine
