@@ -1,0 +1,296 @@
+"""The `kdl` command: prints and saves; the work is done in the rooms."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Efficient vision models from training to the device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+DataOption = Annotated[
+    str, typer.Option(help="'digits', a folder of class folders, or a zip archive of one.")
+]
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
+TFLiteFiles = Annotated[list[Path], typer.Argument(help=".tflite files.")]
+
+
+def main():
+    """Runs the command; expected errors become one line and exit status 1."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        text = " ".join(str(error).split())
+        err.print(f"error: {text}", style="red", markup=False, soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+@app.command("list")
+def list_models():
+    """Lists the models."""
+    applications = _room("applications")
+    table = Table("name", "parameters", "input", "ImageNet weights", "licence")
+    for entry in applications.list_models():
+        source = entry.source
+        table.add_row(
+            entry.name,
+            f"{entry.parameters:,}",
+            "×".join(map(str, entry.input_shape)),
+            f"{source.top1:.2f} % top-1" if source else "–",
+            source.licence if source else "–",
+        )
+    out.print(table)
+
+
+@app.command()
+def summary(
+    model: Annotated[str, typer.Argument(help="Name of a model, or a .keras file.")],
+    size: Annotated[int, typer.Option(help="Height and width of the input.")] = 224,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+):
+    """Prints the layers of a model."""
+    if model.endswith(".keras"):
+        network = _load(Path(model))
+    else:
+        create = _room("applications").create_model
+        network = create(model, input_shape=(size, size, 3), classes=classes)
+    network.summary(print_fn=lambda line: out.print(line, markup=False, highlight=False))
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="Name of a model.")] = "shufflenet_v2_x0_5",
+    data: DataOption = "digits",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 20,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of the input.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 0.02,
+    shift: Annotated[int, typer.Option(min=0, help="Random shift in pixels.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Discard an earlier run.")] = False,
+):
+    """Trains a classifier; run it again after a crash and it goes on."""
+    arguments = {
+        "model": model,
+        "data": data if data == "digits" else os.path.abspath(data),
+        "epochs": epochs,
+        "size": size,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "shift": shift,
+        "seed": seed,
+    }
+    training, rooms = _room("training"), _room("data")
+    create = _room("applications").create_model
+    train_set, test_set, names = _read_data(data, size, batch_size, seed, shift)
+    _keras().utils.set_random_seed(seed)
+    network = create(model, input_shape=(size, size, 3), classes=len(names))
+    folder = output or Path("runs") / model
+    run = training.ClassifierRun(folder, arguments, overwrite)
+    if run.finished:
+        out.print(f"{folder} holds this run already, finished: {_results(run.results)}")
+        out.print("Pass --overwrite to train anew.")
+        return
+    info = rooms.ModelInfo(names, rooms.InputSpec((size, size)))
+    results = run.train(
+        network,
+        train_set,
+        test_set,
+        names,
+        epochs,
+        learning_rate=learning_rate,
+        finish=lambda path: rooms.write_model_info(path, info),
+    )
+    out.print(f"{_results(results)}. Saved in {folder}.", highlight=False)
+
+
+@app.command()
+def export(
+    model: ModelFile,
+    output: Annotated[Path, typer.Argument(help="The .tflite file to write.")],
+    quantization: Annotated[
+        str, typer.Option(help="float32, float16, dynamic or int8.")
+    ] = "float32",
+    data: Annotated[
+        str | None, typer.Option(help="Data for int8 ranges and for the proof.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Training images for int8.")] = 200,
+):
+    """Writes a model as a proven .tflite file."""
+    network = _load(model)
+    info = _room("data").read_model_info(model)
+    representative, test = _arrays(data, network, samples) if data else (None, None)
+    result = _room("deploy").export_tflite(
+        network,
+        output,
+        quantization,
+        representative_data=representative,
+        verification_data=test,
+        labels=info.labels,
+        input_spec=info.input_spec,
+    )
+    out.print(str(result), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    model: ModelFile,
+    data: DataOption = "digits",
+):
+    """Compares a .tflite file with its model; exit status 1 if they differ."""
+    network = _load(model)
+    _, test = _arrays(data, network, 1)
+    result = _room("deploy").verify_tflite(file, network, test)
+    out.print(str(result), highlight=False, markup=False, soft_wrap=True)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    model: Annotated[Path, typer.Option(help="A .keras or .tflite file made by kdl.")] = Path(
+        "saved_models/quickstart/int8.tflite"
+    ),
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+):
+    """Names what is in a picture."""
+    info = _room("data").read_model_info(model)
+    if info.input_spec is None:
+        raise ValueError(
+            f"{model} does not say how a picture becomes its input; use a file made by "
+            f"`kdl train` or `kdl export`."
+        )
+    picture = info.input_spec.load(image)[None]
+    scores = _scores(model, picture)[0]
+    table = Table("class", "score")
+    for index in scores.argsort()[::-1][:top]:
+        name = info.labels[index] if info.labels else str(index)
+        table.add_row(name, f"{scores[index]:.3f}")
+    out.print(table)
+
+
+@app.command()
+def benchmark(
+    files: TFLiteFiles,
+    threads: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Number of timed runs.")] = 100,
+):
+    """Measures .tflite files on this machine's processor."""
+    deploy = _room("deploy")
+    table = Table("file", "kind", "KiB", "min ms", "median ms", "90 % ms")
+    for file in files:
+        summary_of_file = deploy.read_tflite(file)
+        latency = deploy.measure_latency(file, threads, runs)
+        table.add_row(
+            str(file),
+            summary_of_file.quantization,
+            f"{summary_of_file.size / 1024:.0f}",
+            *(f"{ms:.3f}" for ms in (latency.minimum, latency.median, latency.p90)),
+        )
+    out.print(table)
+
+
+def _room(name):
+    """A room of kdl, without the lines that TensorFlow prints while it is imported."""
+    with _quiet_stderr():
+        return importlib.import_module(f"kdl.{name}")
+
+
+def _keras():
+    with _quiet_stderr():
+        return importlib.import_module("keras")
+
+
+def _load(path):
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such model file.")
+    _room("applications")
+    try:
+        return _keras().models.load_model(path, compile=False)
+    except Exception as error:
+        raise ValueError(f"{path} is not a model that Keras can load: {error}") from error
+
+
+def _read_data(data, size, batch_size, seed, shift):
+    rooms = _room("data")
+    augment = rooms.RandomShift(shift) if shift else None
+    if data == "digits":
+        (x, y), test = rooms.digits(size=size)
+        train_set = rooms.ArrayDataset(x, y, batch_size, seed=seed, augment=augment)
+        test_set = rooms.ArrayDataset(*test, batch_size, shuffle=False)
+        return train_set, test_set, [str(digit) for digit in range(10)]
+    train_set, test_set = rooms.read_image_folder(
+        data,
+        rooms.InputSpec((size, size)),
+        batch_size=batch_size,
+        seed=seed,
+        augment=augment,
+        verbose=1,
+    )
+    return train_set, test_set, train_set.class_names
+
+
+def _arrays(data, network, samples):
+    """`(representative training images, (test images, test labels))` for a model."""
+    import numpy as np
+
+    size = network.input_shape[1]
+    train_set, test_set, _ = _read_data(data, size, 32, 0, 0)
+    images = []
+    for batch, _ in train_set:
+        images.append(batch)
+        if 32 * len(images) >= samples:
+            break
+    pairs = list(test_set)
+    test = tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+    return np.concatenate(images)[:samples], test
+
+
+def _scores(model, picture):
+    if model.suffix == ".tflite":
+        return _room("deploy").TFLiteRunner(model).predict(picture)[0]
+    return _load(model).predict(picture, verbose=0)
+
+
+def _results(results):
+    return (
+        f"{results['epochs']} epochs, {results['steps']} steps, "
+        f"test accuracy {results['accuracy']:.4f}"
+    )
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    text = " ".join(str(message).split())
+    err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Native libraries write to the file descriptor, past `sys.stderr`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,149 @@
+"""The process in which TensorFlow turns a saved model into `.tflite` files."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+from kdl.deploy.signature import INPUT_NAME, output_names
+from kdl.deploy.tflite_file import read_tflite
+
+
+class ExportError(ValueError):
+    """A model could not be turned into a faithful `.tflite` file; the message says why."""
+
+
+def convert(model, targets, input_shape, representative_data=None):
+    """Converts `model` in a TensorFlow process of its own.
+
+    Args:
+        model: A functional or Sequential float32 model with one input.
+        targets: Dict: quantization → file to write.
+        input_shape: Static shape of the input, batch included.
+        representative_data: Array of inputs, for int8.
+
+    Raises:
+        ExportError: If there is no TFLite form of the model.
+        ImportError: If TensorFlow is missing.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")
+    with tempfile.TemporaryDirectory(prefix="kdl-export-") as folder:
+        saved = os.path.join(folder, "model.keras")
+        model.save(saved)
+        job = {
+            "model": saved,
+            "targets": {kind: os.path.abspath(path) for kind, path in targets.items()},
+            "input_shape": input_shape,
+            "input_dtype": keras.backend.standardize_dtype(model.inputs[0].dtype),
+            "input_name": INPUT_NAME,
+            "output_names": output_names(model),
+            "representative_data": _save_array(representative_data, folder),
+            "import": _modules(model),
+            "report": os.path.join(folder, "report.json"),
+        }
+        _run_worker(job, folder)
+    for kind, path in targets.items():
+        _check_contents(kind, path)
+
+
+def _run_worker(job, folder):
+    job_file = os.path.join(folder, "job.json")
+    with open(job_file, "w") as file:
+        json.dump(job, file)
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "kdl.deploy._worker", job_file],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    if os.path.exists(job["report"]):
+        with open(job["report"]) as file:
+            error = json.load(file)
+        if error["type"] == "ImportError":
+            raise ImportError(error["message"])
+        raise ExportError(_cause(error["type"], error["message"]))
+    raise ExportError(_death(done))
+
+
+def _cause(kind, message):
+    """One paragraph out of a converter's exception."""
+    missing = re.search(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)", message)
+    if missing:
+        names = missing[1].strip().rstrip(".")
+        return (
+            f"TFLite has no built-in operation for {names}. Replace the layer that uses it, or "
+            f"write it in terms of other operations."
+        )
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    text = " ".join(lines[:3]) or "no message"
+    return f"TensorFlow's converter refused the model ({kind}): {text[:600]}"
+
+
+def _death(done):
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        hint = " It ran out of memory, perhaps." if name == "SIGKILL" else ""
+        return f"The export process was ended by {name}.{hint}"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else "it said nothing"
+    return f"The export process stopped with exit status {done.returncode}: {last[:600]}"
+
+
+def _check_contents(kind, path):
+    """Raises ExportError if a converted file holds what its kind must not."""
+    summary = read_tflite(path)
+    custom = sorted(name for name in summary.operations if name.startswith("custom:"))
+    if custom:
+        raise ExportError(f"The file needs operations that TFLite does not have: {custom}.")
+    if kind == "int8" and summary.float_tensors:
+        raise ExportError(
+            f"{summary.float_tensors} tensors stayed floating-point in the int8 file; its "
+            f"operations are {dict(summary.operations)}. One of them has no int8 form."
+        )
+
+
+def _save_array(array, folder):
+    if array is None:
+        return None
+    path = os.path.join(folder, "representative.npy")
+    np.save(path, array)
+    return path
+
+
+def _modules(model):
+    """Modules that define the model's own layers, for the other process to import."""
+    modules = {type(layer).__module__ for layer in _all_layers(model)}
+    modules = sorted(name for name in modules if name.split(".")[0] not in ("keras", "kdl"))
+    main = sys.modules.get("__main__")
+    found = []
+    for name in modules:
+        if name == "__main__":
+            found.append({"script": getattr(main, "__file__", None)})
+        else:
+            found.append({"module": name})
+    return found
+
+
+def _all_layers(model):
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)

@@ -1,0 +1,197 @@
+"""From a Keras model of any backend to a proven `.tflite` file."""
+
+import contextlib
+import os
+import tempfile
+import warnings
+
+import numpy as np
+
+from kdl.data.model_info import ModelInfo, write_model_info
+from kdl.deploy.conversion import ExportError, convert
+from kdl.deploy.precision import as_float32
+from kdl.deploy.signature import check_exportable
+from kdl.deploy.verify import GATES, split_labels, verify_tflite
+
+_QUANTIZATIONS = tuple(GATES)
+
+# int8 answers below this ratio still pass, but deserve a look.
+_LOW_SQNR = 20.0
+
+
+def export_tflite(
+    model,
+    path,
+    quantization="float32",
+    representative_data=None,
+    labels=None,
+    batch_size=1,
+    input_shape=None,
+    verification_data=None,
+    input_spec=None,
+):
+    """Writes `model` as a `.tflite` file that is proven to answer like it.
+
+    The model is saved and converted by TensorFlow in a process of its own, so that it may come from
+    any backend and one model gives one file. The file takes a static batch under the name `image`
+    and gives `probabilities`, `logits` or `features` (several outputs keep their names). It holds
+    TFLite's built-in operations only. It is run in the LiteRT interpreter and compared with the
+    model before it takes its place at `path`; nothing is left there if that fails.
+
+    - `"float32"`: the network as it is.
+    - `"float16"`: weights stored in half the space.
+    - `"dynamic"`: weights in int8, activations quantised while running.
+    - `"int8"`: all in int8, input and output too; what accelerators want. The ranges of the
+      activations are measured on `representative_data`.
+
+    Args:
+        model: A built functional or Sequential model with one input.
+        path: File to write; its folder must exist.
+        quantization: One of the above. Defaults to `"float32"`.
+        representative_data: Array `(samples, …)` of inputs as in use, or a pair `(inputs, labels)`;
+            needed for int8, where 100 to 500 samples do.
+        labels: Class names, kept in the file.
+        batch_size: The file's batch. Defaults to 1.
+        input_shape: Shape without batch, needed where the model's own leaves sizes open.
+        verification_data: Inputs, or a pair `(inputs, labels)`, for the comparison; by default
+            `representative_data`, or random numbers if there is none.
+        input_spec: `kdl.data.InputSpec` that tells how a picture becomes an input; kept in the
+            file, so that `kdl predict` can take pictures.
+
+    Returns:
+        `Verification` of the file.
+
+    Raises:
+        ValueError: If an argument is out of range, or int8 lacks representative data.
+        ExportError: A ValueError: the model has no TFLite form, or the file answers otherwise.
+        OSError: If `path` cannot be written (`FileNotFoundError` if its folder does not exist).
+        ImportError: If TensorFlow or `ai-edge-litert` is missing.
+
+    Example:
+        >>> import keras, kdl, os, tempfile
+        >>> x = inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+        >>> model = keras.Model(inputs, x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = export_tflite(model, os.path.join(folder, "model.tflite"))
+        >>> result.passed
+        True
+    """
+    check_exportable(model)
+    _check_arguments(quantization, representative_data, labels, model, batch_size)
+    shape = _static_shape(model, input_shape)
+    representative = _inputs(representative_data, shape, "representative_data")
+    if verification_data is not None:
+        _inputs(verification_data, shape, "verification_data")
+    check_writable(path)
+
+    model = as_float32(model)
+    with _temporary_beside(path) as draft:
+        convert(model, {quantization: draft}, (batch_size, *shape), representative)
+        result = verify_tflite(draft, model, _samples(verification_data, representative, shape))
+        if not result.passed:
+            raise ExportError(_explain(result, quantization))
+        if quantization == "int8" and result.sqnr < _LOW_SQNR:
+            warnings.warn(
+                f"The int8 file is faithful only to {result.sqnr:.1f} dB; above {_LOW_SQNR:.0f} dB "
+                f"is usual. More representative data may help.",
+                stacklevel=2,
+            )
+        write_model_info(draft, ModelInfo(labels=labels, input_spec=input_spec))
+        os.replace(draft, path)
+    return _renamed(result, path)
+
+
+def check_writable(path):
+    """Raises OSError, before long work is done, if no file can be written at `path`."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"Cannot write {path}: the folder {folder} does not exist.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"Cannot write {path}: it is a folder; give a file name.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(error.errno, f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _check_arguments(quantization, representative_data, labels, model, batch_size):
+    if quantization not in _QUANTIZATIONS:
+        raise ValueError(
+            f"quantization must be one of {_QUANTIZATIONS}; received {quantization!r}."
+        )
+    if quantization == "int8" and representative_data is None:
+        raise ValueError(
+            "int8 needs representative_data: some 100 inputs as the model will see them, from "
+            "which the ranges of the activations are measured."
+        )
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive integer; received {batch_size!r}.")
+    classes = model.outputs[0].shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"Received {len(labels)} labels for a model of {classes} classes.")
+
+
+def _static_shape(model, input_shape):
+    own = tuple(model.inputs[0].shape[1:])
+    shape = own if input_shape is None else tuple(input_shape)
+    fits = len(shape) == len(own) and all(a in (None, b) for a, b in zip(own, shape, strict=True))
+    if not fits:
+        raise ValueError(f"input_shape={shape} does not fit the model's {own}.")
+    if None in shape:
+        raise ValueError(
+            f"The model leaves sizes open: {own}. A file has one size: pass input_shape=, "
+            f"for instance input_shape=(224, 224, 3)."
+        )
+    return shape
+
+
+def _inputs(data, shape, argument):
+    if data is None:
+        return None
+    inputs, _ = split_labels(data)
+    if tuple(inputs.shape[1:]) != shape:
+        raise ValueError(
+            f"{argument} must have shape (samples, {', '.join(map(str, shape))}); received "
+            f"{tuple(inputs.shape)}."
+        )
+    return inputs
+
+
+def _samples(verification_data, representative, shape):
+    if verification_data is not None:
+        return verification_data
+    if representative is not None:
+        return representative
+    return np.random.default_rng(0).standard_normal((8, *shape)).astype("float32")
+
+
+def _explain(result, quantization):
+    advice = {
+        "int8": "Was the model trained, or its batch normalisation run on data? Does "
+        "representative_data look like the inputs in use?",
+        "float32": "This is a defect of the conversion: please report it with the model.",
+    }
+    default = "Compare with float32 to see what the smaller form costs."
+    return (
+        f"The {quantization} file does not answer like the model: {'; '.join(result.failures)}. "
+        f"{advice.get(quantization, default)} No file was written."
+    )
+
+
+def _renamed(result, path):
+    return type(result)(**{**vars(result), "path": os.fspath(path)})
+
+
+@contextlib.contextmanager
+def _temporary_beside(path):
+    """A file name in the folder of `path`; a file of that name does not outlive the context."""
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, draft = tempfile.mkstemp(suffix=".tflite", prefix=".export-", dir=folder)
+    os.close(handle)
+    try:
+        yield draft
+    finally:
+        if os.path.exists(draft):
+            os.remove(draft)

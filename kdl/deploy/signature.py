@@ -1,0 +1,45 @@
+"""Names under which a `.tflite` file takes its input and gives its outputs."""
+
+import keras
+
+INPUT_NAME = "image"
+
+
+def output_names(model):
+    """Names of the model's outputs, in the order of its flattened outputs.
+
+    One output is called `probabilities` if it ends in softmax or sigmoid, `logits` if it is a row
+    of numbers, and `features` otherwise. Several keep the keys or layer names they have.
+
+    Args:
+        model: A functional or sequential model.
+    """
+    if isinstance(model.output, dict):
+        return sorted(model.output)
+    if len(model.outputs) > 1:
+        return list(model.output_names)
+    if _ends_in_probabilities(model):
+        return ["probabilities"]
+    return ["logits" if len(model.outputs[0].shape) == 2 else "features"]
+
+
+def check_exportable(model):
+    """Raises ValueError unless `model` is a built functional or sequential model of one input."""
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Expected a built functional or Sequential keras.Model; received "
+            f"{type(model).__name__}. Wrap it: keras.Model(inputs, model(inputs))."
+        )
+    if len(model.inputs) != 1:
+        raise ValueError(f"Expected a model with one input; {model.name} has {len(model.inputs)}.")
+
+
+def _ends_in_probabilities(model):
+    layer = model
+    while isinstance(layer, keras.Model):
+        functional = hasattr(layer, "output_names")
+        layer = layer.get_layer(layer.output_names[0]) if functional else layer.layers[-1]
+    if isinstance(layer, keras.layers.Softmax):
+        return True
+    activation = getattr(layer, "activation", None)
+    return activation in (keras.activations.softmax, keras.activations.sigmoid)

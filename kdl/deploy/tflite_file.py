@@ -1,0 +1,138 @@
+"""What stands in a `.tflite` file."""
+
+import dataclasses
+import os
+from collections import Counter
+
+_FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteFile:
+    """Summary of a `.tflite` file: its operations, the types of its tensors, its signature.
+
+    Attributes:
+        path: The file.
+        size: Bytes.
+        operations: Counter of operation names, such as `CONV_2D`; custom ones as `custom:Name`.
+        tensor_types: Counter of element types, such as `INT8`, over all tensors.
+        constant_types: The same over constant tensors alone.
+        largest_rank: Largest number of axes of any tensor.
+        inputs: Dict: signature name → `(shape, type)`.
+        outputs: The same for the results.
+    """
+
+    path: str
+    size: int
+    operations: Counter
+    tensor_types: Counter
+    constant_types: Counter
+    largest_rank: int
+    inputs: dict
+    outputs: dict
+
+    @property
+    def float_tensors(self):
+        """How many tensors hold floating-point numbers."""
+        return sum(self.tensor_types[t] for t in _FLOAT_TYPES)
+
+    @property
+    def quantization(self):
+        """The kind of file: `"int8"`, `"dynamic"`, `"float16"` or `"float32"`."""
+        if not self.float_tensors:
+            return "int8"
+        if self.constant_types["INT8"]:
+            return "dynamic"
+        return "float16" if self.constant_types["FLOAT16"] else "float32"
+
+
+def read_tflite(path):
+    """Reads the summary of a `.tflite` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `TFLiteFile`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a TFLite model, or is truncated.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such .tflite file.")
+    with open(path, "rb") as file:
+        buffer = file.read()
+    if buffer[4:8] != b"TFL3":
+        raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3.")
+    schema = _schema()
+    try:
+        return _summary(path, buffer, schema)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
+        ) from error
+
+
+def interpreter_class():
+    """LiteRT's interpreter.
+
+    Raises:
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError("Running .tflite files needs: pip install 'kdl[deploy]'") from error
+    return Interpreter
+
+
+def _schema():
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise ImportError("Reading .tflite files needs: pip install 'kdl[deploy]'") from error
+    return schema
+
+
+def _summary(path, buffer, schema):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
+    op_names = _names(schema.BuiltinOperator)
+    type_names = _names(schema.TensorType)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    codes = [_operation_name(code, op_names) for code in model.operatorCodes]
+    constants = [t for t in tensors if model.buffers[t.buffer].data is not None]
+    signature = model.signatureDefs[0] if model.signatureDefs else None
+
+    def entries(maps):
+        graph = model.subgraphs[signature.subgraphIndex]
+        return {
+            m.name.decode(): (
+                tuple(int(n) for n in graph.tensors[m.tensorIndex].shape),
+                type_names[graph.tensors[m.tensorIndex].type],
+            )
+            for m in maps
+        }
+
+    return TFLiteFile(
+        path=path,
+        size=len(buffer),
+        operations=Counter(codes[operator.opcodeIndex] for operator in operators),
+        tensor_types=Counter(type_names[t.type] for t in tensors),
+        constant_types=Counter(type_names[t.type] for t in constants),
+        largest_rank=max(0 if t.shape is None else len(t.shape) for t in tensors),
+        inputs=entries(signature.inputs) if signature else {},
+        outputs=entries(signature.outputs) if signature else {},
+    )
+
+
+def _operation_name(code, names):
+    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return f"custom:{code.customCode.decode()}" if name == "CUSTOM" else name
+
+
+def _names(enumeration):
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
