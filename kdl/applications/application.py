@@ -1,6 +1,7 @@
 """What all image classifiers of kdl share."""
 
 import os
+import warnings
 
 import keras
 
@@ -100,13 +101,19 @@ class Application(keras.Model):
             )
         load_torch_weights(self, source.download())
 
+    def _load_whole(self, path):
+        with warnings.catch_warnings():
+            # Keras only warns of layers that the file lacks, and leaves them as they were.
+            warnings.filterwarnings("error", message="Skipping", category=UserWarning)
+            self.load_weights(path)
+
     def _load_keras(self, path):
         try:
             if path.endswith(".keras"):
                 self.set_weights(keras.models.load_model(path, compile=False).get_weights())
             else:
-                self.load_weights(path)
-        except (OSError, KeyError, ValueError) as error:
+                self._load_whole(path)
+        except (OSError, KeyError, ValueError, UserWarning) as error:
             raise ValueError(
                 f"{path} does not fit {self.name}: {error} Expected weights saved from the same "
                 f"architecture and arguments."

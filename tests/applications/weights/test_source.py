@@ -1,0 +1,80 @@
+import dataclasses
+import functools
+import hashlib
+import http.server
+import threading
+
+import keras
+import numpy as np
+import pytest
+from golden import stand_in
+
+from kdl.applications import ShuffleNetV2, shufflenet_v2
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A source whose file, in torchvision's format, is served on this machine."""
+    import torch
+
+    folder, cache = tmp_path / "served", tmp_path / "cache"
+    folder.mkdir()
+    cache.mkdir()
+    state, _ = stand_in.load("shufflenet_v2_x1_0")
+    path = folder / "weights.pth"
+    torch.save({name: torch.tensor(value) for name, value in state.items()}, path)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *args):
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    get_file = functools.partial(keras.utils.get_file, cache_dir=str(cache))
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    source = dataclasses.replace(
+        shufflenet_v2.IMAGENET[1.0],
+        name="weights.pth",
+        url=f"http://127.0.0.1:{server.server_port}/weights.pth",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:10],
+    )
+    monkeypatch.setitem(shufflenet_v2.IMAGENET, 1.0, source)
+    yield source, path, state
+    server.shutdown()
+    server.server_close()
+
+
+def test_imagenet_is_downloaded_checked_and_converted(served):
+    _, path, state = served
+    model = ShuffleNetV2(1.0, input_shape=(32, 32, 3), weights="imagenet")
+    kernel = model.get_layer("classifier").get_weights()[0]
+    np.testing.assert_array_equal(kernel, state["fc.weight"].T)
+    path.unlink()  # the second time it comes from the cache
+    ShuffleNetV2(1.0, input_shape=(32, 32, 3), weights="imagenet", include_top=False)
+
+
+def test_a_broken_file_in_the_cache_is_fetched_again(served):
+    source, path, _ = served
+    cached = source.download()
+    with open(cached, "r+b") as file:
+        file.truncate(100)
+    with open(source.download(), "rb") as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_a_changed_file_is_refused_and_removed(served, tmp_path):
+    source, path, _ = served
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=f"{source.sha256}… was expected"):
+        source.download()
+    assert not list((tmp_path / "cache").rglob("weights.pth"))
+
+
+def test_an_unreachable_address(served):
+    source, path, _ = served
+    path.unlink()
+    with pytest.raises(OSError, match=r"Could not download .*weights.pth"):
+        source.download()
