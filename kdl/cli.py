@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 app = typer.Typer(
     help="Efficient vision models from training to the device.",
@@ -44,7 +44,9 @@ def main():
 def list_models():
     """Lists the models."""
     applications = _room("applications")
-    table = Table("name", "parameters", "input", "ImageNet weights", "licence")
+    table = Table(
+        Column("name", no_wrap=True), "parameters", "input", "ImageNet weights", "licence"
+    )
     for entry in applications.list_models():
         source = entry.source
         table.add_row(
@@ -115,7 +117,7 @@ def train(
         names,
         epochs,
         learning_rate=learning_rate,
-        finish=lambda path: rooms.write_model_info(path, info),
+        info=info,
     )
     out.print(f"{_results(results)}. Saved in {folder}.", highlight=False)
 
@@ -195,7 +197,7 @@ def benchmark(
 ):
     """Measures .tflite files on this machine's processor."""
     deploy = _room("deploy")
-    table = Table("file", "kind", "KiB", "min ms", "median ms", "90 % ms")
+    table = Table(Column("file", overflow="fold"), "kind", "KiB", "min ms", "median ms", "90 % ms")
     for file in files:
         summary_of_file = deploy.read_tflite(file)
         latency = deploy.measure_latency(file, threads, runs)
@@ -223,8 +225,10 @@ def _load(path):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such model file.")
     _room("applications")
+    keras = _keras()
     try:
-        return _keras().models.load_model(path, compile=False)
+        with _quiet_stderr():
+            return keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ValueError(f"{path} is not a model that Keras can load: {error}") from error
 

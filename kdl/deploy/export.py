@@ -187,9 +187,8 @@ def _renamed(result, path):
 @contextlib.contextmanager
 def _temporary_beside(path):
     """A file name in the folder of `path`; a file of that name does not outlive the context."""
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, draft = tempfile.mkstemp(suffix=".tflite", prefix=".export-", dir=folder)
-    os.close(handle)
+    folder, name = os.path.split(os.path.abspath(path))
+    draft = os.path.join(folder, f".{name}.{os.getpid()}.part")
     try:
         yield draft
     finally:

@@ -3,4 +3,5 @@
 from kdl.training.backup import Backup
 from kdl.training.classifier_run import ClassifierRun
 from kdl.training.plots import plot_confusion_matrix, plot_history
+from kdl.training.portable import save_portable
 from kdl.training.warm_up_cosine import WarmUpCosine

@@ -9,6 +9,7 @@ import numpy as np
 
 from kdl.training.backup import Backup
 from kdl.training.plots import plot_confusion_matrix, plot_history
+from kdl.training.portable import save_portable
 from kdl.training.warm_up_cosine import WarmUpCosine
 
 
@@ -72,7 +73,7 @@ class ClassifierRun:
         learning_rate=0.02,
         warm_up_share=0.1,
         weight_decay=0.02,
-        finish=None,
+        info=None,
         verbose="auto",
     ):
         """Trains with AdamW and `WarmUpCosine`, then saves the model and the plots.
@@ -86,7 +87,7 @@ class ClassifierRun:
             learning_rate: Peak of the schedule. Defaults to 0.02.
             warm_up_share: Share of the steps that warm up. Defaults to 0.1.
             weight_decay: AdamW's. Defaults to 0.02.
-            finish: Called with the path of the saved model before it takes its place.
+            info: `kdl.data.ModelInfo` to keep in the saved model.
             verbose: As in `fit`.
 
         Returns:
@@ -109,7 +110,7 @@ class ClassifierRun:
         )
         results = self._evaluate(model, validation, class_names)
         plot_history(self.backup.rows, self.path("curves.png"))
-        save_portable(model, self.path("model.keras"), finish)
+        save_portable(model, self.path("model.keras"), info)
         self._write({"arguments": self.arguments, "finished": True, "results": results})
         self.backup.clear()
         return results
@@ -144,29 +145,6 @@ class ClassifierRun:
         for name in ("run.json", "model.keras", "history.csv", "curves.png", "confusion.png"):
             if os.path.exists(self.path(name)):
                 os.remove(self.path(name))
-
-
-def save_portable(model, path, finish=None):
-    """Saves `model` without its optimizer, whose state other backends cannot load.
-
-    The file takes its place at `path` in one step, so that it is whole or not there.
-
-    Args:
-        model: A Keras model.
-        path: `.keras` file.
-        finish: Called with the path of the draft before that.
-    """
-    plain = type(model).from_config(model.get_config())
-    plain.set_weights(model.get_weights())
-    draft = os.path.join(os.path.dirname(os.path.abspath(path)), ".draft.keras")
-    try:
-        plain.save(draft)
-        if finish:
-            finish(draft)
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)
 
 
 def _follow_epochs(dataset):

@@ -67,12 +67,14 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         """The learning rate at `step`, a float32 scalar."""
         step = ops.cast(step, "float32")
-        rise = self.peak_learning_rate - self.initial_learning_rate
-        warm = self.initial_learning_rate + rise * step / max(self.warm_up_steps, 1)
         span = self.total_steps - self.warm_up_steps
         share = ops.clip((step - self.warm_up_steps) / span, 0.0, 1.0)
-        fall = self.peak_learning_rate - self.final_learning_rate
-        cosine = self.final_learning_rate + 0.5 * fall * (1.0 + ops.cos(math.pi * share))
+        warm = _mix(
+            self.initial_learning_rate, self.peak_learning_rate, step / max(self.warm_up_steps, 1)
+        )
+        cosine = _mix(
+            self.final_learning_rate, self.peak_learning_rate, 0.5 + 0.5 * ops.cos(math.pi * share)
+        )
         return ops.where(step < self.warm_up_steps, warm, cosine)
 
     def get_config(self):
@@ -85,3 +87,8 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
             "final_learning_rate": self.final_learning_rate,
             "name": self.name,
         }
+
+
+def _mix(start, end, share):
+    """From `start` to `end`; in this form both ends are exact."""
+    return start * (1.0 - share) + end * share

@@ -124,9 +124,7 @@ def test_parity_of_the_megvii_variant_with_the_definition(alpha):
     assert np.abs(to_numpy(model(x)) - expected).max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.parametrize(
-    ("variant", "padding"), [("torchvision", "symmetric"), ("megvii", "same")]
-)
+@pytest.mark.parametrize(("variant", "padding"), [("torchvision", "symmetric"), ("megvii", "same")])
 def test_model(variant, padding):
     run_model_test(
         ShuffleNetV2,

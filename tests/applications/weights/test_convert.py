@@ -97,7 +97,7 @@ def test_truncated_file(state, tmp_path):
     path = tmp_path / "cut.pth"
     torch.save({name: torch.tensor(value) for name, value in state.items()}, path)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="cut.pth"):
+    with pytest.raises(ValueError, match=r"cut\.pth"):
         small_model(weights=path)
 
 

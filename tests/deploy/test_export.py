@@ -1,0 +1,175 @@
+import os
+import resource
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from kdl.data import InputSpec, read_model_info
+from kdl.deploy import ExportError, export_tflite, read_tflite
+from kdl.deploy.precision import as_float32
+
+pytestmark = pytest.mark.export
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic", "int8"])
+def test_shufflenet_in_every_form(trained, samples, quantization, tmp_path):
+    path = tmp_path / "model.tflite"
+    result = export_tflite(
+        trained, path, quantization, representative_data=samples[0], verification_data=samples
+    )
+    summary = read_tflite(path)
+    assert result.passed
+    assert result.path == str(path)
+    assert result.quantization == summary.quantization == quantization
+    assert min(result.tflite_accuracy, result.keras_accuracy) >= 0.97
+    assert not [name for name in summary.operations if name.startswith(("custom", "FLEX"))]
+    assert summary.largest_rank == 4
+    kind = "INT8" if quantization == "int8" else "FLOAT32"
+    assert summary.inputs == {"image": ((1, 48, 48, 3), kind)}
+    assert summary.outputs == {"probabilities": ((1, 10), kind)}
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+def test_mixed_precision_is_exported_as_float32(tmp_path, pictures):
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(x))
+    export_tflite(model, tmp_path / "m.tflite", verification_data=pictures)
+    summary = read_tflite(tmp_path / "m.tflite")
+    assert set(summary.tensor_types) <= {"FLOAT32", "INT32"}
+    assert summary.outputs == {"logits": ((1, 4), "FLOAT32")}
+    twin = as_float32(model)
+    assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
+    assert as_float32(twin) is twin
+
+
+def test_labels_and_input_spec_travel_in_the_file(network, tmp_path):
+    path = tmp_path / "m.tflite"
+    spec = InputSpec((12, 12), mean=(0.5,) * 3, std=(0.25,) * 3)
+    export_tflite(network, path, labels=["a", "b", "c", "d"], input_spec=spec)
+    info = read_model_info(path)
+    assert info.labels == ["a", "b", "c", "d"]
+    assert info.input_spec == spec
+    assert read_tflite(path).outputs["probabilities"] == ((1, 4), "FLOAT32")
+
+
+def test_batch_and_open_input_shape(tmp_path, pictures):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+    with pytest.raises(ValueError, match=r"leaves sizes open.*input_shape="):
+        export_tflite(model, tmp_path / "m.tflite")
+    export_tflite(
+        model, tmp_path / "m.tflite", "int8", pictures[:7], batch_size=4, input_shape=(12, 12, 3)
+    )
+    summary = read_tflite(tmp_path / "m.tflite")
+    assert summary.inputs == {"image": ((4, 12, 12, 3), "INT8")}
+    assert summary.outputs == {"features": ((4, 10, 10, 2), "INT8")}
+
+
+def test_several_outputs_keep_their_names(tmp_path, pictures):
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(2, 3, name="map")(inputs)
+    y = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    as_list = keras.Model(inputs, [y, x])
+    export_tflite(as_list, tmp_path / "list.tflite", verification_data=pictures)
+    assert set(read_tflite(tmp_path / "list.tflite").outputs) == {"map", "mean"}
+    as_dict = keras.Model(inputs, {"vector": y, "grid": x})
+    export_tflite(as_dict, tmp_path / "dict.tflite", verification_data=pictures)
+    assert set(read_tflite(tmp_path / "dict.tflite").outputs) == {"vector", "grid"}
+
+
+@keras.saving.register_keras_serializable("kdl-tests")
+class Erf(keras.layers.Layer):
+    """TFLite has no built-in operation for this one."""
+
+    def call(self, x):
+        return keras.ops.erfinv(x * 0.5)
+
+
+def test_an_operation_that_tflite_lacks_is_named(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Erf()(inputs))
+    with pytest.raises(ExportError, match=r"no built-in operation for .*[Ee]rfinv") as caught:
+        export_tflite(model, tmp_path / "m.tflite")
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, pictures):
+    """Ranges measured on pictures a thousand times darker clip everything."""
+    (tmp_path / "m.tflite").write_bytes(b"earlier")
+    with pytest.raises(ExportError, match=r"does not answer like the model: SQNR"):
+        export_tflite(
+            network_with_large_logits(),
+            tmp_path / "m.tflite",
+            "int8",
+            representative_data=pictures / 1000,
+            verification_data=pictures,
+        )
+    assert os.listdir(tmp_path) == ["m.tflite"]
+    assert (tmp_path / "m.tflite").read_bytes() == b"earlier"
+
+
+def network_with_large_logits():
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="ones")(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantization": "int4"}, "quantization must be one of"),
+        ({"quantization": "int8"}, "int8 needs representative_data"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"labels": ["a"]}, "1 labels for a model of 4 classes"),
+        ({"input_shape": (8, 8, 3)}, "does not fit the model's"),
+        ({"representative_data": np.zeros((4, 8, 8, 3))}, "representative_data must have shape"),
+        ({"verification_data": np.zeros((4, 8, 8, 3))}, "verification_data must have shape"),
+        ({"verification_data": (np.zeros((4, 12, 12, 3)), [1])}, "4 inputs but 1 labels"),
+        ({"representative_data": np.zeros((0, 12, 12, 3))}, "at least one"),
+    ],
+)
+def test_bad_arguments(network, arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_tflite(network, tmp_path / "m.tflite", **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_models_that_cannot_be_exported(tmp_path):
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="functional or Sequential"):
+        export_tflite(Subclassed(), tmp_path / "m.tflite")
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    with pytest.raises(ValueError, match="has 2"):
+        export_tflite(keras.Model(inputs, keras.layers.add(inputs)), tmp_path / "m.tflite")
+
+
+def test_unwritable_paths(network, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        export_tflite(network, tmp_path / "missing" / "m.tflite")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        export_tflite(network, tmp_path)
+    with pytest.raises(OSError, match="Cannot write /proc"):
+        export_tflite(network, "/proc/m.tflite")
+
+
+def test_full_disk(network, tmp_path):
+    """A limit on the size of files stands for the disk; the file here would be larger."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "m.tflite").write_bytes(b"earlier")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, old[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large|Cannot write"):
+            export_tflite(network, tmp_path / "m.tflite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == ["m.tflite"]
+    assert (tmp_path / "m.tflite").read_bytes() == b"earlier"

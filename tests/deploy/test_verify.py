@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdl.deploy import Gates, export_tflite, verify_tflite
+from kdl.deploy.verify import GATES, compare_outputs
+
+
+def compare(expected, actual, labels=None, gates=GATES["float32"]):
+    expected, actual = (np.asarray(a, "float32") for a in (expected, actual))
+    return compare_outputs("m.tflite", "float32", [expected], [actual], labels, gates)
+
+
+def test_worked_numbers():
+    """y = [3, 4], ŷ = [3, 5]: cosine 29/√(25·34), SQNR 10·log10(25/1)."""
+    result = compare([[3, 4]], [[3, 5]])
+    assert result.cosine == pytest.approx(29 / np.sqrt(25 * 34))
+    assert result.sqnr == pytest.approx(10 * np.log10(25))
+    assert result.max_error == 1
+    assert result.output_range == 1
+    assert result.top1_agreement == 1
+    assert not result.passed
+
+
+def test_equal_outputs_pass():
+    result = compare([[1, 2], [3, 4]], [[1, 2], [3, 4]], labels=np.array([1, 0]))
+    assert result.passed
+    assert result.sqnr == np.inf
+    assert result.keras_accuracy == result.tflite_accuracy == 0.5
+    assert "passed" in str(result)
+
+
+@given(st.floats(1e-6, 1e6))
+def test_sqnr_and_cosine_do_not_depend_on_scale(scale):
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((4, 5)).astype("float32")
+    z = y + 0.01 * rng.standard_normal((4, 5)).astype("float32")
+    plain, scaled = compare(y, z), compare(y * np.float32(scale), z * np.float32(scale))
+    assert scaled.sqnr == pytest.approx(plain.sqnr, abs=0.01)
+    assert scaled.cosine == pytest.approx(plain.cosine, abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [[[np.nan, 1]], [[0, 0]], [[-1, -2]]])
+def test_nonsense_fails(bad):
+    assert not compare([[1, 2]], bad).passed
+
+
+def test_zeros_against_noise_fail():
+    assert not compare([[0, 0]], [[0, 1e-6]]).passed
+    assert compare([[0, 0]], [[0, 0]]).passed
+
+
+def test_top1_gate_counts_disagreements():
+    gates = Gates(sqnr=-np.inf, top1_agreement=0.95)
+    expected = np.tile([0.4, 0.6], (100, 1))
+    for wrong, passes in ((5, True), (6, False)):
+        actual = expected.copy()
+        actual[:wrong] = actual[:wrong, ::-1]
+        assert compare(expected, actual, gates=gates).passed == passes
+    assert compare(expected[:4], np.concatenate([expected[:1, ::-1], expected[1:4]]), gates=gates)
+
+
+def test_shapes_that_differ_are_another_model():
+    with pytest.raises(ValueError, match="another model"):
+        compare([[1, 2]], [[1, 2, 3]])
+
+
+@pytest.mark.export
+def test_a_file_of_other_weights_fails(network, pictures, tmp_path):
+    path = tmp_path / "m.tflite"
+    export_tflite(network, path)
+    assert verify_tflite(path, network, pictures).passed
+    network.set_weights([w + 0.1 for w in network.get_weights()])
+    result = verify_tflite(path, network, (pictures, np.zeros(len(pictures), int)))
+    assert not result.passed
+    assert "SQNR" in str(result.failures)
+    assert verify_tflite(path, network, pictures, gates=Gates(sqnr=0)).passed
+
+
+@pytest.mark.export
+def test_one_hot_labels_and_bad_data(network, pictures, tmp_path):
+    path = tmp_path / "m.tflite"
+    export_tflite(network, path)
+    labels = np.arange(20) % 4
+    one_hot = np.eye(4)[labels]
+    results = [verify_tflite(path, network, (pictures, y)) for y in (labels, one_hot)]
+    assert results[0].keras_accuracy == results[1].keras_accuracy
+    with pytest.raises(ValueError, match=r"takes inputs of shape \(12, 12, 3\)"):
+        verify_tflite(path, network, pictures[:, :8])
+
+
+def test_bad_files(tmp_path, network, pictures):
+    with pytest.raises(FileNotFoundError, match="no such"):
+        verify_tflite(tmp_path / "missing.tflite", network, pictures)
+    (tmp_path / "text.tflite").write_text("hello")
+    with pytest.raises(ValueError, match="not a TFLite model"):
+        verify_tflite(tmp_path / "text.tflite", network, pictures)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
+def test_truncated_files(root, share, tmp_path, network, pictures):
+    whole = (root / "saved_models" / "quickstart" / "int8.tflite").read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"cut.tflite"):
+        verify_tflite(path, network, pictures)

@@ -1,0 +1,208 @@
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdl.training.backup import read_history
+
+FAST = ["--size", "32", "--shift", "0", "--batch-size", "16"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "kdl", *map(str, arguments)]
+
+
+def kdl(*arguments, cwd=None):
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
+
+
+def error_line(done):
+    """The one line of an expected failure."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def artefacts(root):
+    return root / "saved_models" / "quickstart"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of eight pictures each, a truncated file and a text among them."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    for label, name in enumerate(("dark", "light")):
+        (folder / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(120 * label, 120 * label + 100, (40, 36, 3), "uint8")
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    whole = (folder / "dark" / "0.png").read_bytes()
+    (folder / "dark" / "cut.png").write_bytes(whole[:1000])
+    (folder / "light" / "notes.jpg").write_text("not a picture")
+    return folder
+
+
+def test_list():
+    done = kdl("list")
+    assert done.returncode == 0
+    assert "shufflenet_v2_x1_0" in done.stdout
+    assert "2,278,604" in done.stdout
+    assert "69.36 % top-1" in done.stdout
+
+
+def test_summary():
+    done = kdl("summary", "shufflenet_v2_x0_5", "--size", "64", "--classes", "10")
+    assert done.returncode == 0
+    assert "stage4_unit3" in done.stdout
+
+
+def test_predict(artefacts, tmp_path):
+    import sklearn.datasets
+
+    digits = sklearn.datasets.load_digits()
+    picture = Image.fromarray((digits.images[3] * 255 / 16).astype("uint8"))
+    picture.save(tmp_path / "three.png")
+    for name in ("model.keras", "int8.tflite"):
+        done = kdl("predict", tmp_path / "three.png", "--model", artefacts / name, "--top", "1")
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"│ 3 +│ (1\.000|0\.9\d\d) │", done.stdout), done.stdout
+
+
+def test_verify(artefacts, tmp_path):
+    done = kdl("verify", artefacts / "int8.tflite", artefacts / "model.keras")
+    assert done.returncode == 0, done.stderr
+    assert "passed as int8, 360 inputs" in done.stdout
+    model = keras.models.load_model(artefacts / "model.keras")
+    model.set_weights([w * 0.9 for w in model.get_weights()])
+    model.save(tmp_path / "other.keras")
+    done = kdl("verify", artefacts / "int8.tflite", tmp_path / "other.keras")
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+
+
+def test_benchmark(artefacts):
+    done = kdl("benchmark", artefacts / "int8.tflite", artefacts / "float32.tflite", "--runs", "5")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"\d\.\d{3} │", done.stdout)) == 6
+
+
+@pytest.mark.export
+def test_export(artefacts, tmp_path):
+    target = tmp_path / "again.tflite"
+    arguments = ("--quantization", "int8", "--data", "digits")
+    done = kdl("export", artefacts / "model.keras", target, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "passed as int8" in done.stdout
+    assert target.exists()
+    done = kdl("export", artefacts / "model.keras", tmp_path / "x.tflite", "--quantization", "int8")
+    assert "int8 needs representative_data" in error_line(done)
+
+
+def test_train_on_a_folder_then_predict(pictures, tmp_path):
+    run = tmp_path / "run"
+    arguments = ("--data", pictures, "--epochs", "2", "--output", run, *FAST)
+    done = kdl("train", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "warning:" in done.stderr
+    assert "2 file(s)" in done.stderr
+    assert "cut.png" in done.stderr
+    assert "notes.jpg" in done.stderr
+    assert "2 epochs" in done.stdout
+    again = kdl("train", *arguments)
+    assert again.returncode == 0
+    assert "finished: 2 epochs" in again.stdout
+    other = kdl("train", *arguments[:3], "3", *arguments[4:])
+    assert "other arguments (epochs: 2 there, 3 now)" in error_line(other)
+    done = kdl("predict", pictures / "light" / "1.png", "--model", run / "model.keras")
+    assert done.returncode == 0, done.stderr
+    assert "dark" in done.stdout
+    assert "light" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model", "resnet"], "There is no model 'resnet'"),
+        (["train", "--data", "missing"], "no folder or zip archive missing"),
+        (["train", "--output", "/proc/run"], "/proc/run"),
+        (["verify", "missing.tflite", "missing.keras"], "no such model file"),
+        (["predict", "missing.png"], "missing.png"),
+        (["benchmark", "missing.tflite"], "no such .tflite file"),
+        (["export", "missing.keras", "m.tflite"], "no such model file"),
+        (["summary", "resnet"], "There is no model 'resnet'"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, root):
+    assert message in error_line(kdl(*arguments, cwd=root))
+
+
+def test_an_empty_class_folder_is_named(pictures, tmp_path):
+    (pictures / "empty").mkdir()
+    done = kdl("train", "--data", pictures, "--output", tmp_path / "run")
+    assert "'empty'" in error_line(done)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_below_the_least_is_refused(tmp_path):
+    done = kdl("train", "--size", "16", "--output", tmp_path / "run")
+    assert done.returncode == 2
+    assert "32" in done.stderr
+
+
+def test_a_picture_that_is_none(tmp_path, artefacts):
+    (tmp_path / "text.png").write_text("hello")
+    done = kdl("predict", tmp_path / "text.png", "--model", artefacts / "int8.tflite")
+    assert "text.png" in error_line(done)
+
+
+def test_killed_runs_resume(pictures, tmp_path):
+    """Killed at random moments and started again, a run has all epochs once, and all its steps."""
+    run, epochs = tmp_path / "run", 6
+    arguments = ("train", "--data", pictures, "--epochs", epochs, "--output", run, *FAST)
+    chance = random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for_an_epoch(run, process)
+        time.sleep(chance.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = kdl(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "6 epochs, 6 steps" in done.stdout
+    rows = read_history(run / "history.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert keras.models.load_model(run / "model.keras").output_shape == (None, 2)
+    assert not (run / "backup").exists()
+
+
+def wait_for_an_epoch(run, process, patience=300):
+    """Until the run has finished one more epoch than it had, or all of them."""
+    before = epochs_kept(run)
+    deadline = time.monotonic() + patience
+    while epochs_kept(run) <= before and process.poll() is None:
+        assert time.monotonic() < deadline, "no epoch was finished"
+        time.sleep(0.05)
+
+
+def epochs_kept(run):
+    try:
+        return max(int(name.split("-")[1]) for name in os.listdir(run / "backup") if "-" in name)
+    except (FileNotFoundError, ValueError):
+        return 0

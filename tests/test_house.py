@@ -1,0 +1,157 @@
+"""The floors of the house: a room imports from rooms below it only."""
+
+import ast
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import kdl
+
+FLOORS = {
+    "ops": 1,
+    "layers": 2,
+    "data": 2,
+    "applications": 3,
+    "training": 3,
+    "deploy": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+FREE = ("testing", "__init__", "_registration")
+
+
+def rooms_imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "kdl" and len(parts) > 1:
+                yield parts[1]
+
+
+def test_rooms_import_from_below_only(root):
+    seen = 0
+    for path in (root / "kdl").rglob("*.py"):
+        room = path.relative_to(root / "kdl").parts[0].removesuffix(".py")
+        if room in FREE:
+            continue
+        for other in rooms_imported(path):
+            seen += 1
+            assert other == room or FLOORS[other] < FLOORS[room], f"{path} imports kdl.{other}"
+    assert seen > 20
+
+
+def test_no_private_keras(root):
+    for path in (root / "kdl").rglob("*.py"):
+        assert path.name == "_compat.py" or "keras.src" not in path.read_text(), path
+
+
+PUBLIC = {
+    "applications": [
+        "ModelEntry",
+        "ShuffleNetV2",
+        "create_model",
+        "list_models",
+        "load_torch_weights",
+    ],
+    "data": [
+        "ArrayDataset",
+        "ImageFolder",
+        "InputSpec",
+        "ModelInfo",
+        "RandomShift",
+        "digits",
+        "read_image_folder",
+        "read_model_info",
+        "write_model_info",
+    ],
+    "deploy": [
+        "ExportError",
+        "Gates",
+        "Latency",
+        "TFLiteFile",
+        "TFLiteRunner",
+        "Verification",
+        "export_tflite",
+        "measure_latency",
+        "read_tflite",
+        "verify_tflite",
+    ],
+    "layers": ["ChannelShuffle", "DepthwiseConv2D", "ShuffleUnitV2"],
+    "ops": [
+        "channel_shuffle",
+        "channel_split",
+        "depthwise_conv",
+        "lowering_scope",
+        "resize_align_corners",
+    ],
+    "testing": ["run_export_test", "run_layer_test", "run_loss_test", "run_model_test"],
+    "training": [
+        "Backup",
+        "ClassifierRun",
+        "WarmUpCosine",
+        "plot_confusion_matrix",
+        "plot_history",
+        "save_portable",
+    ],
+}
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_public_names_are_frozen(room):
+    module = getattr(kdl, room)
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("kdl.")
+    ]
+    assert sorted(names) == PUBLIC[room]
+    assert all(getattr(module, name).__doc__ for name in names)
+
+
+def test_registered_names_are_frozen():
+    ours = [name for name in keras.saving.get_custom_objects() if name.startswith("kdl>")]
+    assert sorted(ours) == [
+        "kdl>ChannelShuffle",
+        "kdl>DepthwiseConv2D",
+        "kdl>ShuffleNetV2",
+        "kdl>ShuffleUnitV2",
+        "kdl>WarmUpCosine",
+    ]
+
+
+def test_unknown_room():
+    with pytest.raises(AttributeError, match="has no attribute 'attic'"):
+        kdl.attic  # noqa: B018
+    assert "layers" in dir(kdl)
+
+
+def loaded_after(code):
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_loads_no_second_backend():
+    """kdl adds to what Keras loads nothing but itself; alone it does not even load Keras."""
+    assert not loaded_after("import kdl") & {"keras", "tensorflow", "jax", "torch", "numpy"}
+    others = {"tensorflow", "jax", "torch", "ai_edge_litert"}
+    rooms = "import keras, kdl, kdl.deploy, kdl.data, kdl.testing"
+    assert loaded_after(rooms) & others == loaded_after("import keras") & others
+
+
+def test_import_is_quick():
+    """A ratio, in one process: far below the limit, so that a busy machine does not matter."""
+    code = (
+        "import time; a = time.perf_counter(); import keras; b = time.perf_counter(); "
+        "import kdl; c = time.perf_counter(); print(c - b, b - a)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours, keras_own = map(float, done.stdout.split())
+    assert ours < 0.1 * keras_own

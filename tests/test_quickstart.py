@@ -1,0 +1,75 @@
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kdl
+from kdl.data import read_model_info
+from kdl.deploy import TFLiteRunner, verify_tflite
+
+FORMS = ("float32", "float16", "int8")
+
+
+@pytest.fixture(scope="module")
+def artefacts(root):
+    return root / "saved_models" / "quickstart"
+
+
+@pytest.fixture(scope="module")
+def test_digits():
+    return kdl.data.digits(size=48)[1]
+
+
+@pytest.fixture(scope="module")
+def model(artefacts):
+    return keras.models.load_model(artefacts / "model.keras")
+
+
+def test_the_model_loads_on_this_backend_and_is_accurate(model, test_digits):
+    images, labels = test_digits
+    scores = model.predict(images, verbose=0)
+    assert np.mean(scores.argmax(-1) == labels) >= 0.97
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_files_answer_like_the_model(form, artefacts, model, test_digits):
+    result = verify_tflite(artefacts / f"{form}.tflite", model, test_digits)
+    assert result.passed, str(result)
+    assert result.quantization == form
+    assert result.tflite_accuracy >= 0.97
+
+
+def test_the_card_tells_the_accuracies(artefacts, test_digits):
+    images, labels = test_digits
+    card = (artefacts / "README.md").read_text()
+    for form in FORMS:
+        scores = TFLiteRunner(artefacts / f"{form}.tflite").predict(images)[0]
+        accuracy = np.mean(scores.argmax(-1) == labels)
+        told = re.search(rf"\| {form}\.tflite \|[^|]*\|[^|]*\| ([\d.]+)", card)[1]
+        assert abs(float(told) - accuracy) < 0.003  # one picture: machines round differently
+
+
+def test_labels_and_input_scale_are_in_the_files(artefacts):
+    for name in ("model.keras", *(f"{form}.tflite" for form in FORMS)):
+        info = read_model_info(artefacts / name)
+        assert info.labels == [str(digit) for digit in range(10)]
+        assert info.input_spec.size == (48, 48)
+
+
+@pytest.mark.export
+def test_the_script_runs(root, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "examples/quickstart.py", "--smoke", "--output", str(tmp_path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(root / "saved_models" / "quickstart"))
+    for form in FORMS:
+        assert f"{form}.tflite" in done.stdout
