@@ -11,6 +11,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 hypothesis.settings.register_profile("kdl", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("kdl")
 
+collect_ignore = ["no_tensorflow"]
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -1,6 +1,5 @@
 """The process in which TensorFlow turns a saved model into `.tflite` files."""
 
-import importlib.util
 import json
 import os
 import re
@@ -33,8 +32,6 @@ def convert(model, targets, input_shape, representative_data=None):
         ExportError: If there is no TFLite form of the model.
         ImportError: If TensorFlow is missing.
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")
     with tempfile.TemporaryDirectory(prefix="kdl-export-") as folder:
         saved = os.path.join(folder, "model.keras")
         model.save(saved)
@@ -80,6 +77,8 @@ def _run_worker(job, folder):
         if error["type"] == "ImportError":
             raise ImportError(error["message"])
         raise ExportError(_cause(error["type"], error["message"]))
+    if "No module named 'tensorflow'" in done.stderr:
+        raise ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")
     raise ExportError(_death(done))
 
 

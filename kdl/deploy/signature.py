@@ -14,7 +14,7 @@ def output_names(model):
     Args:
         model: A functional or sequential model.
     """
-    if isinstance(model.output, dict):
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         return sorted(model.output)
     if len(model.outputs) > 1:
         return list(model.output_names)
@@ -35,11 +35,17 @@ def check_exportable(model):
 
 
 def _ends_in_probabilities(model):
-    layer = model
-    while isinstance(layer, keras.Model):
-        functional = hasattr(layer, "output_names")
-        layer = layer.get_layer(layer.output_names[0]) if functional else layer.layers[-1]
-    if isinstance(layer, keras.layers.Softmax):
+    last = model
+    while isinstance(last, keras.Model):
+        last = _last_operation(last)
+    if type(last).__name__ in ("Softmax", "Sigmoid"):  # the layers, or keras.ops
         return True
-    activation = getattr(layer, "activation", None)
+    activation = getattr(last, "activation", None)
     return activation in (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def _last_operation(model):
+    if isinstance(model, keras.Sequential):
+        return model.layers[-1]
+    name = model.output_names[0]
+    return next(operation for operation in model.operations if operation.name == name)

@@ -1,0 +1,88 @@
+"""Runs the benchmarks on every backend and writes their tables to `benchmarks/results/`."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def main():
+    """One after the other, since they would slow each other down."""
+    train_step()
+    digits()
+
+
+def train_step():
+    """Speed of a training step and of prediction, kdl beside stock Keras layers."""
+    rows = []
+    for backend in BACKENDS:
+        result = run("train_step.py", backend)
+        for what in ("train_ms", "predict_ms"):
+            ours, keras = result[what]["kdl"], result[what]["keras"]
+            name = what.removesuffix("_ms")
+            rows.append(
+                f"| {backend} | {name} | {ours:.1f} | {keras:.1f} | {keras / ours:.2f}× "
+                f"| {result['device']} |"
+            )
+    write(
+        "train_step.md",
+        "ShuffleNet V2 1.0x, batch 8, 224², float32: ms per image",
+        "`python benchmarks/train_step.py` on each backend. Both networks take turns in one "
+        "process; the shortest step counts. Compare the ratios, not machines.",
+        ["backend", "step", "kdl", "stock Keras layers", "kdl is faster by", "device"],
+        rows,
+        "GPU: not measured.",
+    )
+
+
+def digits():
+    """Accuracy on the digits, float32 and mixed precision."""
+    rows = []
+    for backend in BACKENDS:
+        for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+            result = run("digits.py", backend, "--policy", policy)
+            rows.append(
+                f"| {backend} | {policy} | {result['accuracy']:.4f} | {result['seconds']:.0f} |"
+            )
+    write(
+        "digits.md",
+        "ShuffleNet V2 0.5x on the digits",
+        "`python benchmarks/digits.py --policy …` on each backend: `model.fit` as in the "
+        "quickstart, 15 epochs at 48². A CPU has no fast half precision; what counts is that it "
+        "learns.",
+        ["backend", "policy", "test accuracy", "seconds"],
+        rows,
+    )
+
+
+def run(script, backend, *arguments):
+    """The JSON that a benchmark prints last."""
+    print(f"{script} on {backend} {' '.join(arguments)}", flush=True)
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, HERE / script, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    print(done.stdout.strip().splitlines()[-1], flush=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def write(name, title, text, columns, rows, note=""):
+    """A table as Markdown."""
+    lines = [f"# {title}", "", text, ""]
+    lines += [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}", *rows, ""]
+    lines += [f"{note} Machine: {platform.machine()}, Python {platform.python_version()}.".strip()]
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / name).write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
