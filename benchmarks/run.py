@@ -1,4 +1,7 @@
-"""Runs the benchmarks on every backend and writes their tables to `benchmarks/results/`."""
+"""Runs the benchmarks on every backend and writes their tables to `benchmarks/results/`.
+
+`python benchmarks/run.py` runs all, `python benchmarks/run.py train_step` one of them.
+"""
 
 import json
 import os
@@ -13,8 +16,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def main():
     """One after the other, since they would slow each other down."""
-    train_step()
-    digits()
+    known = {"train_step": train_step, "digits": digits}
+    for name in sys.argv[1:] or known:
+        known[name]()
 
 
 def train_step():

@@ -1,0 +1,22 @@
+import keras
+import numpy as np
+import pytest
+
+import kdl
+from kdl.deploy.precision import as_float32
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_twin_has_the_weights_and_computes_in_float32(policy):
+    model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=3, dtype=policy)
+    twin = as_float32(model)
+    assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
+    assert model.get_layer("stem_conv").compute_dtype != "float32"
+    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_float32_model_is_its_own_twin():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert as_float32(model) is model
