@@ -137,8 +137,8 @@ COLUMNS = {
     "KiB": ("kib", "{:.0f}"),
     "median ms": ("ms", "{:.3f}"),
     "accuracy": ("accuracy", "{:.4f}"),
-    "of Keras": ("keras", "{:.4f}"),
-    "same class": ("agreement", "{:.1%}"),
+    "Keras": ("keras", "{:.4f}"),
+    "agree": ("agreement", "{:.1%}"),
     "SQNR dB": ("sqnr", "{:.1f}"),
 }
 
