@@ -158,15 +158,15 @@ def plot_files(rows, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 2.6), layout="constrained")
-    bars = (("kib", "size in KiB"), ("ms", "median ms, one thread"), ("accuracy", "test accuracy"))
-    for axes, (key, title) in zip(figure.subplots(1, 3), bars, strict=True):
-        names = [row["file"].removesuffix(".tflite") for row in rows]
-        drawn = axes.barh(
-            names, [row[key] for row in rows], color=["#4c72b0", "#55a868", "#c44e52"]
-        )
-        axes.bar_label(drawn, [f"{row[key]:.3g}" for row in rows], padding=3)
+    bars = {"KiB": "size in KiB", "median ms": "latency in ms", "accuracy": "test accuracy"}
+    names = [row["file"].removesuffix(".tflite") for row in rows]
+    for axes, (column, title) in zip(figure.subplots(1, 3), bars.items(), strict=True):
+        key, form = COLUMNS[column]
+        values = [row[key] for row in rows]
+        drawn = axes.barh(names, values, color=["#4c72b0", "#55a868", "#c44e52"])
+        axes.bar_label(drawn, [form.format(value) for value in values], padding=3)
         axes.set_title(title)
-        axes.margins(x=0.2)
+        axes.set_xlim(0, 1.3 * max(values))
         axes.invert_yaxis()
     figure.savefig(path, dpi=120)
 
