@@ -1,5 +1,6 @@
 """The `kdl` command, also as `python -m kdl`."""
 
+import os
 import sys
 
 
@@ -9,7 +10,14 @@ def main():
         from kdl.cli import main as run
     except ImportError as error:
         sys.exit(f"error: {error}. The kdl command needs: pip install 'kdl[cli]'")
-    run()
+    try:
+        run()
+    except SystemExit as stop:
+        if stop.code:
+            # HDF5 crashes in its own clean-up after a write that failed: skip it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(stop.code)
 
 
 if __name__ == "__main__":

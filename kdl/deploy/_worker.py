@@ -13,7 +13,8 @@ def main(job_file):
     try:
         _convert(job)
     except Exception as error:
-        kind = "ImportError" if isinstance(error, ImportError) else type(error).__name__
+        general = [kind for kind in (ImportError, OSError) if isinstance(error, kind)]
+        kind = (general or [type(error)])[0].__name__
         with open(job["report"], "w") as file:
             json.dump({"type": kind, "message": str(error)}, file)
         return 1

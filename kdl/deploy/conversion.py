@@ -31,6 +31,7 @@ def convert(model, targets, input_shape, representative_data=None):
     Raises:
         ExportError: If there is no TFLite form of the model.
         ImportError: If TensorFlow is missing.
+        OSError: If a file cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="kdl-export-") as folder:
         saved = os.path.join(folder, "model.keras")
@@ -76,6 +77,8 @@ def _run_worker(job, folder):
             error = json.load(file)
         if error["type"] == "ImportError":
             raise ImportError(error["message"])
+        if error["type"] == "OSError":
+            raise OSError(f"Cannot write the file: {error['message']}")
         raise ExportError(_cause(error["type"], error["message"]))
     if "No module named 'tensorflow'" in done.stderr:
         raise ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")

@@ -6,6 +6,8 @@ import shutil
 
 import keras
 
+from kdl.training.disk import check_space
+
 
 class Backup(keras.callbacks.BackupAndRestore):
     """`keras.callbacks.BackupAndRestore` in which an epoch is either kept whole or not at all.
@@ -23,6 +25,9 @@ class Backup(keras.callbacks.BackupAndRestore):
         folder: Folder of the backups; it is made if it does not exist.
         history_path: File to which the history is written after each epoch: a column per logged
             value, a row per epoch. Defaults to `history.csv` beside the folder.
+
+    Raises:
+        OSError: While training, if the disk is full; what was kept before stays.
 
     Example:
         >>> import keras, numpy as np, tempfile
@@ -64,6 +69,7 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the epoch."""
+        check_space(self.backup_dir, [*self.model.variables, *self.model.optimizer.variables])
         super().on_epoch_end(epoch, logs)
         self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
         write_history(os.path.join(self.backup_dir, "history.csv"), self.rows)

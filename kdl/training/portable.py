@@ -3,6 +3,7 @@
 import os
 
 from kdl.data.model_info import ModelInfo, write_model_info
+from kdl.training.disk import check_space
 
 
 def save_portable(model, path, info=None):
@@ -27,6 +28,7 @@ def save_portable(model, path, info=None):
         >>> keras.models.load_model(path).compiled
         False
     """
+    check_space(path, model.variables)
     plain = type(model).from_config(model.get_config())
     plain.set_weights(model.get_weights())
     draft = os.path.join(os.path.dirname(os.path.abspath(path)), ".draft.keras")

@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from kdl.deploy.conversion import _cause, _death
+from kdl.deploy.conversion import _cause, _death, convert
 
 
 def ended(code, stderr=""):
@@ -34,3 +34,10 @@ def test_other_refusals_are_one_paragraph():
 )
 def test_a_process_that_dies_is_explained(done, message):
     assert message in _death(done)
+
+
+@pytest.mark.export
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_model(network, tmp_path):
+    target = tmp_path / "missing" / "m.tflite"
+    with pytest.raises(OSError, match=r"Cannot write the file: .*missing"):
+        convert(network, {"float32": str(target)}, (1, 12, 12, 3))

@@ -30,7 +30,7 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-def run(folder, kill_at=None, epochs=4):
+def run(folder, kill_at=None, epochs=4, more=None):
     """Four epochs of four steps; momentum makes the optimizer's state matter."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -43,6 +43,7 @@ def run(folder, kill_at=None, epochs=4):
         on_epoch_begin=lambda epoch, logs: setattr(dataset, "epoch", epoch)
     )
     callbacks = [backup, follow] + ([] if kill_at is None else [KillAt(kill_at)])
+    callbacks += [] if more is None else [more]
     model.fit(dataset, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
     return model, backup
 
@@ -89,3 +90,18 @@ def test_only_the_newest_epoch_is_kept_until_cleared(tmp_path):
     backup.clear()
     assert not (tmp_path / "backup").exists()
     assert backup.finished_epochs == 0
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_kept(tmp_path, monkeypatch):
+    class FillDisk(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+                monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    with pytest.raises(OSError, match=r"the disk has 0\.0 MiB left"):
+        run(tmp_path, more=FillDisk())
+    monkeypatch.undo()
+    model, backup = run(tmp_path)
+    assert weights_and_steps(model)[1] == 16
+    assert backup.finished_epochs == 4
