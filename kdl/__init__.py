@@ -10,7 +10,7 @@ from kdl._registration import register_with_keras
 
 __version__ = "0.1.0"
 
-_ROOMS = ("applications", "data", "deploy", "layers", "ops", "testing", "training")
+_ROOMS = ("applications", "compression", "data", "deploy", "layers", "ops", "testing", "training")
 
 __all__ = ["__version__", *_ROOMS]
 

@@ -45,13 +45,19 @@ def list_models():
     """Lists the models."""
     applications = _room("applications")
     table = Table(
-        Column("name", no_wrap=True), "parameters", "input", "ImageNet weights", "licence"
+        Column("name", no_wrap=True),
+        Column("parameters", justify="right"),
+        Column("million MACs", justify="right"),
+        "input",
+        "ImageNet weights",
+        "licence of the weights",
     )
     for entry in applications.list_models():
         source = entry.source
         table.add_row(
             entry.name,
             f"{entry.parameters:,}",
+            f"{entry.macs / 1e6:,.0f}" if entry.macs else "–",
             "×".join(map(str, entry.input_shape)),
             f"{source.top1:.2f} % top-1" if source else "–",
             source.licence if source else "–",

@@ -22,6 +22,14 @@ def _tensorflow_missing():
     return spec is None or "no_tensorflow" in str(spec.origin)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every-model",
+        action="store_true",
+        help="export and flatten every model of the registry, not one of each class (an hour)",
+    )
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "export: needs TensorFlow's converter")
 

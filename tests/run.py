@@ -49,6 +49,8 @@ def run(backend, hidden, targets, rest):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         # One process a core, each with one thread: they would only wait for each other.
         "OMP_NUM_THREADS": "1",
+        # Compiling for speed takes longer than anything that is tested here.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     workers = ["-n", str(min(os.cpu_count(), 4)), "--dist", "worksteal"]
     command = [sys.executable, "-m", "pytest", *workers, *targets, *rest]

@@ -1,5 +1,28 @@
 """Image classifiers, one family a file, which are also the backbones."""
 
-from kdl.applications.registry import ModelEntry, create_model, list_models
+import keras  # first: what Keras registers imports the rooms, in their own order
+
+from kdl.applications.macs import macs
+from kdl.applications.mobilenet import MobileNet
+from kdl.applications.mobilenet_v2 import MobileNetV2
+from kdl.applications.model_entry import ModelEntry
+from kdl.applications.nasnet import NASNet, NASNetLarge, NASNetMobile
+from kdl.applications.pyramid import pyramid
+from kdl.applications.registry import create_model, list_models
+from kdl.applications.res2net import Res2Net, Res2Net50, Res2Net101, Res2NeXt50
+from kdl.applications.resnext import ResNeXt, ResNeXt50, ResNeXt101
+from kdl.applications.scnet import SCNet, SCNet50, SCNet101
+from kdl.applications.se_inception import SEInception
+from kdl.applications.senet import (
+    SENet154,
+    SEResNet,
+    SEResNet50,
+    SEResNet101,
+    SEResNet152,
+    SEResNeXt50,
+    SEResNeXt101,
+)
+from kdl.applications.shufflenet import ShuffleNet
 from kdl.applications.shufflenet_v2 import ShuffleNetV2
-from kdl.applications.weights.convert import load_torch_weights
+from kdl.applications.squeezenet import SqueezeNet
+from kdl.applications.weights.convert import load_keras_weights, load_torch_weights

@@ -1,41 +1,42 @@
 """The models by name."""
 
-import dataclasses
+from kdl.applications import (
+    mobilenet,
+    mobilenet_v2,
+    nasnet,
+    res2net,
+    resnext,
+    scnet,
+    se_inception,
+    senet,
+    shufflenet,
+    shufflenet_v2,
+    squeezenet,
+)
 
-from kdl.applications import shufflenet_v2
-from kdl.applications.application import Application
-from kdl.applications.weights.source import WeightSource
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelEntry:
-    """A named model.
-
-    Attributes:
-        name: Name, such as `shufflenet_v2_x1_0`.
-        constructor: Class of the family.
-        arguments: The family's own arguments.
-        parameters: Trainable parameters with 1000 classes.
-        input_shape: Native input, without batch.
-        source: `WeightSource` of `weights="imagenet"`, or None.
-    """
-
-    name: str
-    constructor: type[Application]
-    arguments: dict
-    parameters: int
-    input_shape: tuple
-    source: WeightSource | None
+_FAMILIES = [
+    mobilenet,
+    mobilenet_v2,
+    shufflenet,
+    shufflenet_v2,
+    squeezenet,
+    resnext,
+    senet,
+    se_inception,
+    scnet,
+    res2net,
+    nasnet,
+]
 
 
 def list_models():
     """All named models, as a list of `ModelEntry`.
 
     Example:
-        >>> [entry.name for entry in list_models()][:2]
+        >>> [entry.name for entry in list_models() if entry.name.startswith("shufflenet_v2")][:2]
         ['shufflenet_v2_x0_5', 'shufflenet_v2_x1_0']
     """
-    return list(_entries().values())
+    return [entry for family in _FAMILIES for entry in family.ENTRIES]
 
 
 def create_model(name, **arguments):
@@ -52,13 +53,8 @@ def create_model(name, **arguments):
         >>> create_model("shufflenet_v2_x0_5", input_shape=(32, 32, 3), classes=10).output_shape
         (None, 10)
     """
-    entries = _entries()
+    entries = {entry.name: entry for entry in list_models()}
     if name not in entries:
         raise ValueError(f"There is no model {name!r}. Known: {', '.join(entries)}.")
     entry = entries[name]
     return entry.constructor(**{**entry.arguments, **arguments})
-
-
-def _entries():
-    families = [shufflenet_v2.ENTRIES]
-    return {name: ModelEntry(name, *rest) for family in families for name, *rest in family}

@@ -2,13 +2,16 @@
 
 import keras
 
-from kdl.applications.application import Application, classifier_head, image_input
+from kdl.applications._common import CommonArguments, Strides, chain
+from kdl.applications.application import Application
+from kdl.applications.model_entry import ModelEntry
+from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
 from kdl.applications.weights.source import WeightSource
+from kdl.layers._block import check_choice
 from kdl.layers.shuffle_unit_v2 import ShuffleUnitV2
-from kdl.ops.channels import channel_axis
 
-_STEM = 24
 _UNITS = (4, 8, 4)
+_VARIANTS = ("torchvision", "megvii")
 
 # alpha → widths of stages 2, 3, 4 and of the last convolution (paper, table 5).
 _WIDTHS = {
@@ -16,6 +19,13 @@ _WIDTHS = {
     1.0: (116, 232, 464, 1024),
     1.5: (176, 352, 704, 1024),
     2.0: (244, 488, 976, 2048),
+}
+
+# depth → widths of the stem, then (width, units) of each stage (paper, appendix); the first stage
+# keeps the size, and 2048 channels end both.
+_DEEP = {
+    50: ((64,), ((244, 3), (488, 4), (976, 6), (1952, 3))),
+    164: ((64, 64, 128), ((340, 10), (680, 10), (1360, 23), (2720, 10))),
 }
 
 _URL = "https://download.pytorch.org/models/"
@@ -64,7 +74,8 @@ class ShuffleNetV2(Application):
     """ShuffleNet V2: a classifier for phones, and a backbone.
 
     Stem 3×3/2 and max-pool, three stages of `ShuffleUnitV2` (4, 8 and 4 units, the first of each
-    with stride 2), 1×1 convolution, global average, classifier.
+    with stride 2), 1×1 convolution, global average, classifier. The deep networks of the paper's
+    appendix have four stages, the first with stride 1.
 
     Input: float images `(batch, height, width, channels)` of at least 32×32 pixels, scaled by
     `preprocess_input` if the weights are published ones. Output: `(batch, classes)`, or the last
@@ -74,6 +85,11 @@ class ShuffleNetV2(Application):
         alpha: Width multiplier: 0.5, 1.0 (default), 1.5 or 2.0.
         variant: `"torchvision"` (default) or `"megvii"` (the authors' code, whose multiply-adds
             are those of the paper). See `kdl.layers.ShuffleUnitV2`.
+        depth: None (default), or 50 or 164 for the deep networks, with `alpha=1.0`; the deeper one
+            has residual units.
+        squeeze_ratio: Reduction of a squeeze-and-excitation in each unit of a deep network, or None
+            (default). The paper's SE-ShuffleNet V2-164 does not tell its ratio; 16 is usual.
+        output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
         include_top: Whether to add the classifier. Defaults to True.
@@ -95,7 +111,7 @@ class ShuffleNetV2(Application):
             network.
         FileNotFoundError: If the file of weights does not exist.
 
-    Source: ShuffleNet V2 (arXiv 1807.11164), table 5.
+    Source: ShuffleNet V2 (arXiv 1807.11164), table 5 and appendix.
 
     Example:
         >>> model = ShuffleNetV2(0.5, input_shape=(64, 64, 3), classes=10)
@@ -107,6 +123,9 @@ class ShuffleNetV2(Application):
         self,
         alpha=1.0,
         variant="torchvision",
+        depth=None,
+        squeeze_ratio=None,
+        output_stride=32,
         padding="symmetric",
         include_top=True,
         weights=None,
@@ -119,39 +138,51 @@ class ShuffleNetV2(Application):
         data_format=None,
         name=None,
     ):
-        if alpha not in _WIDTHS:
-            raise ValueError(f"alpha must be one of {sorted(_WIDTHS)}; received {alpha!r}.")
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        data_format = data_format or keras.config.image_data_format()
-        inputs = image_input(input_tensor, input_shape, include_top, data_format)
-        common = {"padding": padding, "data_format": data_format, "dtype": policy}
-        pyramid = _features(inputs, _WIDTHS[alpha], variant, common)
-        outputs = classifier_head(
-            pyramid["P5"],
+        check_choice("alpha", alpha, sorted(_WIDTHS))
+        check_choice("variant", variant, _VARIANTS)
+        _check_depth(depth, alpha, squeeze_ratio)
+        common = CommonArguments(
             include_top,
+            input_tensor,
+            input_shape,
             pooling,
             classes,
             classifier_activation,
+            dtype,
             data_format,
+        )
+        inputs = common.inputs()
+        make, strides = common.maker(padding), Strides(output_stride)
+        unit = {"variant": variant, "squeeze_ratio": squeeze_ratio, "residual": depth == 164}
+        unit |= common.block_arguments(make)
+        x = strides.keep(_stem(inputs, _DEEP[depth][0] if depth else (24,), make, strides))
+        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        for stage, index, filters, ask in _units(alpha, depth):
+            step, dilation = strides.step(ask)
+            x = ShuffleUnitV2(
+                filters, step, dilation_rate=dilation, name=f"stage{stage}_unit{index}", **unit
+            )(x)
+            strides.keep(x)
+        last = 2048 if depth else _WIDTHS[alpha][-1]
+        x = strides.keep(chain(x, _conv_norm_relu(make, last, 1, "head")))
+        outputs = common.head(
+            x,
             dropout=0.2 if variant == "megvii" and alpha == 2.0 else 0.0,
             use_bias=variant == "torchvision",
         )
         arguments = {
             "alpha": alpha,
             "variant": variant,
+            "depth": depth,
+            "squeeze_ratio": squeeze_ratio,
+            "output_stride": output_stride,
             "padding": padding,
-            "include_top": include_top,
-            "input_shape": tuple(inputs.shape[1:]),
-            "pooling": pooling,
-            "classes": classes,
-            "classifier_activation": keras.activations.serialize(
-                keras.activations.get(classifier_activation)
-            ),
-            "dtype": policy.name,
-            "data_format": data_format,
+            **common.config(),
         }
-        super().__init__(inputs, outputs, pyramid, arguments, name or _name(alpha, variant))
-        self.load_initial_weights(weights, IMAGENET[alpha] if variant == "torchvision" else None)
+        name = name or _name(alpha, variant, depth, squeeze_ratio)
+        super().__init__(inputs, outputs, strides.pyramid, arguments, name)
+        published = variant == "torchvision" and depth is None
+        self.load_initial_weights(weights, (IMAGENET[alpha],) if published else ())
 
     @staticmethod
     def preprocess_input(images, variant="torchvision", data_format=None):
@@ -173,49 +204,21 @@ class ShuffleNetV2(Application):
             >>> [round(float(v), 2) for v in ShuffleNetV2.preprocess_input(white).ravel()]
             [2.25, 2.43, 2.64]
         """
-        data_format = data_format or keras.config.image_data_format()
-        if variant == "torchvision":
-            images = images.copy() if hasattr(images, "copy") else images
-            return keras.applications.imagenet_utils.preprocess_input(
-                images, data_format=data_format, mode="torch"
-            )
-        if variant != "megvii":
-            raise ValueError(f'variant must be "torchvision" or "megvii"; received {variant!r}.')
-        return keras.ops.flip(keras.ops.cast(images, "float32"), axis=channel_axis(data_format))
+        check_choice("variant", variant, _VARIANTS)
+        return (scale_torch if variant == "torchvision" else scale_bgr)(images, data_format)
 
-    @staticmethod
-    def decode_predictions(predictions, top=5):
-        """Names ImageNet's classes: a list per image of `(WordNet id, name, score)`, best first.
+    decode_predictions = staticmethod(decode_predictions)
 
-        Args:
-            predictions: Array `(batch, 1000)`.
-            top: How many classes to give. Defaults to 5.
-
-        Raises:
-            ValueError: If there are not 1000 classes.
-        """
-        return keras.applications.imagenet_utils.decode_predictions(predictions, top=top)
-
-    def torch_names(self):
-        """Dict: path of each layer with weights → name of its module in the PyTorch reference."""
-        megvii = self.get_config()["variant"] == "megvii"
-        stem, head, classifier = (
-            ("first_conv", "conv_last", "classifier.0") if megvii else ("conv1", "conv5", "fc")
-        )
-        names = {
-            "stem_conv": f"{stem}.0",
-            "stem_bn": f"{stem}.1",
-            "head_conv": f"{head}.0",
-            "head_bn": f"{head}.1",
-            "classifier": classifier,
-        }
-        for index, (stage, unit) in enumerate(_unit_positions()):
-            module = f"features.{index}" if megvii else f"stage{stage}.{unit}"
-            projection, main = ("branch_proj", "branch_main") if megvii else ("branch1", "branch2")
-            for layer, position in _POSITIONS.items():
-                branch = projection if layer.startswith("projection") else main
-                names[f"stage{stage}_unit{unit}/{layer}"] = f"{module}.{branch}.{position}"
-        return names
+    def reference_names(self):
+        """Names of the layers in torchvision or in the authors' code."""
+        arguments = self.get_config()
+        if arguments["depth"]:
+            return {}
+        if arguments["variant"] == "torchvision":
+            return {"torchvision": _names("conv1", "conv5", "fc", "branch1", "branch2", None)}
+        positions = [(stage, index) for stage, index, *_ in _units(arguments["alpha"], None)]
+        parts = ("first_conv", "conv_last", "classifier.0", "branch_proj", "branch_main")
+        return {"megvii": _names(*parts, positions)}
 
 
 # Sub-layer of a unit → its position in the reference's branch, the same in both variants.
@@ -233,87 +236,82 @@ _POSITIONS = {
 }
 
 
-def _name(alpha, variant):
+def _names(stem, head, classifier, projection, main, flat):
+    """Templates; `flat` lists the units if the reference counts them from the first to the last."""
+    names = {"stem_conv": f"{stem}.0", "stem_bn": f"{stem}.1", "classifier": classifier}
+    names |= {"head_conv": f"{head}.0", "head_bn": f"{head}.1"}
+    units = {"stage{stage}_unit{unit}": "stage{stage}.{unit}"}
+    if flat:
+        units = {f"stage{s}_unit{u}": f"features.{i}" for i, (s, u) in enumerate(flat)}
+    for unit, module in units.items():
+        for layer, position in _POSITIONS.items():
+            branch = projection if layer.startswith("projection") else main
+            names[f"{unit}/{layer}"] = f"{module}.{branch}.{position}"
+    return names
+
+
+def _check_depth(depth, alpha, squeeze_ratio):
+    check_choice("depth", depth, (None, *_DEEP))
+    if depth and alpha != 1.0:
+        raise ValueError(f"depth={depth} comes in one width, alpha=1.0; received alpha={alpha!r}.")
+    if squeeze_ratio and not depth:
+        raise ValueError("squeeze_ratio is for the deep networks: pass depth=50 or depth=164.")
+
+
+def _name(alpha, variant, depth, squeeze_ratio):
     suffix = "" if variant == "torchvision" else f"_{variant}"
+    if depth:
+        return f"{'se_' if squeeze_ratio else ''}shufflenet_v2_{depth}{suffix}"
     return f"shufflenet_v2_x{str(float(alpha)).replace('.', '_')}{suffix}"
 
 
-def _unit_positions():
-    return [(stage, unit) for stage, n in enumerate(_UNITS, start=2) for unit in range(n)]
+def _units(alpha, depth):
+    """`(stage, index, filters, strides)` of each unit; stages count from 2 as in the paper."""
+    stages = _DEEP[depth][1] if depth else zip(_WIDTHS[alpha], _UNITS, strict=False)
+    for stage, (filters, units) in enumerate(stages, start=2):
+        for index in range(units):
+            first_of_stage = index == 0 and not (depth and stage == 2)
+            yield stage, index, filters, 2 if first_of_stage else 1
 
 
-def _features(inputs, widths, variant, common):
-    """The pyramid of tensors P1…P5 over `inputs`."""
-    x = _convolution(inputs, _STEM, 3, 2, "stem", **common)
-    pyramid = {"P1": x, "P2": _max_pool(x, "stem_pool", **common)}
-    x = pyramid["P2"]
-    for stage, unit in _unit_positions():
-        strides = 2 if unit == 0 else 1
-        name = f"stage{stage}_unit{unit}"
-        x = ShuffleUnitV2(widths[stage - 2], strides, variant, name=name, **common)(x)
-        pyramid[f"P{stage + 1}"] = x
-    pyramid["P5"] = _convolution(x, widths[-1], 1, 1, "head", **common)
-    return pyramid
+def _stem(x, widths, make, strides):
+    for index, filters in enumerate(widths):
+        step = strides.step(2)[0] if index == 0 else 1
+        name = "stem" if index == 0 else f"stem{index + 1}"
+        x = chain(x, _conv_norm_relu(make, filters, 3, name, step))
+    return x
 
 
-def _convolution(x, filters, kernel_size, strides, name, padding, data_format, dtype):
-    symmetric = padding == "symmetric" and strides > 1
-    if symmetric:
-        x = keras.layers.ZeroPadding2D(
-            kernel_size // 2, data_format=data_format, dtype=dtype, name=f"{name}_pad"
-        )(x)
-    x = keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        padding="valid" if symmetric else "same",
-        use_bias=False,
-        data_format=data_format,
-        dtype=dtype,
-        name=f"{name}_conv",
-    )(x)
-    x = keras.layers.BatchNormalization(
-        axis=channel_axis(data_format), momentum=0.9, epsilon=1e-5, dtype=dtype, name=f"{name}_bn"
-    )(x)
-    return keras.layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
+def _conv_norm_relu(make, filters, kernel_size, name, strides=1):
+    return [
+        *make.conv(filters, kernel_size, f"{name}_conv", strides),
+        make.norm(f"{name}_bn"),
+        make.relu(f"{name}_relu"),
+    ]
 
 
-def _max_pool(x, name, padding, data_format, dtype):
-    if padding == "symmetric":  # zeros may stand for −∞: nothing is negative after the ReLU
-        x = keras.layers.ZeroPadding2D(1, data_format=data_format, dtype=dtype, name=f"{name}_pad")(
-            x
-        )
-    return keras.layers.MaxPooling2D(
-        3,
-        2,
-        padding="valid" if padding == "symmetric" else "same",
-        data_format=data_format,
-        dtype=dtype,
-        name=name,
-    )(x)
-
-
-# (variant, alpha) → trainable parameters with 1000 classes.
-_PARAMETERS = {
-    ("torchvision", 0.5): 1_366_792,
-    ("torchvision", 1.0): 2_278_604,
-    ("torchvision", 1.5): 3_503_624,
-    ("torchvision", 2.0): 7_393_996,
-    ("megvii", 0.5): 1_365_792,
-    ("megvii", 1.0): 2_278_760,
-    ("megvii", 1.5): 3_506_720,
-    ("megvii", 2.0): 7_402_600,
-}
-
-# Rows of the registry: name, constructor, own arguments, parameters, input, weights.
-ENTRIES = [
-    (
-        _name(alpha, variant),
-        ShuffleNetV2,
-        {"alpha": alpha, "variant": variant},
-        parameters,
-        (224, 224, 3),
-        IMAGENET[alpha] if variant == "torchvision" else None,
-    )
-    for (variant, alpha), parameters in _PARAMETERS.items()
+# (arguments) → trainable parameters and multiply-adds at 224² with 1000 classes.
+_COUNTS = [
+    ({"alpha": 0.5}, 1_366_792, 40.5e6),
+    ({"alpha": 1.0}, 2_278_604, 144.9e6),
+    ({"alpha": 1.5}, 3_503_624, 295.8e6),
+    ({"alpha": 2.0}, 7_393_996, 583.3e6),
+    ({"alpha": 0.5, "variant": "megvii"}, 1_365_792, 40.5e6),
+    ({"alpha": 1.0, "variant": "megvii"}, 2_278_760, 145.8e6),
+    ({"alpha": 1.5, "variant": "megvii"}, 3_506_720, 299.0e6),
+    ({"alpha": 2.0, "variant": "megvii"}, 7_402_600, 590.8e6),
+    ({"depth": 50}, 16_573_534, 2.304e9),
+    ({"depth": 164}, 71_878_896, 12.54e9),
+    ({"depth": 164, "squeeze_ratio": 16}, 75_717_922, None),
 ]
+
+
+def _entry(arguments, parameters, macs):
+    full = {"alpha": 1.0, "variant": "torchvision", "depth": None, "squeeze_ratio": None}
+    full |= arguments
+    published = full["variant"] == "torchvision" and not full["depth"]
+    sources = (IMAGENET[full["alpha"]],) if published else ()
+    return ModelEntry(_name(**full), ShuffleNetV2, arguments, parameters, macs, sources)
+
+
+ENTRIES = [_entry(*row) for row in _COUNTS]

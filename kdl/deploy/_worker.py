@@ -65,7 +65,7 @@ def _serving_function(tf, model, job):
         return dict(zip(job["output_names"], outputs, strict=True))
 
     module.serve = serve
-    with lowering_scope("native"):
+    with lowering_scope("device"):
         return module, serve.get_concrete_function()
 
 

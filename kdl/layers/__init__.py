@@ -1,5 +1,24 @@
 """Layers, one public class a file."""
 
+import keras  # first: what Keras registers imports the rooms, in their own order
+
+from kdl.layers.average_pooling2d import AveragePooling2D
+from kdl.layers.batch_normalization import BatchNormalization
 from kdl.layers.channel_shuffle import ChannelShuffle
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
+from kdl.layers.dilated_context import DilatedContext
+from kdl.layers.factorized_reduction import FactorizedReduction
+from kdl.layers.fire_module import FireModule
+from kdl.layers.grouped_conv2d import GroupedConv2D
+from kdl.layers.inception_block import InceptionBlock
+from kdl.layers.inverted_residual import InvertedResidual
+from kdl.layers.nasnet_cell import NASNetCell
+from kdl.layers.res2net_block import Res2NetBlock
+from kdl.layers.resnext_block import ResNeXtBlock
+from kdl.layers.scheduled_drop_path import ScheduledDropPath
+from kdl.layers.self_calibrated_block import SelfCalibratedBlock
+from kdl.layers.self_calibrated_conv2d import SelfCalibratedConv2D
+from kdl.layers.separable_block import SeparableBlock
+from kdl.layers.shuffle_unit import ShuffleUnit
 from kdl.layers.shuffle_unit_v2 import ShuffleUnitV2
+from kdl.layers.squeeze_excite import SqueezeExcite

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.ops.channels import channel_axis
-from kdl.ops.depthwise import depthwise_conv
+from kdl.ops.depthwise import LOWERINGS, depthwise_conv
 from kdl.ops.lowering import check_lowering
 
 
@@ -43,6 +43,8 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         (1, 8, 8, 4)
     """
 
+    keras_class = keras.layers.DepthwiseConv2D  # the same weights and results
+
     def __init__(
         self,
         kernel_size,
@@ -63,7 +65,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             dilation_rate=dilation_rate,
             **kwargs,
         )
-        self.lowering = check_lowering(lowering)
+        self.lowering = check_lowering(lowering, LOWERINGS)
 
     def call(self, inputs):
         """Convolves each channel of `inputs` with its own kernel."""

@@ -2,5 +2,7 @@
 
 from kdl.ops.channels import channel_shuffle, channel_split
 from kdl.ops.depthwise import depthwise_conv
+from kdl.ops.grouped import grouped_conv, mobile_gpu_safe
 from kdl.ops.lowering import lowering_scope
+from kdl.ops.normalization import fused_batch_norm
 from kdl.ops.resizing import resize_align_corners

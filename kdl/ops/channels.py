@@ -101,6 +101,29 @@ def check_divisible(channels, parts, argument):
         )
 
 
+def check_groups(channels, groups, what):
+    """Raises ValueError unless `groups` divides `channels`; names widths and groups that fit.
+
+    Args:
+        channels: Number of channels.
+        groups: Number of groups.
+        what: What `channels` counts, for the message.
+    """
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be a positive integer; received {groups!r}.")
+    if channels is None or channels % groups == 0:
+        return
+    below = channels // groups * groups
+    widths = [str(n) for n in (below, below + groups) if n > 0]
+    divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+    near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / groups)))[:3])
+    raise ValueError(
+        f"groups={groups} does not divide {what}, {channels}. Nearest widths that it divides: "
+        f"{' and '.join(widths)}; numbers of groups near {groups} that divide {channels}: "
+        f"{', '.join(map(str, near))}."
+    )
+
+
 def _static_where_known(x):
     """The shape of `x`, with a scalar tensor in place of each unknown size."""
     if None not in tuple(x.shape)[1:]:

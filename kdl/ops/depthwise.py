@@ -5,6 +5,8 @@ from keras import ops
 from kdl.ops.channels import channel_axis
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
 
+LOWERINGS = ("auto", "native", "shift", "device")
+
 # Above this many taps the unrolled form takes longer to compile than it saves.
 _MOST_SHIFTS = 49
 
@@ -33,7 +35,7 @@ def depthwise_conv(
         padding: `"valid"` or `"same"` (TensorFlow's rule: the odd pixel goes right and down).
         data_format: `"channels_last"` or `"channels_first"`.
         dilation_rate: Distance of the taps `(vertical, horizontal)`.
-        lowering: `"auto"`, `"native"` or `"shift"`.
+        lowering: `"auto"`, `"native"`, `"shift"`, or `"device"`, which is `"native"`.
 
     Returns:
         Tensor with `C · depth_multiplier` channels.
@@ -47,11 +49,11 @@ def depthwise_conv(
         >>> float(depthwise_conv(x, k, lowering="shift")[0, 0, 0, 0])
         9.0
     """
-    lowering = resolve_lowering(lowering)
+    lowering = resolve_lowering(lowering, LOWERINGS)
     if lowering == "auto":
         taps = kernel.shape[0] * kernel.shape[1]
         lowering = "shift" if on_xla_cpu() and taps <= _MOST_SHIFTS else "native"
-    if lowering == "native" or None in tuple(inputs.shape)[1:]:
+    if lowering != "shift" or None in tuple(inputs.shape)[1:]:
         return ops.depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
     return _shifted(inputs, kernel, strides, padding, data_format, dilation_rate)
 

@@ -1,24 +1,29 @@
-"""How a convolution is carried out: the choice of the fastest equal form."""
+"""How an operation is carried out: the choice of the fastest equal form."""
 
 import contextlib
 import contextvars
 
 import keras
 
-LOWERINGS = ("auto", "native", "shift")
+LOWERINGS = ("auto", "native", "shift", "split", "device")
 
 _forced = contextvars.ContextVar("kdl_lowering", default=None)
 
 
 @contextlib.contextmanager
 def lowering_scope(lowering):
-    """Within this context every kdl convolution is carried out as `lowering`.
+    """Within this context every kdl layer that knows `lowering` is carried out that way.
 
-    Export uses `"native"`, so that a file holds the plain operation whatever was fastest to train.
+    Export uses `"device"`, so that a file holds what devices run, whatever was fastest to train.
 
     Args:
-        lowering: `"native"` (the backend's own operation), `"shift"` (shifted multiply-adds), or
+        lowering: `"native"` (the backend's own operation), `"shift"` (a depthwise convolution as
+            shifted multiply-adds), `"split"` (a grouped convolution as several plain ones),
+            `"device"` (the plain operation, except for those that mobile GPUs get wrong), or
             `"auto"` (chosen by backend and device).
+
+    Raises:
+        ValueError: If there is no such lowering.
 
     Example:
         >>> with lowering_scope("native"):
@@ -32,16 +37,18 @@ def lowering_scope(lowering):
         _forced.reset(token)
 
 
-def check_lowering(lowering):
-    """Returns `lowering`, or raises ValueError if there is no such lowering."""
-    if lowering not in LOWERINGS:
-        raise ValueError(f"lowering must be one of {LOWERINGS}; received {lowering!r}.")
+def check_lowering(lowering, known=LOWERINGS):
+    """Returns `lowering`, or raises ValueError if it is not one of `known`."""
+    if lowering not in known:
+        raise ValueError(f"lowering must be one of {known}; received {lowering!r}.")
     return lowering
 
 
-def resolve_lowering(lowering):
-    """The lowering in force: that of the enclosing `lowering_scope`, else `lowering` itself."""
-    return _forced.get() or check_lowering(lowering)
+def resolve_lowering(lowering, known=LOWERINGS):
+    """The lowering in force: that of the enclosing `lowering_scope` if known, else its own."""
+    own = check_lowering(lowering, known)
+    forced = _forced.get()
+    return forced if forced in known else own
 
 
 def on_xla_cpu():

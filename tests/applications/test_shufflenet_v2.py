@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from golden import stand_in
 
-import kdl
 from kdl.applications import ShuffleNetV2, load_torch_weights
 from kdl.testing import run_model_test
 
@@ -96,28 +95,12 @@ def megvii_reference(state, x):
     return F.linear(x.mean((2, 3)), state["classifier.0.weight"]).numpy()
 
 
-def megvii_shapes(model):
-    """Names and shapes of the authors' tensors, from kdl's names and weights."""
-    suffix = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
-    suffix |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
-    names = model.torch_names()
-    shapes = {}
-    for weight in model.weights:
-        layer, _, kind = weight.path.rpartition("/")
-        shape = tuple(weight.shape)
-        if len(shape) == 4:
-            h, w, i, o = shape
-            shape = (i, 1, h, w) if layer.endswith("depthwise") else (o, i, h, w)
-        shapes[f"{names[layer]}.{suffix[kind]}"] = shape[::-1] if len(shape) == 2 else shape
-    return shapes
-
-
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_parity_of_the_megvii_variant_with_the_definition(alpha):
     model = ShuffleNetV2(
         alpha, "megvii", input_shape=(64, 64, 3), classes=20, classifier_activation=None
     )
-    state = {n: stand_in._tensor(n, s) for n, s in megvii_shapes(model).items()}
+    state = stand_in.state_for(model, "megvii")
     load_torch_weights(model, state)
     x = stand_in.image(64)
     expected = megvii_reference(state, x.transpose(0, 3, 1, 2))
@@ -203,7 +186,11 @@ def test_decode_predictions(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": 0.75}, r"alpha must be one of \[0.5, 1.0, 1.5, 2.0\]; received 0.75"),
+        ({"alpha": 0.75}, r"alpha must be one of 0.5, 1.0, 1.5, 2.0; received 0.75"),
+        ({"depth": 101, "alpha": 1.0}, "depth must be one of None, 50, 164"),
+        ({"depth": 50}, "comes in one width"),
+        ({"squeeze_ratio": 16}, "for the deep networks"),
+        ({"output_stride": 4}, "output_stride must be one of 8, 16, 32"),
         ({"variant": "paper"}, "variant must be"),
         ({"padding": "valid"}, "padding must be"),
         ({"input_shape": (31, 64, 3)}, "at least 32×32"),
@@ -248,13 +235,29 @@ def test_saved_model_loads_after_import_kdl_alone(tmp_path):
     assert int(done.stdout) == model.count_params()
 
 
-def test_registry():
-    for entry in kdl.applications.list_models():
-        key = (entry.arguments["variant"], entry.arguments["alpha"])
-        assert entry.parameters == PARAMETERS[key]
-        assert entry.constructor(**entry.arguments, input_shape=(32, 32, 3)).name == entry.name
-        if entry.source:
-            assert entry.source.parameters == entry.parameters
-            assert entry.source.sha256 in entry.source.name
-    with pytest.raises(ValueError, match="There is no model 'resnet'"):
-        kdl.applications.create_model("resnet")
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_dilation_sees_what_strides_saw(output_stride):
+    """Every n-th pixel of the dilated network is the strided network's."""
+    arguments = {"alpha": 0.5, "include_top": False, "input_shape": (64, 64, 3)}
+    strided = ShuffleNetV2(**arguments)
+    dilated = ShuffleNetV2(**arguments, output_stride=output_stride)
+    load_torch_weights(strided, state := stand_in.state_for(strided, "torchvision"))
+    load_torch_weights(dilated, state)
+    x, step = stand_in.image(64), 32 // output_stride
+    y = to_numpy(dilated(x))
+    assert y.shape == (2, 64 // output_stride, 64 // output_stride, 1024)
+    np.testing.assert_allclose(y[:, ::step, ::step], to_numpy(strided(x)), rtol=1e-4, atol=1e-4)
+    assert set(dilated.pyramid_outputs) == {f"P{n}" for n in range(1, 4 + output_stride // 16)}
+
+
+@pytest.mark.parametrize(("depth", "squeeze_ratio"), [(50, None), (164, 16)])
+def test_deep_networks_keep_their_size_in_the_first_stage(depth, squeeze_ratio):
+    model = ShuffleNetV2(
+        depth=depth, squeeze_ratio=squeeze_ratio, include_top=False, input_shape=(64, 64, 3)
+    )
+    levels = {name: tensor.shape[1:] for name, tensor in model.pyramid_outputs.items()}
+    widths = {50: (64, 244, 488, 976, 2048), 164: (128, 340, 680, 1360, 2048)}[depth]
+    assert [levels[f"P{n}"] for n in range(1, 6)] == [
+        (32 >> i, 32 >> i, width) for i, width in enumerate(widths)
+    ]
+    assert model.get_layer("stage2_unit1").residual == (depth == 164)

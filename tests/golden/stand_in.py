@@ -11,6 +11,8 @@ import zlib
 
 import numpy as np
 
+from kdl.applications.weights.naming import resolve
+
 
 def load(name):
     """`(state dict, {size: logits})` of the golden file `name`."""
@@ -42,3 +44,20 @@ def _tensor(name, shape):
     if name.endswith("weight"):
         return np.float32(rng.uniform(0.8, 1.2, shape))
     return np.float32(0.1 * rng.standard_normal(shape))
+
+
+def state_for(model, project):
+    """A stand-in state dict with the names of `project`, made from kdl's own names and shapes."""
+    suffix = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+    suffix |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+    templates = model.reference_names()[project]
+    state = {}
+    for weight in model.weights:
+        layer, _, kind = weight.path.rpartition("/")
+        shape = tuple(weight.shape)
+        if len(shape) == 4:
+            h, w, i, o = shape
+            shape = (i, 1, h, w) if "depthwise" in layer else (o, i, h, w)
+        name = f"{resolve(templates, layer)}.{suffix[kind]}"
+        state[name] = _tensor(name, shape[::-1] if len(shape) == 2 else shape)
+    return state

@@ -18,6 +18,29 @@ def test_layer(variant, strides, padding):
     )
 
 
+def test_layer_of_the_deep_networks():
+    arguments = {"filters": 12, "residual": True, "squeeze_ratio": 2, "dilation_rate": 2}
+    run_layer_test(ShuffleUnitV2, arguments, (4, 6, 6, 12), expected_output_shape=(4, 6, 6, 12))
+
+
+def test_a_width_that_changes_needs_both_branches():
+    unit = ShuffleUnitV2(12, data_format="channels_last")
+    x = np.random.default_rng(0).standard_normal((2, 5, 5, 8)).astype("float32")
+    assert tuple(unit(x).shape) == (2, 5, 5, 12)
+    assert len(unit.projection) == 5
+
+
+def test_residual_adds_the_branch_to_itself():
+    """With a last batch norm of zeros the main branch is the ReLU of its input."""
+    unit = ShuffleUnitV2(8, residual=True, data_format="channels_last")
+    x = np.random.default_rng(0).standard_normal((1, 4, 4, 8)).astype("float32")
+    unit.build(x.shape)
+    last = unit.main[-1]
+    last.gamma.assign(np.zeros(4))
+    y = keras.ops.convert_to_numpy(unit(x))
+    np.testing.assert_allclose(y[..., 1::2], np.maximum(x[..., 4:], 0), atol=1e-6)
+
+
 @pytest.mark.export
 def test_exports():
     run_layer_test(ShuffleUnitV2, {"filters": 12}, (4, 6, 6, 12), deployable=True)
@@ -66,7 +89,7 @@ def test_block_is_transparent():
     ("arguments", "message"),
     [
         ({"filters": 7}, "even positive"),
-        ({"filters": 8, "strides": 3}, "1 or 2"),
+        ({"filters": 8, "strides": 3}, "strides must be one of 1, 2"),
         ({"filters": 8, "variant": "paper"}, "torchvision"),
         ({"filters": 8, "padding": "valid"}, "symmetric"),
     ],
@@ -79,8 +102,8 @@ def test_bad_arguments(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filters": 8}, "strides=1 the input must have filters=8 channels; it has 12"),
         ({"filters": 8, "strides": 2, "variant": "megvii"}, "must exceed the 12"),
+        ({"filters": 10, "variant": "megvii"}, "must exceed the 12"),
     ],
 )
 def test_bad_input_width(arguments, message):

@@ -179,7 +179,7 @@ class NoPyramid(Net):
     [
         (WrongPooling, "include_top=False: pooling='max': values differ"),
         (KeepsTop, r"include_top=False: expected a feature map of rank 4, got the shape \(2, 8\)"),
-        (LyingPyramid, r"pyramid: P3 of \(16, 16\) pixels is \(2, 2\), pyramid_outputs has \(4, 4"),
+        (LyingPyramid, r"pyramid: P3 of \(16, 16\) pixels is \(2, 2\); pyramid_outputs has \(4, 4"),
         (OddPyramid, r"pyramid: pyramid_outputs has the keys \['stage1'\]"),
         (ForeignPyramid, "pyramid: ValueError"),
         (NoPyramid, "pyramid: expected a dict in model.pyramid_outputs, got None"),
@@ -191,6 +191,36 @@ def test_output_faults_are_caught(cls, match):
 
 def test_a_model_without_pyramid_passes_if_told():
     run_model_test(NoPyramid, {}, IMAGES, pyramid=False)
+
+
+@register
+class Larger(Net):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        p1 = self.pyramid_outputs["P1"]
+        self.pyramid_outputs = {"P1": layers.ZeroPadding2D(((0, 1), (0, 0)))(p1)}
+
+
+@register
+class Unpadded(Net):
+    """Levels of 7 and 3 pixels where 8 and 4 are the rule."""
+
+    def stem(self, x, width):
+        x = layers.Conv2D(width, 3, strides=2, use_bias=False, name="first")(x)
+        return layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        p1 = self.pyramid_outputs["P1"]
+        self.pyramid_outputs = {"P1": p1, "P2": layers.MaxPooling2D(3, 2)(p1)}
+
+
+def test_a_margin_lets_levels_of_the_pyramid_be_smaller_not_larger():
+    run_model_test(Unpadded, {}, IMAGES, pyramid_margin=1)
+    fails(Unpadded, r"P1 of \(16, 16\) pixels is \(8, 8\); pyramid_outputs has \(7, 7\)")
+    message = r"P1 of \(16, 13\) pixels is \(8, 7\), or up to 1 fewer; pyramid_outputs has \(9, 7\)"
+    with pytest.raises(AssertionError, match=message):
+        run_model_test(Larger, {}, (2, 16, 13, 3), pyramid_margin=1)
 
 
 def test_wrong_expectations_are_caught():

@@ -1,10 +1,13 @@
-"""PyTorch weights into kdl models."""
+"""Weights of reference networks into kdl models."""
 
 import os
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 
+from kdl.applications.weights.keras_file import read_keras_weights
+from kdl.applications.weights.naming import resolve
 from kdl.applications.weights.torch_file import read_state_dict
 
 # Keras's name of a weight → PyTorch's, within one layer.
@@ -17,14 +20,18 @@ _TORCH_WEIGHT = {
     "moving_variance": "running_var",
 }
 
+# Weights of kdl's and Keras's layers that are no part of a published network.
+_TRAINING_STATE = ("seed_generator_state", "drop_path_step", "drop_path_total_steps")
+
 
 def load_torch_weights(model, state):
-    """Fills a model of `kdl.applications` with the weights of its PyTorch reference.
+    """Fills a model of `kdl.applications` with the weights of a PyTorch reference.
 
     Layouts are converted: convolution `OIHW → HWIO`, depthwise `C1HW → HWC1`, linear `OI → IO`,
     batch norm's `weight, bias, running_mean, running_var → gamma, beta, moving_mean,
-    moving_variance`. Every tensor is checked before the first one is set, so that a file that does
-    not fit leaves the model as it was. A model without top takes a file with one.
+    moving_variance`. The project that the names belong to (torchvision, timm, the authors' own) is
+    recognised. Every tensor is checked before the first one is set, so that a file that does not
+    fit leaves the model as it was. A model without top takes a file with one.
 
     Args:
         model: A model of `kdl.applications`.
@@ -44,25 +51,84 @@ def load_torch_weights(model, state):
         ...
         ValueError: 'conv1.0.weight' is missing from the state dict: it belongs to another ...
     """
-    if not hasattr(model, "torch_names"):
-        raise ValueError(
-            f"load_torch_weights fills models of kdl.applications; received a "
-            f"{type(model).__name__}, whose PyTorch names are not known."
-        )
     arrays = _as_arrays(state)
-    origin = f"{os.fspath(state)}" if isinstance(state, str | os.PathLike) else "the state dict"
-    names = model.torch_names()
+    projects = [p for p in _projects(model, "load_torch_weights") if not _of_keras(p)]
+    _check_known(model, projects, "load_torch_weights")
+    project = _best(model, projects, arrays)
+    origin = os.fspath(state) if isinstance(state, str | os.PathLike) else "the state dict"
+    _fill(model, project, arrays, origin)
+
+
+def load_keras_weights(model, source):
+    """Fills a model of `kdl.applications` with the weights of its twin in `keras.applications`.
+
+    Every weight is checked before the first one is set, so that a source that does not fit leaves
+    the model as it was. A model without top takes a source with one.
+
+    Args:
+        model: A model of `kdl.applications`.
+        source: A model of `keras.applications`, or the path of an `.h5` file of its weights.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+        ValueError: If `keras.applications` has no such network, the file is damaged, or a weight is
+            missing, left over or of another shape; the message names the first such weight.
+
+    Example:
+        >>> import keras, kdl
+        >>> theirs = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=4)
+        >>> ours = kdl.applications.MobileNet(
+        ...     0.25, padding="same", input_shape=(32, 32, 3), classes=4
+        ... )
+        >>> kdl.applications.load_keras_weights(ours, theirs)
+    """
+    projects = [p for p in _projects(model, "load_keras_weights") if _of_keras(p)]
+    _check_known(model, projects, "load_keras_weights")
+    origin = source.name if isinstance(source, keras.Model) else os.fspath(source)
+    arrays = _one_kernel_name(read_keras_weights(source))
+    _fill(model, _best(model, projects, arrays), arrays, origin)
+
+
+def _of_keras(project):
+    return project.startswith("keras")
+
+
+def _best(model, projects, arrays):
+    """The project whose names are most often among those of the arrays."""
+    return max(projects, key=lambda p: sum(name in arrays for _, name in _named(model, p)))
+
+
+def _projects(model, function):
+    if not hasattr(model, "reference_names"):
+        raise ValueError(
+            f"{function} fills models of kdl.applications; received a {type(model).__name__}, "
+            f"whose names elsewhere are not known."
+        )
+    return list(model.reference_names())
+
+
+def _check_known(model, projects, function):
+    if not projects:
+        known = ", ".join(model.reference_names()) or "none"
+        raise ValueError(
+            f"{function} knows no names for {model.name}. Projects whose names are known: {known}."
+        )
+
+
+def _fill(model, project, arrays, origin):
+    pairs = list(_named(model, project))
     values, used = [], set()
-    for variable, name in _weights_with_names(model, names):
+    for variable, name in pairs:
         if name not in arrays:
             raise ValueError(
                 f"{name!r} is missing from {origin}: it belongs to another network or variant than "
                 f"{model.name}, or is incomplete."
             )
-        values.append(_to_keras(arrays[name], variable, name, origin))
+        array = arrays[name] if _of_keras(project) else _to_keras_layout(arrays[name], variable)
+        values.append(_fitted(array, variable, name, origin))
         used.add(name)
-    _check_nothing_left(arrays, used, names, model, origin)
-    for (variable, _), value in zip(_weights_with_names(model, names), values, strict=True):
+    _check_nothing_left(arrays, used, model, origin)
+    for (variable, _), value in zip(pairs, values, strict=True):
         variable.assign(value)
 
 
@@ -84,28 +150,52 @@ def _as_array(value):
     return np.asarray(value)
 
 
-def _weights_with_names(model, names):
-    """Yields each weight of `model` with the name of its PyTorch tensor."""
+def _one_kernel_name(arrays):
+    """Files call the kernel of a depthwise convolution `depthwise_kernel`, Keras 3 `kernel`.
+
+    A separable convolution has a `depthwise_kernel` and a `pointwise_kernel`, and keeps both.
+    """
+    separable = {n.rsplit(".", 1)[0] for n in arrays if n.endswith(".pointwise_kernel")}
+
+    def rename(name):
+        layer, weight = name.rsplit(".", 1)
+        alone = weight == "depthwise_kernel" and layer not in separable
+        return f"{layer}.kernel" if alone else name
+
+    return {rename(name): array for name, array in arrays.items()}
+
+
+def _named(model, project):
+    """Yields each weight of `model` with its name in the reference."""
+    templates = model.reference_names()[project]
     for layer in model.layers:
         for variable in layer.weights:
             # Variable paths begin with the scopes in which the model was built, if any.
             path = variable.path.split("/")
             path = path[path.index(layer.name) :]
-            module = names.get("/".join(path[:-1]))
+            if path[-1] in _TRAINING_STATE:
+                continue
+            module = resolve(templates, "/".join(path[:-1]))
             if module is None:
-                if path[-1] == "seed_generator_state":
-                    continue
-                raise ValueError(f"No PyTorch name is known for {variable.path}.")
-            yield variable, f"{module}.{_TORCH_WEIGHT[path[-1]]}"
+                raise ValueError(f"{project} has no name for {variable.path}.")
+            # A separable convolution of Keras is two layers of kdl: "layer:pointwise_kernel".
+            module, _, separable = module.partition(":")
+            kind = path[-1] if _of_keras(project) else _TORCH_WEIGHT[path[-1]]
+            yield variable, f"{module}.{separable or kind}"
 
 
-def _to_keras(array, variable, name, origin):
+def _to_keras_layout(array, variable):
     shape = tuple(variable.shape)
-    if array.ndim == 4 and len(shape) == 4:
-        depthwise = array.shape[1] == 1 and shape[3] == 1 and array.shape[0] == shape[2]
-        array = array.transpose(2, 3, 0, 1) if depthwise else array.transpose(2, 3, 1, 0)
-    elif array.ndim == 2:
-        array = array.T
+    if array.ndim == 4:
+        depthwise = array.shape[1] == 1 and shape[-1] == 1 and array.shape[0] == shape[-2]
+        return array.transpose(2, 3, 0, 1) if depthwise else array.transpose(2, 3, 1, 0)
+    return array.T if array.ndim == 2 else array
+
+
+def _fitted(array, variable, name, origin):
+    shape = tuple(variable.shape)
+    if (1, 1, *array.shape) == shape or array.shape == (1, 1, *shape):
+        array = array.reshape(shape)  # a dense layer and a 1×1 convolution have the same weights
     if array.shape != shape:
         raise ValueError(
             f"{name!r} in {origin} has shape {array.shape} in Keras's layout where the model's "
@@ -114,10 +204,14 @@ def _to_keras(array, variable, name, origin):
     return array
 
 
-def _check_nothing_left(arrays, used, names, model, origin):
+def _check_nothing_left(arrays, used, model, origin):
     present = {layer.name for layer in model.layers}
+    # Of all projects: some differ only in the name of a layer that this model does not have.
     absent = tuple(
-        f"{torch}." for path, torch in names.items() if path.split("/")[0] not in present
+        f"{name}."
+        for names in model.reference_names().values()
+        for path, name in names.items()
+        if path.split("/")[0] not in present and "{" not in path
     )
     for name in arrays:
         if name in used or name.endswith("num_batches_tracked") or name.startswith(absent):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import warnings
 
 import keras
 
@@ -14,12 +15,15 @@ class WeightSource:
     Attributes:
         name: File name under which it is kept in Keras's cache (`~/.keras/models`).
         url: Address of the file.
-        sha256: First digits of the file's SHA-256.
+        sha256: First digits of the file's SHA-256; `""` where the publisher tells none: the file is
+            then taken as it comes.
         parameters: Trainable parameters that the file holds.
         top1: Accuracy on ImageNet's validation set in percent, as published.
         licence: Licence of the weights, as their publisher states it.
         resize: Pixels to which the shorter side is resized before the centre crop.
         crop: Side of the centre crop in pixels.
+        padding: Padding of the network that the weights belong to.
+        restricted: Whether the licence restricts what the weights may be used for.
     """
 
     name: str
@@ -30,15 +34,23 @@ class WeightSource:
     licence: str
     resize: int = 256
     crop: int = 224
+    padding: str = "symmetric"
+    restricted: bool = False
 
     def download(self):
         """Fetches the file once, checks it, and returns its path.
+
+        Warns of a licence that restricts use, before anything is fetched.
 
         Raises:
             ValueError: If the file's SHA-256 does not begin with `sha256` even after a second
                 download; it is then removed.
             OSError: If the address cannot be reached.
         """
+        if self.restricted:
+            warnings.warn(
+                f"The licence of {self.name} restricts its use: {self.licence}.", stacklevel=2
+            )
         for again in (False, True):
             path = self._fetch(force=again)
             digest = _sha256(path)

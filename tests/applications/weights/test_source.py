@@ -78,3 +78,14 @@ def test_an_unreachable_address(served):
     path.unlink()
     with pytest.raises(OSError, match=r"Could not download .*weights.pth"):
         source.download()
+
+
+def test_a_licence_that_restricts_use_is_shown_first(served):
+    source, path, _ = served
+    path.unlink()
+    restricted = dataclasses.replace(source, licence="CC BY-NC-SA 4.0", restricted=True)
+    with (
+        pytest.warns(UserWarning, match=r"restricts its use: CC BY-NC-SA 4\.0"),
+        pytest.raises(OSError, match="Could not download"),
+    ):
+        restricted.download()

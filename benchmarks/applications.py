@@ -1,0 +1,289 @@
+"""Training step and inference of kdl's networks beside three others.
+
+    python benchmarks/applications.py                        # all families, all backends: an hour
+    python benchmarks/applications.py --families mobilenet_v2 --backends jax torch
+
+Batch 8 at the network's own size, float32. Each network is measured beside
+
+- `stock`: the same network in stock Keras layers, which is `kdl.compression.flatten` of it,
+- `keras.applications`' network of the paper, where there is one,
+- `torch`: torchvision's or timm's, in PyTorch, where there is one.
+
+All live in one process of the backend and take turns, so that whatever else the machine does hits
+all of them; of each the shortest step counts. Times are of this machine; the ratios travel better.
+The results are written to `benchmarks/results/`: `applications.csv`, a table, a bar chart.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+BACKENDS = ("tensorflow", "jax", "torch")
+BATCH = 8
+
+# Name in kdl's registry → (class of keras.applications, library and name of the PyTorch network).
+FAMILIES = {
+    "shufflenet_v2_x1_0": (None, "torchvision", "shufflenet_v2_x1_0"),
+    "mobilenet_a1_0": ("MobileNet", "timm", "mobilenetv1_100"),
+    "mobilenet_v2_a1_0": ("MobileNetV2", "torchvision", "mobilenet_v2"),
+    "squeezenet1_0": (None, "torchvision", "squeezenet1_0"),
+    "shufflenet_x1_0_g3": (None, None, None),
+    "resnext50_32x4d": (None, "torchvision", "resnext50_32x4d"),
+    "se_resnet50": (None, "timm", "legacy_seresnet50"),
+    "se_resnext50_32x4d": (None, "timm", "legacy_seresnext50_32x4d"),
+    "scnet50": (None, None, None),
+    "res2net50_26w_4s": (None, "timm", "res2net50_26w_4s"),
+    "nasnet_mobile": ("NASNetMobile", None, None),
+}
+STEPS = ("train", "predict")
+_KEPT = []
+_COLUMNS = (
+    "network",
+    "backend",
+    "step",
+    "kdl ms",
+    "stock Keras",
+    "keras.applications",
+    "torchvision, timm",
+)
+
+
+def main():
+    """Measures in one process a family and backend, or, as the parent, all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--seconds", type=float, default=20, help="time for each kind of step")
+    parser.add_argument("--measure", action="store_true", help="measure here and print JSON")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        [family] = arguments.families
+        print(json.dumps(measure(family, arguments.seconds)))
+        return
+    rows = read_rows()
+    for family in arguments.families:
+        for backend in arguments.backends:
+            rows[family, backend] = run(family, backend, arguments.seconds)
+            write(rows)
+
+
+def run(family, backend, seconds):
+    """One family on one backend, in a process of its own."""
+    command = [sys.executable, __file__, "--measure", "--families", family]
+    done = subprocess.run(
+        [*command, "--seconds", str(seconds)],
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    print(family, backend, json.dumps(result), flush=True)
+    return result
+
+
+def measure(family, seconds):
+    """Milliseconds an image, `{"train": {network: ms}, "predict": …}`."""
+    import keras
+    import numpy as np
+
+    import kdl
+
+    keras_class, library, torch_name = FAMILIES[family]
+    ours = kdl.applications.create_model(family, classifier_activation=None)
+    networks = {"kdl": KerasSteps(ours), "stock": KerasSteps(kdl.compression.flatten(ours))}
+    runs_here = not (keras_class == "NASNetMobile" and keras.backend.backend() == "torch")
+    if keras_class and runs_here:  # Keras refuses to build its NASNet on PyTorch
+        theirs = getattr(keras.applications, keras_class)(weights=None, classifier_activation=None)
+        networks["keras.applications"] = KerasSteps(theirs)
+    if library:
+        networks["torch"] = TorchSteps(library, torch_name)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((BATCH, *ours.input_shape[1:])).astype("float32")
+    y = rng.integers(0, 1000, BATCH)
+    return {step: take_turns(networks, step, x, y, seconds) for step in STEPS}
+
+
+class KerasSteps:
+    """A training step and a prediction of a Keras model."""
+
+    def __init__(self, model):
+        import keras
+
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        self.train = model.train_on_batch
+        self.predict = lambda x, y: model.predict_on_batch(x)
+
+
+def import_torchvision():
+    """torchvision, also where its compiled operations do not fit this build of PyTorch.
+
+    Its import registers shapes for them, which fails where they are missing: they are declared
+    here, all at once. Nothing that is measured uses them.
+    """
+    import torch
+
+    folder = pathlib.Path(importlib.util.find_spec("torchvision").origin).parent
+    registrations = (folder / "_meta_registrations.py").read_text()
+    names = re.findall(r'(?:torchvision::|register_meta\(")(\w+)', registrations)
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        _KEPT.append(library)  # what it declares ends with it
+        for name in sorted(set(names)):
+            library.define(f"{name}(Tensor x) -> Tensor")
+        return importlib.import_module("torchvision")
+
+
+class TorchSteps:
+    """A training step and a prediction of a network of torchvision or timm."""
+
+    def __init__(self, library, name):
+        import torch
+
+        if library == "torchvision":
+            torchvision = import_torchvision()
+            self.model = torchvision.models.get_model(name)
+        else:
+            import_torchvision()
+            import timm
+
+            self.model = timm.create_model(name)
+        self.loss = torch.nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.01)
+
+    def train(self, x, y):
+        """Forward, backward, update; the loss is read, as Keras does."""
+        self.model.train()
+        self.optimizer.zero_grad()
+        loss = self.loss(self.model(self._images(x)), self._tensor(y))
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def predict(self, x, y):
+        """Forward, without a graph of gradients."""
+        import torch
+
+        self.model.eval()
+        with torch.inference_mode():
+            return self.model(self._images(x)).numpy()
+
+    def _images(self, x):
+        return self._tensor(x.transpose(0, 3, 1, 2).copy())
+
+    def _tensor(self, x):
+        import torch
+
+        return torch.from_numpy(x)
+
+
+def take_turns(networks, step, x, y, seconds):
+    """Shortest time an image in ms of each network; a slow one takes fewer turns."""
+    best, spent = {}, dict.fromkeys(networks, 0.0)
+    for network in networks.values():  # compile
+        getattr(network, step)(x, y)
+    start, share = time.perf_counter(), seconds / len(networks)
+    while not best or time.perf_counter() - start < seconds:
+        for name, network in networks.items():
+            if name in best and spent[name] > share:
+                continue
+            before = time.perf_counter()
+            getattr(network, step)(x, y)
+            took = time.perf_counter() - before
+            spent[name] += took
+            best[name] = min(best.get(name, took), took)
+        if all(time_of >= share for time_of in spent.values()):
+            break
+    return {name: 1e3 * took / BATCH for name, took in best.items()}
+
+
+def read_rows():
+    """What earlier runs measured, `{(family, backend): {step: {network: ms}}}`."""
+    rows = {}
+    path = RESULTS / "applications.csv"
+    if path.exists():
+        with path.open() as file:
+            for row in csv.DictReader(file):
+                result = rows.setdefault((row["family"], row["backend"]), {s: {} for s in STEPS})
+                result[row["step"]][row["network"]] = float(row["ms"])
+    return rows
+
+
+def write(rows):
+    """CSV, table and chart."""
+    RESULTS.mkdir(exist_ok=True)
+    order = {family: i for i, family in enumerate(FAMILIES)}
+    rows = dict(sorted(rows.items(), key=lambda r: (order[r[0][0]], BACKENDS.index(r[0][1]))))
+    with (RESULTS / "applications.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["family", "backend", "step", "network", "ms"])
+        for (family, backend), result in rows.items():
+            for step in STEPS:
+                for network, ms in result[step].items():
+                    writer.writerow([family, backend, step, network, f"{ms:.3f}"])
+    (RESULTS / "applications.md").write_text(table(rows))
+    plot(rows, RESULTS / "applications.png")
+
+
+def table(rows):
+    """The table as Markdown; a ratio above 1 means that kdl is faster."""
+    lines = [
+        "# Training step and inference of kdl's networks",
+        "",
+        "`python benchmarks/applications.py`; batch 8, float32, ms per image of kdl, and how many "
+        "times as long the others take: the same network in stock Keras layers, the one of "
+        "keras.applications, the one of torchvision or timm in PyTorch. All of a row took turns in "
+        "one process.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{' --- |' * len(_COLUMNS)}",
+    ]
+    for (family, backend), result in rows.items():
+        for step in STEPS:
+            times = result[step]
+            ratios = [
+                f"{times[name] / times['kdl']:.2f}×" if name in times else "–"
+                for name in ("stock", "keras.applications", "torch")
+            ]
+            cells = [family, backend, step, f"{times['kdl']:.1f}", *ratios]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"Machine: {os.cpu_count()} CPU cores. GPU: not measured.", ""]
+    return "\n".join(lines)
+
+
+def plot(rows, path):
+    """Bars: how many times as long as kdl the others take, for a training step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3 * len(BACKENDS)), layout="constrained")
+    colours = {"stock": "#4c72b0", "keras.applications": "#dd8452", "torch": "#55a868"}
+    for axes, backend in zip(figure.subplots(len(BACKENDS), 1), BACKENDS, strict=True):
+        families = [family for family, b in rows if b == backend]
+        for shift, (network, colour) in enumerate(colours.items()):
+            values = []
+            for family in families:
+                times = rows[family, backend]["train"]
+                values.append(times[network] / times["kdl"] if network in times else 0)
+            places = [i + 0.27 * (shift - 1) for i in range(len(families))]
+            axes.bar(places, values, 0.25, color=colour, label=network)
+        axes.axhline(1, color="black", linewidth=0.8)
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(families)), families, rotation=20, ha="right", fontsize=8)
+        axes.set_ylabel("time over kdl's")
+        axes.set_title(f"training step, {backend}")
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

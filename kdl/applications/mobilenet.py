@@ -1,0 +1,216 @@
+"""MobileNet (arXiv 1704.04861)."""
+
+import keras
+
+from kdl.applications._common import CommonArguments, Strides, chain
+from kdl.applications.application import Application
+from kdl.applications.model_entry import ModelEntry
+from kdl.applications.preprocessing import decode_predictions, scale_tf
+from kdl.applications.weights.source import WeightSource
+from kdl.layers._block import check_choice
+from kdl.layers.separable_block import RELU_LIMITS, SeparableBlock
+
+# Widths of the blocks of each stage; from the second stage on the first block has stride 2.
+_STAGES = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
+
+# padding → epsilon and momentum of batch norm, in PyTorch's and in TensorFlow's lineage.
+_BATCH_NORM = {"symmetric": (1e-5, 0.9), "same": (1e-3, 0.99)}
+
+# alpha → trainable parameters, multiply-adds at 224², the file's word for alpha, top-1 as published
+# for the checkpoints of TensorFlow's models, from which the files were made.
+_TABLE = {
+    0.25: (470_072, 41.0e6, "2_5", 49.8),
+    0.5: (1_331_592, 149.5e6, "5_0", 63.3),
+    0.75: (2_585_560, 325.4e6, "7_5", 68.4),
+    1.0: (4_231_976, 568.7e6, "1_0", 70.9),
+}
+
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
+
+
+def _keras_source(parameters, word, top1):
+    file = f"mobilenet_{word}_224_tf.h5"
+    return WeightSource(
+        name=file,
+        url=_URL + file,
+        sha256="",
+        parameters=parameters,
+        top1=top1,
+        licence="Apache-2.0 (TensorFlow models)",
+        padding="same",
+    )
+
+
+IMAGENET = {
+    alpha: (_keras_source(parameters, word, top1),)
+    for alpha, (parameters, _, word, top1) in _TABLE.items()
+}
+
+
+@keras.saving.register_keras_serializable("kdl")
+class MobileNet(Application):
+    """MobileNet: the first classifier made of depthwise separable convolutions, and a backbone.
+
+    Convolution 3×3/2 to `⌊32 · alpha⌋` channels, thirteen blocks of `SeparableBlock` from
+    `⌊64 · alpha⌋` to `⌊1024 · alpha⌋` channels, global average, classifier.
+
+    Input: float images `(batch, height, width, channels)` of at least 32×32 pixels, scaled by
+    `preprocess_input` if the weights are published ones. Output: `(batch, classes)`, or the last
+    feature map without top.
+
+    Args:
+        alpha: Width multiplier: 0.25, 0.5, 0.75 or 1.0 (default).
+        activation: `"relu6"` (default, as in all published weights) or `"relu"` (the paper).
+        dropout: Fraction dropped before the classifier. Defaults to 0.001.
+        output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation.
+        padding: The lineage of the network. `"symmetric"` (default): as PyTorch pads, batch norm
+            with epsilon 1e-5 and momentum 0.9; weights of timm. `"same"`: TensorFlow's rule, batch
+            norm with epsilon 1e-3 and momentum 0.99; weights of `keras.applications`, which agree
+            for heights and widths divisible by 32 (at others Keras drops a row or column where
+            TensorFlow's rule keeps it).
+        include_top: Whether to add the classifier. Defaults to True.
+        weights: None (default), `"imagenet"` (the weights of `keras.applications` for 224×224
+            pixels, with `padding="same"`), or the path of a `.weights.h5`, `.keras`, `.pth` or
+            `.safetensors` file, or of an `.h5` file of `keras.applications`.
+        input_tensor: A `keras.Input` to build on.
+        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
+            top.
+        pooling: Without top: None (default), `"avg"` or `"max"`.
+        classes: Number of classes. Defaults to 1000.
+        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
+            logits.
+        dtype: Dtype policy of the layers; the global one by default.
+        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
+        name: Name of the model; by default it tells the variant.
+
+    Raises:
+        ValueError: If an argument is out of range, the input too small, or the weights of another
+            network or padding.
+        FileNotFoundError: If the file of weights does not exist.
+
+    Source: MobileNets (arXiv 1704.04861), table 1; the last block has stride 1, as in every
+    implementation.
+
+    Example:
+        >>> model = MobileNet(0.25, input_shape=(64, 64, 3), classes=10)
+        >>> model.output_shape
+        (None, 10)
+    """
+
+    def __init__(
+        self,
+        alpha=1.0,
+        activation="relu6",
+        dropout=0.001,
+        output_stride=32,
+        padding="symmetric",
+        include_top=True,
+        weights=None,
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=1000,
+        classifier_activation="softmax",
+        dtype=None,
+        data_format=None,
+        name=None,
+    ):
+        check_choice("alpha", alpha, tuple(_TABLE))
+        check_choice("activation", activation, tuple(RELU_LIMITS))
+        check_choice("padding", padding, tuple(_BATCH_NORM))
+        common = CommonArguments(
+            include_top,
+            input_tensor,
+            input_shape,
+            pooling,
+            classes,
+            classifier_activation,
+            dtype,
+            data_format,
+        )
+        inputs = common.inputs()
+        make, strides = common.maker(padding, *_BATCH_NORM[padding]), Strides(output_stride)
+        block = {"activation": activation, **common.block_arguments(make)}
+        x = chain(
+            inputs,
+            make.conv(int(32 * alpha), 3, "stem_conv", strides.step(2)[0]),
+            make.norm("stem_bn"),
+            make.relu("stem_relu", RELU_LIMITS[activation]),
+        )
+        for block_name, filters, ask in _blocks():
+            step, dilation = strides.step(ask)
+            x = SeparableBlock(
+                int(filters * alpha), step, dilation_rate=dilation, name=block_name, **block
+            )(x)
+            strides.keep(x)
+        outputs = common.head(x, dropout)
+        arguments = {
+            "alpha": alpha,
+            "activation": activation,
+            "dropout": dropout,
+            "output_stride": output_stride,
+            "padding": padding,
+            **common.config(),
+        }
+        super().__init__(inputs, outputs, strides.pyramid, arguments, name or _name(alpha))
+        self.load_initial_weights(weights, IMAGENET[alpha])
+
+    @staticmethod
+    def preprocess_input(images, data_format=None):
+        """Scales RGB images of 0…255 as all published weights expect them: `x / 127.5 − 1`.
+
+        Args:
+            images: Array or tensor of RGB images, values 0…255; it is not changed.
+            data_format: Not used: all channels are treated alike.
+
+        Returns:
+            Float images of the same shape, −1…1.
+
+        Example:
+            >>> import numpy as np
+            >>> MobileNet.preprocess_input(np.array([0, 255], "uint8")).tolist()
+            [-1.0, 1.0]
+        """
+        return scale_tf(images, data_format)
+
+    decode_predictions = staticmethod(decode_predictions)
+
+    def reference_names(self):
+        """Names of the layers in timm and in `keras.applications`."""
+        return {"timm": _timm_names(), "keras": _keras_names()}
+
+
+def _timm_names():
+    names = {"stem_conv": "conv_stem", "stem_bn": "bn1", "classifier": "classifier"}
+    parts = {"depthwise": "conv_dw", "depthwise_bn": "bn1"}
+    parts |= {"pointwise": "conv_pw", "pointwise_bn": "bn2"}
+    for layer, module in parts.items():
+        names[f"stage{{stage}}_block{{block}}/{layer}"] = f"blocks.{{stage}}.{{block}}.{module}"
+    return names
+
+
+def _keras_names():
+    names = {"stem_conv": "conv1", "stem_bn": "conv1_bn", "classifier": "conv_preds"}
+    for index, (block, *_) in enumerate(_blocks(), start=1):
+        for layer, short in (("depthwise", "dw"), ("pointwise", "pw")):
+            names[f"{block}/{layer}"] = f"conv_{short}_{index}"
+            names[f"{block}/{layer}_bn"] = f"conv_{short}_{index}_bn"
+    return names
+
+
+def _blocks():
+    """`(name, width, strides)` of each block, the width before `alpha`."""
+    for stage, widths in enumerate(_STAGES):
+        for block, filters in enumerate(widths):
+            strides = 2 if stage > 0 and block == 0 else 1
+            yield f"stage{stage}_block{block}", filters, strides
+
+
+def _name(alpha):
+    return f"mobilenet_a{str(float(alpha)).replace('.', '_')}"
+
+
+ENTRIES = [
+    ModelEntry(_name(alpha), MobileNet, {"alpha": alpha}, parameters, macs, IMAGENET[alpha])
+    for alpha, (parameters, macs, *_) in _TABLE.items()
+]

@@ -1,0 +1,34 @@
+"""A row of the registry."""
+
+import dataclasses
+
+from kdl.applications.weights.source import WeightSource
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelEntry:
+    """A named model.
+
+    Attributes:
+        name: Name, such as `shufflenet_v2_x1_0`; it is the model's own default name.
+        constructor: Class of the family.
+        arguments: The family's own arguments.
+        parameters: Trainable parameters with 1000 classes.
+        macs: Multiply-adds of convolutions and dense layers, one image of `input_shape`, as
+            counted on the reference network; None where no reference tells.
+        sources: `WeightSource`s of published weights; the first is that of `weights="imagenet"`.
+        input_shape: Native input, without batch.
+    """
+
+    name: str
+    constructor: type
+    arguments: dict
+    parameters: int
+    macs: float | None
+    sources: tuple[WeightSource, ...] = ()
+    input_shape: tuple = (224, 224, 3)
+
+    @property
+    def source(self):
+        """`WeightSource` of `weights="imagenet"`, or None."""
+        return self.sources[0] if self.sources else None

@@ -1,0 +1,3 @@
+"""Making trained models smaller and faster."""
+
+from kdl.compression.flatten import flatten

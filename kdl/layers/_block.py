@@ -1,0 +1,68 @@
+"""What the composite layers share."""
+
+import keras
+
+from kdl.layers._maker import LayerMaker
+
+
+class Block(keras.layers.Layer):
+    """Base of the composite layers, which are transparent.
+
+    A block makes its sub-layers in `build`, and its `call` uses only them and `keras.ops`, so that
+    `block.call(symbolic_tensor)` yields the graph inside. Names of sub-layers are unique within a
+    block.
+
+    Args:
+        padding: `"symmetric"` (default; as many pixels on each side, as PyTorch pads) or `"same"`
+            (TensorFlow's rule). They differ with stride 2 only.
+        epsilon: Epsilon of batch normalisation. Defaults to 1e-5.
+        momentum: Momentum of batch normalisation. Defaults to 0.9.
+        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
+        **kwargs: `name`, `dtype` and `trainable`, as in every Keras layer.
+    """
+
+    def __init__(self, padding="symmetric", epsilon=1e-5, momentum=0.9, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.padding = padding
+        self.epsilon = epsilon
+        self.momentum = momentum
+        self.data_format = data_format or keras.config.image_data_format()
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self._make = LayerMaker(padding, self.data_format, self.dtype_policy, epsilon, momentum)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        config.update(
+            padding=self.padding,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            data_format=self.data_format,
+        )
+        return config
+
+    def _width(self, shape):
+        """Channels of an input of this shape, which must be known."""
+        width = shape[self._make.axis]
+        if width is None:
+            raise ValueError("The number of input channels must be known; received None.")
+        return width
+
+    def _resized(self, shape, strides, filters):
+        """`shape` with its height and width over the stride, and `filters` channels."""
+        resized = [n if n is None else -(-n // strides) for n in shape]
+        resized[0], resized[self._make.axis] = shape[0], filters
+        return tuple(resized)
+
+
+def check_choice(name, value, choices):
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {known}; received {value!r}.")
+
+
+def check_positive(name, value):
+    """Raises ValueError unless `value` is a positive integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; received {value!r}.")

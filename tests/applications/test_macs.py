@@ -1,0 +1,44 @@
+import keras
+import pytest
+
+from kdl.applications import ShuffleNetV2, macs
+
+
+def model_of(layer, shape=(9, 8, 6)):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (keras.layers.Conv2D(4, 3, 2, "same"), 5 * 4 * 9 * 6 * 4),
+        (keras.layers.Conv2D(4, 3, groups=2), 7 * 6 * 9 * 3 * 4),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), 7 * 6 * 9 * 6 * 2),
+        (keras.layers.Conv2DTranspose(4, 3, 2), 9 * 8 * 9 * 6 * 4),
+        (keras.layers.Dense(5), 9 * 8 * 6 * 5),
+        (keras.layers.BatchNormalization(), 0),
+    ],
+)
+def test_layers(layer, count):
+    assert macs(model_of(layer)) == count
+
+
+def test_nested_models_and_blocks_are_looked_into():
+    inner = ShuffleNetV2(0.5, input_shape=(64, 64, 3), include_top=False)
+    alone = macs(inner)
+    assert alone > 3e6
+    assert macs(model_of(inner, (64, 64, 3))) == alone
+
+
+def test_open_size():
+    model = ShuffleNetV2(0.5, include_top=False)
+    fixed = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 96, 3))
+    assert macs(model, (64, 96, 3)) == macs(fixed)
+    with pytest.raises(ValueError, match="Pass input_shape"):
+        macs(model)
+
+
+def test_several_kernels_are_refused():
+    with pytest.raises(ValueError, match="it has 2 kernels"):
+        macs(model_of(keras.layers.SeparableConv2D(4, 3)))

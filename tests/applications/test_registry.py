@@ -1,0 +1,136 @@
+"""Every model of the registry: size, cost, graph, files. A new model is tested by existing.
+
+Counts are compared for all models. What needs a forward pass or an export runs for the smallest
+model of each class, and for all with `--every-model`.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from kdl.applications import create_model, list_models, macs
+from kdl.compression import flatten
+from kdl.layers import AveragePooling2D
+from kdl.testing import _checks
+
+ENTRIES = {entry.name: entry for entry in list_models()}
+
+# Pixels: the least that the family takes and a TFLite file of it needs little time for.
+SIZES = {"nasnet": 64, "squeezenet": 48}
+
+
+def smallest_of_each_class():
+    smallest = {}
+    for entry in sorted(ENTRIES.values(), key=lambda e: -e.parameters):
+        smallest[entry.constructor] = entry.name
+    return sorted(smallest.values())
+
+
+def pytest_generate_tests(metafunc):
+    if "model_name" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--every-model")
+        metafunc.parametrize("model_name", list(ENTRIES) if every else smallest_of_each_class())
+
+
+def build(model_name, **arguments):
+    """The model at a small size, with weights like those of the golden files.
+
+    Networks with Keras's initial weights die out; with batch norms run on data they are chaotic
+    while untrained, and magnify rounding a thousandfold.
+    """
+    size = next((s for start, s in SIZES.items() if model_name.startswith(start)), 32)
+    model = create_model(
+        model_name, input_shape=(size, size, 3), classes=10, classifier_activation=None, **arguments
+    )
+    rng = np.random.default_rng(0)
+    for weight in filter(_checks.is_float, model.weights):
+        shape = tuple(weight.shape)
+        if len(shape) > 1:
+            depthwise = shape[-1] == 1 and len(shape) == 4
+            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
+            weight.assign(rng.standard_normal(shape) * np.sqrt(2 / fan_in))
+        elif weight.name in ("gamma", "moving_variance"):
+            ends_branch = weight.path.endswith(("bn3/gamma", "project_bn/gamma"))
+            weight.assign(rng.uniform(*((0.1, 0.3) if ends_branch else (0.8, 1.2)), shape))
+        elif weight.name in ("beta", "moving_mean", "bias"):
+            weight.assign(0.1 * rng.standard_normal(shape))
+    return model
+
+
+def images(model, count):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((count, *model.input_shape[1:])).astype("float32")
+
+
+@pytest.fixture
+def no_values():
+    """Weights get shapes but no values, which take most of the time of building a model."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session()  # else the next scope would give them values
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_parameters_and_multiply_adds(name, no_values):
+    entry = ENTRIES[name]
+    model = entry.constructor(**entry.arguments, input_shape=entry.input_shape)
+    assert model.name == name
+    counted = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    assert counted == entry.parameters
+    if entry.macs is not None:
+        # The references tell four digits, or three.
+        assert macs(model) == pytest.approx(entry.macs, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_sources(name):
+    for source in ENTRIES[name].sources:
+        assert source.url.startswith("http")
+        assert source.url.endswith((".pth", ".h5", ".safetensors"))
+        assert source.parameters == ENTRIES[name].parameters
+        assert source.licence
+        assert not source.sha256 or source.sha256 in source.url
+        assert 40 < source.top1 < 90
+
+
+def test_names_are_unique():
+    assert len(ENTRIES) == len(list_models())
+
+
+def test_unknown_model():
+    with pytest.raises(ValueError, match="There is no model 'resnet'"):
+        create_model("resnet")
+
+
+def test_flat_graph_gives_equal_outputs(model_name):
+    model = build(model_name)
+    flat = flatten(model)
+    others = {
+        type(layer) for layer in flat.layers if not type(layer).__module__.startswith("keras")
+    }
+    # On PyTorch Keras's own average is wrong at some borders.
+    assert others <= ({AveragePooling2D} if keras.backend.backend() == "torch" else set())
+    x = images(model, 2)
+    expected, found = (keras.ops.convert_to_numpy(m(x)) for m in (model, flat))
+    assert np.abs(found - expected).max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.export
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="one TensorFlow process converts for every backend, as tests/deploy shows",
+)
+@pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
+def test_exports_are_faithful(model_name, tmp_path):
+    """float32 and int8 files pass the gates of `verify_tflite`; no tensor has five axes.
+
+    Without the classifier: the class that an untrained network chooses hangs by a hair.
+    """
+    from kdl.deploy import export_tflite, read_tflite
+
+    model = build(model_name, include_top=False)
+    for quantization in ("float32", "int8"):
+        path = tmp_path / f"{quantization}.tflite"
+        proof = export_tflite(model, path, quantization, representative_data=images(model, 32))
+        assert proof.passed, str(proof)
+        assert read_tflite(path).largest_rank <= 4

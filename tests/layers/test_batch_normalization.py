@@ -1,0 +1,87 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.layers import BatchNormalization
+from kdl.testing import run_layer_test
+
+
+def twins(**arguments):
+    """kdl's layer and Keras's with the same weights, none of them at its initial value."""
+    rng = np.random.default_rng(0)
+    layers = [cls(**arguments) for cls in (BatchNormalization, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.build((4, 5, 6, 7))
+    values = [rng.uniform(0.5, 2, w.shape) for w in layers[0].weights]
+    for layer in layers:
+        layer.set_weights(values)
+    return layers
+
+
+def image(mean=3.0):
+    return np.float32(np.random.default_rng(1).standard_normal((4, 5, 6, 7)) + mean)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_outputs_and_statistics_equal_keras(training):
+    ours, theirs = twins(momentum=0.9, epsilon=1e-5)
+    y, expected = (
+        keras.ops.convert_to_numpy(f(image(), training=training)) for f in (ours, theirs)
+    )
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for found, wanted in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_gradients_equal_keras():
+    """One step of plain gradient descent moves the weights of both layers alike."""
+    moved = []
+    for layer in twins(epsilon=1e-5):
+        inputs = keras.Input((5, 6, 7))
+        x = keras.layers.Conv2D(7, 1, kernel_initializer="ones")(inputs)
+        model = keras.Model(inputs, layer(x))
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        model.train_on_batch(image(), image()[::-1])
+        moved.append(model.get_weights())
+    for found, wanted in zip(*moved, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_layer(axis):
+    run_layer_test(BatchNormalization, {"axis": axis, "epsilon": 1e-4}, (4, 3, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"), [({"scale": False}, (4, 3, 3, 2)), ({"renorm": True}, (4, 5))]
+)
+def test_what_is_not_fused_is_keras_own(arguments, shape):
+    run_layer_test(BatchNormalization, arguments, shape)
+
+
+def test_frozen_layer_uses_its_moving_statistics():
+    ours, theirs = twins()
+    ours.trainable = theirs.trainable = False
+    before = ours.get_weights()
+    y, expected = (keras.ops.convert_to_numpy(f(image(), training=True)) for f in (ours, theirs))
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for kept, now in zip(before, ours.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
+
+
+def test_half_precision_keeps_float32_statistics():
+    layer = BatchNormalization(momentum=0.0, dtype="mixed_bfloat16")
+    x = image(mean=300.0)
+    layer(x, training=True)
+    np.testing.assert_allclose(layer.moving_mean, x.mean((0, 1, 2)), rtol=5e-3)
+
+
+@pytest.mark.export
+def test_exports_folded_into_the_convolution(tmp_path):
+    from kdl.deploy import export_tflite, read_tflite
+
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(inputs)
+    model = keras.Model(inputs, BatchNormalization()(x))
+    export_tflite(model, tmp_path / "norm.tflite")
+    assert set(read_tflite(tmp_path / "norm.tflite").operations) == {"CONV_2D"}

@@ -1,0 +1,104 @@
+import keras
+import numpy as np
+import pytest
+from golden import torch_reference
+
+from kdl.layers.inverted_residual import InvertedResidual
+from kdl.testing import run_layer_test
+
+
+def reference(block, x):
+    from torch.nn.functional import relu6
+
+    conv, bn = torch_reference.operations(block)
+
+    def definition(x):
+        y = x
+        if block.expansion > 1:
+            y = relu6(bn(conv(y, "expand"), "expand_bn"))
+        y = relu6(bn(conv(y, "depthwise"), "depthwise_bn"))
+        y = bn(conv(y, "project"), "project_bn")
+        return x + y if block.strides == 1 and y.shape == x.shape else y
+
+    return torch_reference.apply(definition, x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        ({"strides": 2}, 4),  # the strides rule out the residual
+        ({"expansion": 2, "kernel_size": 5, "dilation_rate": 2}, 7),
+    ],
+)
+def test_layer(arguments, size):
+    run_layer_test(
+        InvertedResidual,
+        {"filters": 6, **arguments},
+        (4, 7, 7, 6),
+        expected_output_shape=(4, size, size, 6),
+        reference=reference,
+    )
+
+
+def test_without_expansion_and_with_another_width():
+    block = InvertedResidual(6, expansion=1, data_format="channels_last")
+    x = np.random.default_rng(0).standard_normal((2, 5, 5, 4)).astype("float32")
+    y = keras.ops.convert_to_numpy(block(x))
+    np.testing.assert_allclose(y, reference(block, x), atol=1e-5)
+    assert {w.path.split("/")[-2] for w in block.weights} == {
+        "depthwise",
+        "depthwise_bn",
+        "project",
+        "project_bn",
+    }
+
+
+@pytest.mark.export
+def test_exports():
+    run_layer_test(
+        InvertedResidual, {"filters": 4, "padding": "same"}, (4, 6, 6, 4), deployable=True
+    )
+
+
+def test_block_is_transparent():
+    block = InvertedResidual(4, data_format="channels_last")
+    block.build((None, 6, 6, 4))
+    inputs = keras.Input((6, 6, 4))
+    model = keras.Model(inputs, block.call(inputs))
+    names = [layer.name for layer in model.layers]
+    assert [name for name in names if name.endswith("bn")] == [
+        "expand_bn",
+        "depthwise_bn",
+        "project_bn",
+    ]
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype("float32")
+    results = [keras.ops.convert_to_numpy(f(x)) for f in (model, block)]
+    np.testing.assert_allclose(*results, atol=1e-6)
+
+
+def test_the_projection_is_linear():
+    """Negative values leave the block: nothing follows the last batch norm."""
+    block = InvertedResidual(6, data_format="channels_last")
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype("float32")
+    assert keras.ops.convert_to_numpy(block(x)).min() < 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filters": 0}, "filters must be a positive integer; received 0"),
+        ({"expansion": 0}, "expansion must be a positive integer; received 0"),
+        ({"strides": 3}, "strides must be one of 1, 2; received 3"),
+        ({"kernel_size": 4}, "kernel_size must be odd, such as 3 or 5; received 4"),
+        ({"strides": 2, "dilation_rate": 2}, "strides or dilation, not both"),
+        ({"padding": "valid"}, "padding must be"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        InvertedResidual(**{"filters": 8, **arguments})
+
+
+def test_unknown_width():
+    with pytest.raises(ValueError, match="number of input channels must be known"):
+        InvertedResidual(8, data_format="channels_last").build((None, 6, 6, None))

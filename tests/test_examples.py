@@ -1,0 +1,34 @@
+"""Each example of a paper runs, on few pictures for one epoch."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "examples"
+PAPERS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("_study", "quickstart"))
+
+# They differ in nothing but Keras's backend: each is run on one of them.
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_smoke(paper, tmp_path):
+    if BACKENDS[PAPERS.index(paper) % 3] != keras.backend.backend():
+        pytest.skip("runs on another backend")
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{paper}.py", "--smoke", "--output", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert len(rows) >= 2
+    assert all(0 <= row["accuracy"] <= 1 and row["macs"] > 1e5 for row in rows)
+    assert (tmp_path / "run" / "accuracy.png").stat().st_size > 5_000
+    for row in rows:
+        assert row["name"] in done.stdout

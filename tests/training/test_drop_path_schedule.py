@@ -1,0 +1,96 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.layers.nasnet_cell import NASNetCell
+from kdl.layers.scheduled_drop_path import ScheduledDropPath
+from kdl.training.drop_path_schedule import DropPathSchedule
+
+IMAGES, TARGETS = np.ones((8, 4, 4, 2), "float32"), np.zeros((8, 4, 4, 4), "float32")
+
+
+def progress(model):
+    """Progress of each drop path in the model, by the weights of their steps and totals."""
+    steps, totals = (
+        [int(v) for v in model.non_trainable_variables if v.name == f"drop_path_{name}"]
+        for name in ("step", "total_steps")
+    )
+    return [step / total for step, total in zip(steps, totals, strict=True)]
+
+
+def nested_model():
+    """Drop path in the model itself, in a model within it, and in a block within that."""
+    description = {"rows": [("avg3", 0, "avg3", 1)], "outputs": [2]}
+    inner = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(4, 1)])
+    inner.add(ScheduledDropPath(0.9))
+    inputs = keras.Input((4, 4, 2))
+    x = ScheduledDropPath(0.9)(inner(inputs))
+    outputs = NASNetCell(4, description, drop_path_keep=0.9)([x, x])
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    return model
+
+
+def fit(model, epochs, total_steps=16, **arguments):
+    schedule = DropPathSchedule(total_steps)
+    return model.fit(
+        IMAGES,
+        TARGETS,
+        batch_size=2,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[schedule],
+        **arguments,
+    )
+
+
+def test_every_layer_is_stepped_and_a_resumed_run_goes_on(tmp_path):
+    model = nested_model()
+    fit(model, epochs=1)
+    assert progress(model) == [4 / 16] * 4
+    fit(model, epochs=1)
+    assert progress(model) == [8 / 16] * 4
+    model.save(tmp_path / "model.keras")
+    resumed = keras.models.load_model(tmp_path / "model.keras")
+    assert progress(resumed) == [8 / 16] * 4
+    fit(resumed, epochs=5, initial_epoch=4)
+    assert progress(resumed) == [12 / 16] * 4
+
+
+def test_the_count_is_that_of_the_optimizer():
+    model = nested_model()
+    model(IMAGES, training=True)
+    fit(model, epochs=2)
+    assert progress(model) == [8 / 16] * 4
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_training_sees_each_step_within_an_epoch(steps_per_execution):
+    """The loss is 1 while nothing is dropped, in the first of four steps, and 0 afterwards."""
+    if steps_per_execution > 1 and keras.backend.backend() == "torch":
+        pytest.skip("Keras refuses steps_per_execution > 1 on PyTorch")
+    model = keras.Sequential(
+        [
+            keras.Input((1,)),
+            keras.layers.Dense(1, use_bias=False, kernel_initializer="ones"),
+            ScheduledDropPath(1e-9),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse", steps_per_execution=steps_per_execution)
+    history = model.fit(
+        np.ones((8, 1)),
+        np.zeros((8, 1)),
+        batch_size=2,
+        verbose=0,
+        callbacks=[DropPathSchedule(1)],
+    )
+    assert history.history["loss"] == [0.25]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="total_steps must be a positive integer; received 0"):
+        DropPathSchedule(0)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="has no ScheduledDropPath to step"):
+        model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0, callbacks=[DropPathSchedule(1)])
