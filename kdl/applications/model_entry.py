@@ -16,7 +16,8 @@ class ModelEntry:
         parameters: Trainable parameters with 1000 classes.
         macs: Multiply-adds of convolutions and dense layers, one image of `input_shape`, as
             counted on the reference network; None where no reference tells.
-        sources: `WeightSource`s of published weights; the first is that of `weights="imagenet"`.
+        sources: `WeightSource`s of published weights. `weights="imagenet"` takes the first whose
+            padding is the model's; where that is not the default, pass `padding=` as well.
         input_shape: Native input, without batch.
     """
 
@@ -30,5 +31,5 @@ class ModelEntry:
 
     @property
     def source(self):
-        """`WeightSource` of `weights="imagenet"`, or None."""
+        """First of `sources`, or None."""
         return self.sources[0] if self.sources else None

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from kdl.layers.average_pooling2d import AveragePooling2D
 from kdl.layers.batch_normalization import BatchNormalization
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
 from kdl.layers.grouped_conv2d import GroupedConv2D
@@ -113,11 +114,11 @@ class LayerMaker:
 
     def average_pool(self, name, strides):
         """3×3 average; with symmetric padding its zeros count, as in PyTorch."""
-        return self._pool(keras.layers.AveragePooling2D, 3, strides, name)
+        return self._pool(AveragePooling2D, 3, strides, name)
 
     def ceil_average_pool(self, size, name):
         """Average over `size`×`size` tiles, those at the border over what is there of them."""
-        return keras.layers.AveragePooling2D(size, size, padding="same", **self._common(name))
+        return AveragePooling2D(size, size, padding="same", **self._common(name))
 
     def _pool(self, cls, size, strides, name):
         if self.padding == "same":
