@@ -11,14 +11,14 @@ import pytest
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "examples"
 PAPERS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("_study", "quickstart"))
 
-# They differ in nothing but Keras's backend: each is run on one of them.
-BACKENDS = ("tensorflow", "jax", "torch")
+# On the backend that starts fastest; they hold nothing of their own that depends on it.
+EVERYWHERE = ("mobilenet",)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_smoke(paper, tmp_path):
-    if BACKENDS[PAPERS.index(paper) % 3] != keras.backend.backend():
-        pytest.skip("runs on another backend")
+    if keras.backend.backend() != "torch" and paper not in EVERYWHERE:
+        pytest.skip("is run on PyTorch")
     done = subprocess.run(
         [sys.executable, FOLDER / f"{paper}.py", "--smoke", "--output", tmp_path / "run"],
         capture_output=True,

@@ -105,7 +105,7 @@ class Application(keras.Model):
         if not fitting:
             others = sorted({f'padding="{source.padding}"' for source in sources})
             raise ValueError(
-                f"No public ImageNet weights of {self.name} with padding={padding!r} are known: "
+                f'No public ImageNet weights of {self.name} with padding="{padding}" are known: '
                 f"pass {' or '.join([*others, 'another variant'])}, weights=None, or a file."
             )
         if self._arguments["include_top"] and self._arguments["classes"] != 1000:

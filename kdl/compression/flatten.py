@@ -37,15 +37,29 @@ def flatten(model):
         pairs.append((layer, twin))
         return twin
 
-    flat = inline(model, copy)
+    flat = _fresh(inline(model, copy), model.name)
     for layer, twin in pairs:
-        twin.set_weights(layer.get_weights())
-        twin.trainable = layer.trainable
-    return keras.Model(flat.input, flat.output, name=model.name)
+        if isinstance(twin, keras.layers.InputLayer):
+            continue
+        fresh = flat.get_layer(twin.name)
+        fresh.set_weights(layer.get_weights())
+        fresh.trainable = layer.trainable
+    return flat
+
+
+def _fresh(model, name):
+    """The same graph of new layers, each called once: `layer.output` is then a tensor of it."""
+    graph = keras.Model(model.input, model.output, name=name)
+    known = {type(layer).__name__: type(layer) for layer in graph.layers}
+    return keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(graph), custom_objects=known, safe_mode=False
+    )
 
 
 def _plain_copy(layer, name):
     config = {**layer.get_config(), "name": name}
+    if isinstance(layer, keras.layers.Lambda):
+        return type(layer).from_config(config, safe_mode=False)  # it is here already
     plain = getattr(layer, "keras_class", None)
     if plain is None:
         return type(layer).from_config(config)

@@ -69,6 +69,25 @@ def test_the_copy_is_independent_and_named_by_path():
         np.testing.assert_array_equal(old, new)
 
 
+def test_layers_of_the_copy_can_be_looked_into():
+    """`layer.output` is a tensor of the flat graph."""
+    flat = flatten(resnext("c"))
+    layer = flat.get_layer("stage2_block0_bn3")
+    inside = keras.Model(flat.input, layer.output)
+    assert tuple(inside(_checks.random_array((2, 32, 32, 3))).shape) == (2, 4, 4, 512)
+
+
+def test_a_user_s_own_layer_is_kept():
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    inputs = keras.Input((3,))
+    x = keras.layers.Lambda(lambda x: x + 1)(Doubled()(inputs))
+    flat = flatten(keras.Model(inputs, x))
+    assert float(keras.ops.convert_to_numpy(flat(np.ones((1, 3), "float32")))[0, 0]) == 3.0
+
+
 def test_a_flat_model_trains_saves_and_loads(tmp_path):
     flat = flatten(resnext("c"))
     _checks.check_fit(flat, _checks.random_array((2, 32, 32, 3)))
