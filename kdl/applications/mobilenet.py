@@ -155,24 +155,7 @@ class MobileNet(Application):
         super().__init__(inputs, outputs, strides.pyramid, arguments, name or _name(alpha))
         self.load_initial_weights(weights, IMAGENET[alpha])
 
-    @staticmethod
-    def preprocess_input(images, data_format=None):
-        """Scales RGB images of 0…255 as all published weights expect them: `x / 127.5 − 1`.
-
-        Args:
-            images: Array or tensor of RGB images, values 0…255; it is not changed.
-            data_format: Not used: all channels are treated alike.
-
-        Returns:
-            Float images of the same shape, −1…1.
-
-        Example:
-            >>> import numpy as np
-            >>> MobileNet.preprocess_input(np.array([0, 255], "uint8")).tolist()
-            [-1.0, 1.0]
-        """
-        return scale_tf(images, data_format)
-
+    preprocess_input = staticmethod(scale_tf)
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self):

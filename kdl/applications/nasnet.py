@@ -265,24 +265,7 @@ class NASNet(Application):
         sources = [known.sources[lineage]] if published and lineage in known.sources else ()
         self.load_initial_weights(weights, sources)
 
-    @staticmethod
-    def preprocess_input(images, data_format=None):
-        """Scales RGB images of 0…255 as the published weights expect them: `x / 127.5 − 1`.
-
-        Args:
-            images: Array or tensor of RGB images, values 0…255; it is not changed.
-            data_format: Not used: all channels are treated alike.
-
-        Returns:
-            Float images of the same shape, −1…1.
-
-        Example:
-            >>> import numpy as np
-            >>> [float(v) for v in NASNet.preprocess_input(np.array([0, 255], "uint8"))]
-            [-1.0, 1.0]
-        """
-        return scale_tf(images, data_format)
-
+    preprocess_input = staticmethod(scale_tf)
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self):

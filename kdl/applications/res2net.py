@@ -20,7 +20,7 @@ _LICENCE = "CC BY-NC-SA 4.0, non-commercial use only (Res2Net)"
 
 def _source(folder, file, parameters, top1):
     digits = file.removesuffix(".pth").rsplit("-", 1)[1]
-    return WeightSource(file, folder + file, digits, parameters, top1, _LICENCE)
+    return WeightSource(file, folder + file, digits, parameters, top1, _LICENCE, restricted=True)
 
 
 # Depth, base width, scale, cardinality, variant → parameters, multiply-adds, file, top-1.
@@ -179,21 +179,7 @@ class Res2Net(Application):
         super().__init__(inputs, common.head(x), strides.pyramid, arguments, name or _name(*key))
         self.load_initial_weights(weights, IMAGENET.get(key, ()))
 
-    @staticmethod
-    def preprocess_input(images, data_format=None):
-        """Scales RGB images of 0…255 as the published weights expect them.
-
-        `(x / 255 − mean) / deviation` per channel.
-
-        Args:
-            images: Array or tensor of RGB images, values 0…255; it is not changed.
-            data_format: `"channels_last"` or `"channels_first"`; Keras's setting by default.
-
-        Returns:
-            Float images of the same shape.
-        """
-        return scale_torch(images, data_format)
-
+    preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self):

@@ -177,21 +177,7 @@ class ResNeXt(Application):
         sources = _SOURCES.get((depth, cardinality, base_width), ()) if form == "c" else ()
         self.load_initial_weights(weights, sources)
 
-    @staticmethod
-    def preprocess_input(images, data_format=None):
-        """Scales RGB images of 0…255 as the published weights expect them.
-
-        `(x / 255 − mean) / deviation` per channel.
-
-        Args:
-            images: Array or tensor of RGB images, values 0…255; it is not changed.
-            data_format: `"channels_last"` or `"channels_first"`; Keras's setting by default.
-
-        Returns:
-            Float images of the same shape.
-        """
-        return scale_torch(images, data_format)
-
+    preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self):

@@ -116,6 +116,7 @@ def test_entries():
             assert entry.source.sha256 in entry.source.name
             assert entry.source.parameters == entry.parameters
             assert "non-commercial" in entry.source.licence
+            assert entry.source.restricted
 
 
 def test_preprocessing_is_that_of_the_weights():
