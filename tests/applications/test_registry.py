@@ -116,10 +116,6 @@ def test_flat_graph_gives_equal_outputs(model_name):
 
 
 @pytest.mark.export
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="one TensorFlow process converts for every backend, as tests/deploy shows",
-)
 @pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
 def test_exports_are_faithful(model_name, tmp_path):
     """float32 and int8 files pass the gates of `verify_tflite`; no tensor has five axes.
