@@ -127,7 +127,8 @@ def print_table(rows, title):
     """The result on the screen."""
     table = Table(title=title)
     for column in ("network", "parameters", "million MACs", "test accuracy", "seconds"):
-        table.add_column(column, justify="left" if column == "network" else "right")
+        name = column == "network"
+        table.add_column(column, justify="left" if name else "right", no_wrap=name)
     for row in rows:
         table.add_row(
             row["name"],

@@ -34,10 +34,10 @@ def main():
     arguments = parse_arguments(__doc__, "nasnet")
     for name, cell in (("normal", NASNET_A_NORMAL), ("reduction", NASNET_A_REDUCTION)):
         print(f"{name} cell: {cell}")
-    scheduled = f"paths dropped down to {FINAL_KEEP}"
+    scheduled = f"keep → {FINAL_KEEP}"
     compare(
         {
-            "all paths kept": lambda shape, classes: network(1.0, shape, classes),
+            "keep all": lambda shape, classes: network(1.0, shape, classes),
             scheduled: lambda shape, classes: network(FINAL_KEEP, shape, classes),
         },
         arguments,
