@@ -45,15 +45,11 @@ FAMILIES = {
 }
 STEPS = ("train", "predict")
 _KEPT = []
-_COLUMNS = (
-    "network",
-    "backend",
-    "step",
-    "kdl ms",
-    "stock Keras",
-    "keras.applications",
-    "torchvision, timm",
-)
+_OTHERS = {
+    "stock": "stock Keras",
+    "keras.applications": "keras.applications",
+    "torch": "torchvision, timm",
+}
 
 
 def main():
@@ -63,12 +59,16 @@ def main():
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--seconds", type=float, default=20, help="time for each kind of step")
     parser.add_argument("--measure", action="store_true", help="measure here and print JSON")
+    parser.add_argument("--draw", action="store_true", help="only table and chart, from the CSV")
     arguments = parser.parse_args()
     if arguments.measure:
         [family] = arguments.families
         print(json.dumps(measure(family, arguments.seconds)))
         return
     rows = read_rows()
+    if arguments.draw:
+        write(rows)
+        return
     for family in arguments.families:
         for backend in arguments.backends:
             rows[family, backend] = run(family, backend, arguments.seconds)
@@ -237,6 +237,9 @@ def write(rows):
 
 def table(rows):
     """The table as Markdown; a ratio above 1 means that kdl is faster."""
+    columns = ["network", "backend"]
+    for step in ("training", "inference"):
+        columns += [f"{step}, ms", *_OTHERS.values()]
     lines = [
         "# Training step and inference of kdl's networks",
         "",
@@ -245,18 +248,16 @@ def table(rows):
         "keras.applications, the one of torchvision or timm in PyTorch. All of a row took turns in "
         "one process.",
         "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{' --- |' * len(_COLUMNS)}",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
     ]
     for (family, backend), result in rows.items():
+        cells = [family, backend]
         for step in STEPS:
             times = result[step]
-            ratios = [
-                f"{times[name] / times['kdl']:.2f}×" if name in times else "–"
-                for name in ("stock", "keras.applications", "torch")
-            ]
-            cells = [family, backend, step, f"{times['kdl']:.1f}", *ratios]
-            lines.append(f"| {' | '.join(cells)} |")
+            cells.append(f"{times['kdl']:.1f}")
+            cells += [f"{times[n] / times['kdl']:.2f}×" if n in times else "–" for n in _OTHERS]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Machine: {os.cpu_count()} CPU cores. GPU: not measured.", ""]
     return "\n".join(lines)
 

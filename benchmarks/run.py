@@ -1,6 +1,7 @@
-"""Runs the benchmarks on every backend and writes their tables to `benchmarks/results/`.
+"""Runs the benchmark of the digits on every backend and writes its table.
 
-`python benchmarks/run.py` runs all, `python benchmarks/run.py train_step` one of them.
+`python benchmarks/run.py digits` writes `benchmarks/results/digits.md`. `applications.py` and
+`cifar10.py` run by themselves.
 """
 
 import json
@@ -16,32 +17,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def main():
     """One after the other, since they would slow each other down."""
-    known = {"train_step": train_step, "digits": digits}
+    known = {"digits": digits}
     for name in sys.argv[1:] or known:
         known[name]()
-
-
-def train_step():
-    """Speed of a training step and of prediction, kdl beside stock Keras layers."""
-    rows = []
-    for backend in BACKENDS:
-        result = run("train_step.py", backend)
-        for what in ("train_ms", "predict_ms"):
-            ours, keras = result[what]["kdl"], result[what]["keras"]
-            name = what.removesuffix("_ms")
-            rows.append(
-                f"| {backend} | {name} | {ours:.1f} | {keras:.1f} | {keras / ours:.2f}× "
-                f"| {result['device']} |"
-            )
-    write(
-        "train_step.md",
-        "ShuffleNet V2 1.0x, batch 8, 224², float32: ms per image",
-        "`python benchmarks/train_step.py` on each backend. Both networks take turns in one "
-        "process; the shortest step counts. Compare the ratios, not machines.",
-        ["backend", "step", "kdl", "stock Keras layers", "kdl is faster by", "device"],
-        rows,
-        "GPU: not measured.",
-    )
 
 
 def digits():

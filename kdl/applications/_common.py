@@ -5,7 +5,8 @@ import dataclasses
 import keras
 
 from kdl.layers._block import check_choice
-from kdl.layers._maker import LayerMaker, run_chain
+from kdl.layers._chain import run_chain
+from kdl.layers._maker import LayerMaker
 from kdl.ops.channels import channel_axis
 
 

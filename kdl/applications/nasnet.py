@@ -11,6 +11,8 @@ from kdl.applications.preprocessing import decode_predictions, scale_tf
 from kdl.applications.variant import variant
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice, check_positive
+from kdl.layers.average_pooling2d import AveragePooling2D
+from kdl.layers.conv2d import Conv2D
 from kdl.layers.nasnet_cell import (
     NASNET_A_NORMAL,
     NASNET_A_REDUCTION,
@@ -222,30 +224,12 @@ class NASNet(Application):
         make, strides = common.maker("same", _EPSILON, _MOMENTUM), Strides(output_stride)
         cell = common.block_arguments(make) | {"lineage": lineage, "drop_path_keep": drop_path_keep}
         del cell["padding"]
-        plan = list(_plan(filters, blocks))
 
         strides.step(2)
-        x = previous = strides.keep(chain(inputs, _stem(stem_filters, make)))
-        adjust, auxiliaries = "none", []
-        for index, (place, reduces, width) in enumerate(plan):
-            result = NASNetCell(
-                width,
-                descriptions[reduces],
-                reduces,
-                adjust,
-                cell=index,
-                cells=len(plan),
-                name=place,
-                **cell,
-            )([x, previous])
-            if reduces:
-                strides.step(2)
-            if not (place.startswith("reduction") and skip_reduction):
-                previous = x
-            x = strides.keep(result)
-            adjust = "factorized" if reduces else "projection"
-            if auxiliary and place == f"cell{2 * blocks - 1}":
-                auxiliaries = [_auxiliary(x, make, common)]
+        x = strides.keep(chain(inputs, _stem(stem_filters, make)))
+        plan = list(_plan(filters, blocks))
+        x, before_reduction = _stack(x, plan, descriptions, skip_reduction, strides, cell)
+        auxiliaries = [_auxiliary(before_reduction, make, common)] if auxiliary else []
         x = strides.keep(chain(x, make.relu("head_relu")))
         outputs = common.head(x, dropout=0.5 if lineage == "slim" else 0.0)
         arguments = {
@@ -330,8 +314,33 @@ def _plan(filters, blocks):
             yield f"cell{index}", False, width
 
 
+def _stack(x, plan, descriptions, skip_reduction, strides, arguments):
+    """Runs the cells; returns the last feature map, and the one before the last reduction."""
+    previous, before_reduction, adjust = x, x, "none"
+    for index, (place, reduces, width) in enumerate(plan):
+        cell = NASNetCell(
+            width,
+            descriptions[reduces],
+            reduces,
+            adjust,
+            cell=index,
+            cells=len(plan),
+            name=place,
+            **arguments,
+        )
+        result = cell([x, previous])
+        if reduces:
+            before_reduction = x
+            strides.step(2)
+        if not (place.startswith("reduction") and skip_reduction):
+            previous = x
+        x = strides.keep(result)
+        adjust = "factorized" if reduces else "projection"
+    return x, before_reduction
+
+
 def _stem(filters, make):
-    conv = keras.layers.Conv2D(
+    conv = Conv2D(
         filters,
         3,
         strides=2,
@@ -355,7 +364,7 @@ def _auxiliary(x, make, common):
             f"larger input_shape."
         )
     common_arguments = {"data_format": make.data_format, "dtype": make.dtype}
-    pool = keras.layers.AveragePooling2D(5, 3, name="auxiliary_pool", **common_arguments)
+    pool = AveragePooling2D(5, 3, name="auxiliary_pool", **common_arguments)
     x = chain(
         x,
         make.relu("auxiliary_relu"),
@@ -364,7 +373,7 @@ def _auxiliary(x, make, common):
         make.norm("auxiliary_bn1"),
         make.relu("auxiliary_relu1"),
     )
-    whole = keras.layers.Conv2D(
+    whole = Conv2D(
         768, _pixels(x, make), use_bias=False, name="auxiliary_conv2", **common_arguments
     )
     x = chain(x, whole, make.norm("auxiliary_bn2"), make.relu("auxiliary_relu2"))

@@ -8,7 +8,9 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
+from kdl.layers.conv2d import Conv2D
 from kdl.layers.fire_module import FireModule
+from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.ops.channels import channel_axis
 
 _PADDINGS = ("valid", "same")
@@ -198,7 +200,7 @@ def _layer_arguments(name, common):
 
 def _stem(x, version, strides, padding, common):
     filters, kernel, _ = _VERSIONS[version]
-    return keras.layers.Conv2D(
+    return Conv2D(
         filters,
         kernel,
         strides,
@@ -218,7 +220,7 @@ def _max_pool(x, name, strides, padding, common):
     """
 
     def pool(size, strides, padding, name=name):
-        return keras.layers.MaxPooling2D(size, strides, padding, **_layer_arguments(name, common))
+        return MaxPooling2D(size, strides, padding, **_layer_arguments(name, common))
 
     odd = {size and size % 2 for size in _sizes(x, common)}
     if padding == "same" or (strides == 2 and odd == {0}):
@@ -236,7 +238,7 @@ def _sizes(x, common):
 
 def _head(x, common):
     """Classifier by convolution; it computes in float32 under every dtype policy."""
-    conv = keras.layers.Conv2D(
+    conv = Conv2D(
         common.classes,
         1,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),

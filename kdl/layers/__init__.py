@@ -5,6 +5,7 @@ import keras  # first: what Keras registers imports the rooms, in their own orde
 from kdl.layers.average_pooling2d import AveragePooling2D
 from kdl.layers.batch_normalization import BatchNormalization
 from kdl.layers.channel_shuffle import ChannelShuffle
+from kdl.layers.conv2d import Conv2D
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
 from kdl.layers.dilated_context import DilatedContext
 from kdl.layers.factorized_reduction import FactorizedReduction
@@ -12,6 +13,7 @@ from kdl.layers.fire_module import FireModule
 from kdl.layers.grouped_conv2d import GroupedConv2D
 from kdl.layers.inception_block import InceptionBlock
 from kdl.layers.inverted_residual import InvertedResidual
+from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.layers.nasnet_cell import NASNetCell
 from kdl.layers.res2net_block import Res2NetBlock
 from kdl.layers.resnext_block import ResNeXtBlock

@@ -6,8 +6,10 @@ import keras
 
 from kdl.layers.average_pooling2d import AveragePooling2D
 from kdl.layers.batch_normalization import BatchNormalization
+from kdl.layers.conv2d import Conv2D
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
 from kdl.layers.grouped_conv2d import GroupedConv2D
+from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.ops.channels import channel_axis
 
 PADDINGS = ("symmetric", "same")
@@ -68,7 +70,7 @@ class LayerMaker:
         }
         if groups > 1:
             return [*pad, GroupedConv2D(filters, kernel_size, groups, **arguments)]
-        return [*pad, keras.layers.Conv2D(filters, kernel_size, **arguments)]
+        return [*pad, Conv2D(filters, kernel_size, **arguments)]
 
     def depthwise(self, kernel_size, name, strides=1, dilation_rate=1):
         """Padding if needed, and a depthwise convolution called `name`."""
@@ -99,7 +101,7 @@ class LayerMaker:
 
     def max_pool(self, name, strides=2):
         """3×3 max-pool of values that are not negative, so that zeros may stand for −∞."""
-        return self._pool(keras.layers.MaxPooling2D, 3, strides, name)
+        return self._pool(MaxPooling2D, 3, strides, name)
 
     def ceil_max_pool(self, name, strides=2):
         """3×3 max-pool as in Caffe: no padding, but the last window may hang over the border.
@@ -109,7 +111,7 @@ class LayerMaker:
         """
         return [
             keras.layers.ZeroPadding2D(((0, 1), (0, 1)), **self._common(f"{name}_pad")),
-            keras.layers.MaxPooling2D(3, strides, **self._common(name)),
+            MaxPooling2D(3, strides, **self._common(name)),
         ]
 
     def average_pool(self, name, strides):
@@ -135,21 +137,3 @@ class LayerMaker:
 
     def _common(self, name):
         return {"name": name, "dtype": self.dtype, "data_format": self.data_format}
-
-
-def build_chain(layers, shape):
-    """Builds layers that run one after the other; returns the shape of what comes out."""
-    for layer in layers:
-        layer.build(shape)
-        shape = layer.compute_output_shape(shape)
-    return tuple(shape)
-
-
-def run_chain(layers, x, training=None):
-    """Runs layers one after the other."""
-    for layer in layers:
-        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Dropout):
-            x = layer(x, training=training)
-        else:
-            x = layer(x)
-    return x

@@ -15,8 +15,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     The same arguments, weights (`gamma`, `beta`, `moving_mean`, `moving_variance`) and results as
     Keras's layer, so that weight files interchange. Keras writes the formula out in several
-    operations; this layer uses the one that TensorFlow and PyTorch have for images. Elsewhere (JAX,
-    other ranks, masks, `renorm`, `synchronized`, no scale or no offset) it is Keras's layer.
+    operations; this layer uses the one that TensorFlow and PyTorch have for images, where it is
+    faster. Elsewhere (JAX, other ranks, masks, `renorm`, `synchronized`, no scale or no offset; in
+    training on TensorFlow, channels that 8 does not divide) it is Keras's layer.
 
     Shapes: `(batch, …, C)` → the same. Statistics are float32 under mixed precision.
 
@@ -46,12 +47,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Normalises `inputs`."""
+        from_batch = bool(training and self.trainable)
         special = self.renorm or self.synchronized or not (self.scale and self.center)
-        if mask is not None or special or not can_fuse(inputs, self.axis):
+        channels = self.moving_mean.shape[0]
+        if mask is not None or special or not can_fuse(inputs, channels, self.axis, from_batch):
             return super().call(inputs, training=training, mask=mask)
-        weights = [ops.convert_to_tensor(w) for w in (self.gamma, self.beta)]
-        moving = [ops.convert_to_tensor(w) for w in (self.moving_mean, self.moving_variance)]
-        if not (training and self.trainable):
+        weights = [ops.cast(w, "float32") for w in (self.gamma, self.beta)]
+        moving = [ops.cast(w, "float32") for w in (self.moving_mean, self.moving_variance)]
+        if not from_batch:
             return fused_batch_norm(inputs, *weights, self.epsilon, self.axis, *moving)[0]
         outputs, *batch = fused_batch_norm(inputs, *weights, self.epsilon, self.axis)
         variables = (self.moving_mean, self.moving_variance)

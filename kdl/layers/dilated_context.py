@@ -3,8 +3,8 @@
 import keras
 
 from kdl.layers._block import Block, check_choice, check_positive
+from kdl.layers._chain import build_chain, run_chain
 from kdl.layers._context_identity import ContextIdentity
-from kdl.layers._maker import build_chain, run_chain
 
 # Size → multiple of the input's channels in each 3×3 convolution; a 1×1 one ends both.
 _WIDTHS = {"basic": (1, 1, 1, 1, 1, 1, 1), "large": (2, 2, 4, 8, 16, 32, 32)}

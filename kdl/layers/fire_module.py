@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.layers._block import Block, check_choice, check_positive
-from kdl.layers._maker import build_chain, run_chain
+from kdl.layers._chain import build_chain, run_chain
 
 
 @keras.saving.register_keras_serializable("kdl")

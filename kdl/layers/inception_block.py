@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from kdl.layers._block import Block, check_choice, check_positive
-from kdl.layers._maker import build_chain, run_chain
+from kdl.layers._chain import build_chain, run_chain
+from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.layers.squeeze_excite import SqueezeExcite
 
 
@@ -155,7 +156,7 @@ class InceptionBlock(Block):
             return self._make.average_pool("pool", self.strides)
         # Caffe's pool, at even sizes; at odd ones that has a pixel less than the convolutions.
         return [
-            keras.layers.MaxPooling2D(
+            MaxPooling2D(
                 3,
                 self.strides,
                 padding="same",

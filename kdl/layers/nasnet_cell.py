@@ -4,9 +4,10 @@ import keras
 from keras import ops
 
 from kdl.layers._block import Block, check_choice, check_positive
-from kdl.layers._maker import build_chain, run_chain
+from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.average_pooling2d import AveragePooling2D
 from kdl.layers.factorized_reduction import FactorizedReduction
+from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.layers.scheduled_drop_path import ScheduledDropPath
 
 # A row makes a state of two others: left operation, its state, right operation, its state.
@@ -32,7 +33,7 @@ NASNET_A_REDUCTION = {
 }
 
 _SEPARABLE = {"sep3": 3, "sep5": 5, "sep7": 7}
-_POOLS = {"avg3": AveragePooling2D, "max3": keras.layers.MaxPooling2D}
+_POOLS = {"avg3": AveragePooling2D, "max3": MaxPooling2D}
 _OPERATIONS = (*_SEPARABLE, *_POOLS, "identity")
 _ADJUSTMENTS = ("projection", "factorized", "none")
 

@@ -3,7 +3,7 @@
 import keras
 
 from kdl.layers._block import Block, check_choice, check_positive
-from kdl.layers._maker import build_chain, run_chain
+from kdl.layers._chain import build_chain, run_chain
 
 # Name of the activation → value at which it is cut off.
 RELU_LIMITS = {"relu6": 6.0, "relu": None}

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.layers._block import Block, check_choice
-from kdl.layers._maker import build_chain, run_chain
+from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.channel_shuffle import ChannelShuffle
 from kdl.layers.squeeze_excite import SqueezeExcite
 from kdl.ops.channels import channel_split

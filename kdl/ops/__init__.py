@@ -1,8 +1,12 @@
 """Stateless tensor maths shared by all rooms above."""
 
+import keras  # first: what Keras registers imports the rooms, in their own order
+
 from kdl.ops.channels import channel_shuffle, channel_split
+from kdl.ops.convolution import conv
 from kdl.ops.depthwise import depthwise_conv
 from kdl.ops.grouped import grouped_conv, mobile_gpu_safe
 from kdl.ops.lowering import lowering_scope
 from kdl.ops.normalization import fused_batch_norm
+from kdl.ops.pooling import average_pool, max_pool
 from kdl.ops.resizing import resize_align_corners

@@ -22,7 +22,8 @@ def channel_shuffle(inputs, groups, data_format="channels_last"):
         Tensor of the shape and dtype of `inputs`.
 
     Raises:
-        ValueError: If `inputs` is not of rank 4, or `groups` does not divide `C`.
+        ValueError: If `inputs` is not of rank 4, `groups` does not divide `C`, or `inputs` is
+            symbolic and its height or width open.
 
     Source: ShuffleNet (arXiv 1707.01083), section 3.1.
 
@@ -128,4 +129,10 @@ def _static_where_known(x):
     """The shape of `x`, with a scalar tensor in place of each unknown size."""
     if None not in tuple(x.shape)[1:]:
         return x.shape
-    return [d if s is None else s for s, d in zip(x.shape, ops.shape(x), strict=True)]
+    shape = [d if s is None else s for s, d in zip(x.shape, ops.shape(x), strict=True)]
+    if None in shape[1:]:
+        raise ValueError(
+            f"The height and width must be known to lay this graph open; received shape "
+            f"{tuple(x.shape)}. Give the model a full input_shape."
+        )
+    return shape

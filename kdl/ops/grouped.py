@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kdl.ops.channels import channel_axis
+from kdl.ops.convolution import conv
 from kdl.ops.lowering import resolve_lowering
 
 LOWERINGS = ("auto", "native", "split", "device")
@@ -36,10 +37,10 @@ def grouped_conv(
     Args:
         inputs: Float tensor of rank 4.
         kernel: Tensor `(kernel_height, kernel_width, C / groups, filters)`, Keras's layout.
-        strides: Step `(vertical, horizontal)`.
+        strides: Step, an integer or `(vertical, horizontal)`.
         padding: `"valid"` or `"same"` (TensorFlow's rule: the odd pixel goes right and down).
         data_format: `"channels_last"` or `"channels_first"`.
-        dilation_rate: Distance of the taps `(vertical, horizontal)`.
+        dilation_rate: Distance of the taps, an integer or `(vertical, horizontal)`.
         lowering: `"auto"`, `"native"`, `"split"` or `"device"`.
 
     Returns:
@@ -60,13 +61,11 @@ def grouped_conv(
     axis = channel_axis(data_format)
     groups = _groups(inputs.shape[axis], *kernel.shape[2:])
     if groups == 1 or _choose(lowering, *kernel.shape[2:], groups) == "native":
-        return ops.conv(inputs, kernel, strides, padding, data_format, dilation_rate)
+        return conv(inputs, kernel, strides, padding, data_format, dilation_rate)
 
     parts = groups // _groups_in_a_part(groups, kernel.shape[2])
     convolved = [
-        ops.conv(
-            x, _block_diagonal(k, groups // parts), strides, padding, data_format, dilation_rate
-        )
+        conv(x, _block_diagonal(k, groups // parts), strides, padding, data_format, dilation_rate)
         for x, k in zip(
             ops.split(inputs, parts, axis=axis), ops.split(kernel, parts, axis=-1), strict=True
         )

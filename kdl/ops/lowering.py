@@ -5,7 +5,7 @@ import contextvars
 
 import keras
 
-LOWERINGS = ("auto", "native", "shift", "split", "device")
+LOWERINGS = ("auto", "native", "matmul", "shift", "split", "device")
 
 _forced = contextvars.ContextVar("kdl_lowering", default=None)
 
@@ -17,8 +17,9 @@ def lowering_scope(lowering):
     Export uses `"device"`, so that a file holds what devices run, whatever was fastest to train.
 
     Args:
-        lowering: `"native"` (the backend's own operation), `"shift"` (a depthwise convolution as
-            shifted multiply-adds), `"split"` (a grouped convolution as several plain ones),
+        lowering: `"native"` (the backend's own operation), `"matmul"` (a convolution as a product
+            of matrices), `"shift"` (a depthwise convolution or a max-pool as an operation on
+            shifted slices), `"split"` (a grouped convolution as several plain ones),
             `"device"` (the plain operation, except for those that mobile GPUs get wrong), or
             `"auto"` (chosen by backend and device).
 

@@ -5,14 +5,19 @@ import keras
 _FLOATS = ("float32", "float16", "bfloat16")
 
 
-def can_fuse(inputs, axis):
-    """Whether `fused_batch_norm` takes `inputs`: images, channels where the backend wants them."""
+# TensorFlow's gradient is slower than the plain formula's unless this divides the channels.
+_VECTOR = 8
+
+
+def can_fuse(inputs, channels, axis, training):
+    """Whether `fused_batch_norm` takes `inputs` and is faster than the formula written out."""
     backend = keras.backend.backend()
     if len(inputs.shape) != 4 or keras.backend.standardize_dtype(inputs.dtype) not in _FLOATS:
         return False
     if backend == "torch":
         return axis in (1, 3, -1)
-    return backend == "tensorflow" and axis in (3, -1)
+    fast = not training or channels % _VECTOR == 0
+    return backend == "tensorflow" and axis in (3, -1) and fast
 
 
 def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=None):
@@ -39,7 +44,7 @@ def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=
         >>> import keras, numpy as np
         >>> x = keras.ops.convert_to_tensor(np.float32([1, 3]).reshape(2, 1, 1, 1))
         >>> one, zero = keras.ops.ones(1), keras.ops.zeros(1)
-        >>> y = x if not can_fuse(x, -1) else fused_batch_norm(x, one, zero, 0.001)[0]
+        >>> y = x if not can_fuse(x, 1, -1, False) else fused_batch_norm(x, one, zero, 0.001)[0]
         >>> y.shape[0]
         2
     """

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from kdl.ops.channels import channel_axis
+from kdl.ops.pooling import average_pool
 
 
 def average_tiles(inputs, size, data_format="channels_last"):
@@ -33,7 +34,7 @@ def average_tiles(inputs, size, data_format="channels_last"):
     height, width = image_size(inputs, data_format)
     if isinstance(height, int) and isinstance(width, int):
         tile = (min(size, height), min(size, width))
-        return ops.average_pool(inputs, tile, tile, data_format=data_format)
+        return average_pool(inputs, tile, tile, "valid", data_format)
     height, width = (ops.maximum(n // size * size, ops.minimum(n, size)) for n in (height, width))
     if channel_axis(data_format) == 1:
         cropped = inputs[:, :, :height, :width]

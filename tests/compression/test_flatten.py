@@ -107,3 +107,9 @@ def test_subclassed_models_are_refused():
 
     with pytest.raises(ValueError, match="Own whose graph is unknown: only functional"):
         flatten(Own())
+
+
+def test_open_sizes_are_refused_where_a_layer_needs_them():
+    model = ShuffleNetV2(0.5, input_shape=(None, None, 3), include_top=False)
+    with pytest.raises(ValueError, match=r"must be known to lay .* Give the model a full input_sh"):
+        flatten(model)

@@ -20,7 +20,8 @@ def randomize(block, seed=0):
 def operations(block, epsilon=1e-5):
     """`(conv, bn)`: functions of an NCHW tensor and a layer's name, with the weights of `block`.
 
-    `conv` pads as many pixels on each side as keep the size at stride 1.
+    `conv` pads as many pixels on each side as keep the size at stride 1; with `depthwise=True` each
+    channel has a kernel of its own.
     """
     import torch
     from torch.nn import functional as F
@@ -30,8 +31,10 @@ def operations(block, epsilon=1e-5):
         for w in block.weights
     }
 
-    def conv(x, name, stride=1, dilation=1, groups=1):
+    def conv(x, name, stride=1, dilation=1, groups=1, depthwise=False):
         kernel = weights[f"{name}/kernel"].permute(3, 2, 0, 1)
+        if depthwise:
+            kernel, groups = kernel.transpose(0, 1), kernel.shape[1]
         padding = kernel.shape[-1] // 2 * dilation
         return F.conv2d(x, kernel, None, stride, padding, dilation, groups)
 

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from golden import torch_reference
+from golden import torch_plain
 
 from kdl.layers.inverted_residual import InvertedResidual
 from kdl.testing import run_layer_test
@@ -10,17 +10,18 @@ from kdl.testing import run_layer_test
 def reference(block, x):
     from torch.nn.functional import relu6
 
-    conv, bn = torch_reference.operations(block)
+    conv, bn = torch_plain.operations(block)
 
     def definition(x):
         y = x
         if block.expansion > 1:
             y = relu6(bn(conv(y, "expand"), "expand_bn"))
-        y = relu6(bn(conv(y, "depthwise"), "depthwise_bn"))
+        y = conv(y, "depthwise", block.strides, block.dilation_rate, depthwise=True)
+        y = relu6(bn(y, "depthwise_bn"))
         y = bn(conv(y, "project"), "project_bn")
         return x + y if block.strides == 1 and y.shape == x.shape else y
 
-    return torch_reference.apply(definition, x)
+    return torch_plain.apply(definition, x)
 
 
 @pytest.mark.parametrize(

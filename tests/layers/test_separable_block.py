@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from golden import torch_reference
+from golden import torch_plain
 
 from kdl.layers.separable_block import SeparableBlock
 from kdl.testing import run_layer_test
@@ -10,14 +10,15 @@ from kdl.testing import run_layer_test
 def reference(block, x):
     from torch.nn import functional as F
 
-    conv, bn = torch_reference.operations(block)
+    conv, bn = torch_plain.operations(block)
     act = F.relu6 if block.activation == "relu6" else F.relu
 
     def definition(x):
-        x = act(bn(conv(x, "depthwise"), "depthwise_bn"))
+        x = conv(x, "depthwise", block.strides, block.dilation_rate, depthwise=True)
+        x = act(bn(x, "depthwise_bn"))
         return act(bn(conv(x, "pointwise"), "pointwise_bn"))
 
-    return torch_reference.apply(definition, x)
+    return torch_plain.apply(definition, x)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdl.ops import depthwise_conv, lowering_scope
+from kdl.ops.depthwise import _parts
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
+from kdl.testing._gradients import gradients
 
 
 def to_numpy(x):
@@ -67,6 +69,32 @@ def test_native_and_shift_agree(padding, stride):
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+@pytest.mark.parametrize(("stride", "padding"), [(1, "same"), (2, "same"), (2, "valid")])
+def test_gradients_of_shift_are_those_of_the_native_form(batch, stride, padding):
+    """On JAX the kernel's is summed over parts of the batch."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, 7, 8, 3)).astype("float32")
+    kernel = rng.standard_normal((3, 3, 3, 1)).astype("float32")
+    found = [
+        gradients(
+            lambda t, how=how: depthwise_conv(*t, stride, padding, lowering=how), [], [x, kernel]
+        )[1]
+        for how in ("native", "shift")
+    ]
+    for native, shift in zip(*found, strict=True):
+        np.testing.assert_allclose(shift, native, atol=1e-4)
+
+
+def test_parts_of_a_batch():
+    image = (56, 56, 144)
+    assert _parts((8, *image), 9) == 8  # windows of one image fill the cache
+    assert _parts((8, 7, 7, 960), 9) == 2  # never the whole batch
+    assert _parts((9, 7, 7, 960), 9) == 3
+    assert _parts((7, *image), 9) == 7
+    assert _parts((1, *image), 9) == 1
+
+
 def test_channels_first_shift():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 9, 8, 4)).astype("float32")
@@ -84,6 +112,31 @@ def test_scope_overrides_and_ends():
     with lowering_scope("native"):
         assert resolve_lowering("shift") == "native"
     assert resolve_lowering("shift") == "shift"
+
+
+@pytest.mark.parametrize("lowering", ["native", "shift"])
+def test_other_channels_than_the_kernels(lowering):
+    with pytest.raises(ValueError, match="kernel is for 8 channels; received inputs of 4 channels"):
+        depthwise_conv(np.zeros((1, 4, 4, 4)), np.zeros((3, 3, 8, 1)), lowering=lowering)
+
+
+def test_image_smaller_than_the_kernel():
+    with pytest.raises(ValueError, match="at least as large as the window, 3×3 pixels"):
+        depthwise_conv(np.zeros((1, 2, 4, 1)), np.zeros((3, 3, 1, 1)), lowering="shift")
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_open_shapes(padding):
+    """A layer that does not know its output's shape finds it by tracing."""
+
+    class Wrapped(keras.layers.Layer):
+        def call(self, x):
+            kernel = np.zeros((3, 3, 32, 1), "float32")
+            return depthwise_conv(x, kernel, 2, padding)
+
+    for size, out in [(32, 16 if padding == "same" else 15), (None, None)]:
+        y = Wrapped()(keras.Input((size, size, 32)))
+        assert y.shape == (None, out, out, 32)
 
 
 def test_unknown_lowering():

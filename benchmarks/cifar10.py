@@ -1,0 +1,179 @@
+"""CIFAR-10 accuracy of small variants after the same short budget, and of their int8 files.
+
+    python benchmarks/cifar10.py --data cifar10.zip
+
+The archive holds `train/<class>/*` and `test/<class>/*`. Each network is trained alike: pictures
+enlarged to 64², shifted and mirrored, AdamW with warm-up and cosine, 3 epochs. That is far from
+what they can reach; it tells that each learns, and how they stand after the same few minutes. The
+trained network is exported to int8 TFLite, verified, and the file's accuracy measured on the first
+test pictures. What is finished is kept, so an interrupted run goes on.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+
+import kdl
+from kdl.data import ArrayDataset, InputSpec, RandomShift, read_image_folder
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+CLASSES = 10
+
+# Name in kdl's registry → peak learning rate; the networks without batch norm want a smaller one.
+NETWORKS = {
+    "shufflenet_v2_x0_5": 0.01,
+    "shufflenet_v2_x1_0": 0.01,
+    "mobilenet_a0_25": 0.01,
+    "mobilenet_a0_5": 0.01,
+    "mobilenet_v2_a0_35": 0.01,
+    "mobilenet_v2_a0_5": 0.01,
+    "shufflenet_x0_5_g3": 0.01,
+    "squeezenet1_1": 0.001,
+}
+
+
+def main():
+    """Trains what is not in the results yet, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="zip or folder of CIFAR-10 as pictures")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=None, help="use this many training pictures")
+    parser.add_argument("--files", type=int, default=1000, help="test pictures for the int8 file")
+    parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
+    arguments = parser.parse_args()
+    path = arguments.results / "cifar10.json"
+    budget = {key: getattr(arguments, key) for key in ("size", "epochs", "batch_size", "limit")}
+    rows = read_rows(path, budget)
+    train, test = read_data(arguments)
+    for name in arguments.networks:
+        if name not in rows:
+            rows[name] = measure(name, train, test, arguments)
+            path.write_text(json.dumps({"budget": budget, "rows": rows}, indent=1) + "\n")
+        print(name, json.dumps(rows[name]), flush=True)
+    (arguments.results / "cifar10.md").write_text(table(rows, budget))
+
+
+def read_rows(path, budget):
+    """Rows of an earlier run with the same budget."""
+    if not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    return earlier["rows"] if earlier["budget"] == budget else {}
+
+
+def read_data(arguments):
+    """Training and test pictures as float32 in memory, and their labels."""
+    spec = InputSpec((arguments.size, arguments.size))
+    pairs = []
+    for split in read_image_folder(arguments.data, spec, batch_size=500, verbose=1):
+        split.shuffle = False
+        x, y = zip(*iter(split), strict=True)
+        pairs.append((np.concatenate(x), np.concatenate(y)))
+    if arguments.limit:
+        order = np.random.default_rng(0).permutation(len(pairs[0][0]))[: arguments.limit]
+        pairs[0] = tuple(part[order] for part in pairs[0])
+    order = np.random.default_rng(0).permutation(len(pairs[1][0]))
+    return pairs[0], tuple(part[order] for part in pairs[1])
+
+
+class ShiftAndMirror:
+    """Random shift, and a mirror image for every second picture."""
+
+    def __init__(self, pixels):
+        self.shift = RandomShift(pixels)
+
+    def __call__(self, x, rng):
+        """Changes a batch of pictures."""
+        x = self.shift(x, rng)
+        mirrored = rng.random(len(x)) < 0.5
+        x[mirrored] = x[mirrored, :, ::-1]
+        return x
+
+
+def measure(name, train, test, arguments):
+    """Trains one network and exports it."""
+    keras.utils.set_random_seed(0)
+    shape = (arguments.size, arguments.size, 3)
+    model = kdl.applications.create_model(name, input_shape=shape, classes=CLASSES)
+    augment = ShiftAndMirror(arguments.size // 16)
+    data = ArrayDataset(*train, arguments.batch_size, augment=augment)
+    steps = arguments.epochs * len(data)
+    schedule = kdl.training.WarmUpCosine(NETWORKS[name], steps, steps // 10)
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.02),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    start = time.monotonic()
+    model.fit(data, epochs=arguments.epochs, shuffle=False, verbose=2)
+    seconds = time.monotonic() - start
+    scores = model.evaluate(*test, batch_size=250, verbose=0, return_dict=True)
+    return {
+        "parameters": model.count_params(),
+        "macs": kdl.applications.macs(model),
+        "accuracy": scores["accuracy"],
+        "seconds": seconds,
+        "backend": keras.backend.backend(),
+        **export(name, model, train[0], [part[: arguments.files] for part in test], arguments),
+    }
+
+
+def export(name, model, calibration, test, arguments):
+    """Accuracy of the model and of its int8 file on the same pictures, and the file's size."""
+    path = arguments.results / f"{name}.tflite"
+    try:
+        proof = kdl.deploy.export_tflite(
+            model, path, "int8", calibration[:300], verification_data=tuple(test)
+        )
+    except kdl.deploy.ExportError as error:
+        return {"int8": str(error)}
+    size = path.stat().st_size
+    path.unlink()
+    return {
+        "float_accuracy": proof.keras_accuracy,
+        "int8_accuracy": proof.tflite_accuracy,
+        "kilobytes": size / 1e3,
+    }
+
+
+def table(rows, budget):
+    """The results as Markdown."""
+    pictures = "50,000" if budget["limit"] is None else f"{budget['limit']:,}"
+    lines = [
+        "# CIFAR-10 after a short budget",
+        "",
+        f"`python benchmarks/cifar10.py --data cifar10.zip`: {pictures} pictures at "
+        f"{budget['size']}², {budget['epochs']} epochs, batch {budget['batch_size']}; 10,000 test "
+        "pictures. The int8 file is compared with the model on the same 1,000 of them.",
+        "",
+        "| network | parameters | million MACs | test accuracy | 1,000: model | 1,000: int8 file "
+        "| int8 kB | training, s |",
+        f"|{' --- |' * 8}",
+    ]
+    for name, row in rows.items():
+        cells = [
+            name,
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e6:.1f}",
+            f"{row['accuracy']:.4f}",
+            *(
+                [f"{row['float_accuracy']:.3f}", f"{row['int8_accuracy']:.3f}"]
+                if "int8_accuracy" in row
+                else ["–", "refused"]
+            ),
+            f"{row['kilobytes']:.0f}" if "kilobytes" in row else "–",
+            f"{row['seconds']:.0f} ({row['backend']})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
