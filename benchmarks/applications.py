@@ -188,23 +188,22 @@ class TorchSteps:
 
 
 def take_turns(networks, step, x, y, seconds):
-    """Shortest time an image in ms of each network; a slow one takes fewer turns."""
-    best, spent = {}, dict.fromkeys(networks, 0.0)
+    """Shortest time an image in ms of each network; each has the same share of the time.
+
+    Who begins changes from round to round, since threads of one library may still spin when the
+    next one starts.
+    """
     for network in networks.values():  # compile
         getattr(network, step)(x, y)
-    start, share = time.perf_counter(), seconds / len(networks)
-    while not best or time.perf_counter() - start < seconds:
-        for name, network in networks.items():
-            if name in best and spent[name] > share:
-                continue
+    times = {name: [] for name in networks}
+    names, share = list(networks), seconds / len(networks)
+    while waiting := [name for name in names if sum(times[name]) < share]:
+        for name in waiting:
             before = time.perf_counter()
-            getattr(network, step)(x, y)
-            took = time.perf_counter() - before
-            spent[name] += took
-            best[name] = min(best.get(name, took), took)
-        if all(time_of >= share for time_of in spent.values()):
-            break
-    return {name: 1e3 * took / BATCH for name, took in best.items()}
+            getattr(networks[name], step)(x, y)
+            times[name].append(time.perf_counter() - before)
+        names.append(names.pop(0))
+    return {name: 1e3 * min(took) / BATCH for name, took in times.items()}
 
 
 def read_rows():

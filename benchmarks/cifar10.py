@@ -48,6 +48,7 @@ def main():
     parser.add_argument("--files", type=int, default=1000, help="test pictures for the int8 file")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     arguments = parser.parse_args()
+    arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / "cifar10.json"
     budget = {key: getattr(arguments, key) for key in ("size", "epochs", "batch_size", "limit")}
     rows = read_rows(path, budget)
