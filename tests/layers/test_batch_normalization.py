@@ -86,3 +86,15 @@ def test_exports_folded_into_the_convolution(tmp_path):
     model = keras.Model(inputs, BatchNormalization()(x))
     export_tflite(model, tmp_path / "norm.tflite")
     assert set(read_tflite(tmp_path / "norm.tflite").operations) == {"CONV_2D"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_of_low_precision(dtype, training):
+    """Under a policy that is not mixed, gamma and the averages are low-precision too."""
+    ours, theirs = twins(dtype=dtype)
+    x = keras.ops.cast(image(), dtype)
+    y, expected = (keras.ops.cast(f(x, training=training), "float32") for f in (ours, theirs))
+    y, expected = (keras.ops.convert_to_numpy(v) for v in (y, expected))
+    np.testing.assert_allclose(y, expected, atol=0.02 * np.abs(expected).max())
+    assert np.isfinite(np.float32(keras.ops.convert_to_numpy(ours.moving_variance))).all()

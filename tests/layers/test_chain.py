@@ -27,8 +27,14 @@ def make_chain(padding="symmetric", data_format="channels_last", dtype="float32"
     build_chain(chain, image(data_format).shape)
     rng = np.random.default_rng(0)
     for layer in chain:
-        layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+        layer.set_weights([_values(rng, w) for w in layer.weights])
     return chain
+
+
+def _values(rng, weight):
+    if weight.name == "kernel":  # small, so that the sigmoid at the end is not saturated
+        return 0.3 * rng.standard_normal(weight.shape)
+    return rng.uniform(0.5, 1.5, weight.shape)
 
 
 def to_numpy(x):
