@@ -62,11 +62,16 @@ def main():
 
 
 def read_rows(path, budget):
-    """Rows of an earlier run with the same budget."""
+    """Rows of an earlier run, which must have had the same budget."""
     if not path.exists():
         return {}
     earlier = json.loads(path.read_text())
-    return earlier["rows"] if earlier["budget"] == budget else {}
+    if earlier["budget"] != budget:
+        raise SystemExit(
+            f"{path} holds results of another budget, {earlier['budget']}; this run has {budget}. "
+            f"Remove it, or choose another folder with --results."
+        )
+    return earlier["rows"]
 
 
 def read_data(arguments):

@@ -50,8 +50,9 @@ def run_chain(layers, x, training=None):
             x = _call(layer, x, training)
         return x
     on_torch = keras.backend.backend() == "torch"
-    rest, dtype = list(layers), ops.dtype(x)
+    rest = list(layers)
     while rest:
+        dtype = ops.dtype(x)  # a layer may have changed it
         pads = _take(rest, _pads_evenly, dtype) if on_torch else None
         convolution = _take(rest, _is_plain_conv, dtype)
         if convolution is None:
@@ -59,6 +60,9 @@ def run_chain(layers, x, training=None):
             continue
         folds = not training and dtype == "float32"
         norm = _take(rest, _is_norm, dtype) if folds else None
+        if norm is None and not on_torch:
+            x = convolution(x)
+            continue
         kernel, bias = _fold(convolution, norm, dtype)
         if not on_torch:
             x = _convolve(convolution, x, kernel, bias)
@@ -128,8 +132,6 @@ def _fold(layer, norm, dtype):
 def _convolve(layer, x, kernel, bias):
     geometry = (layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
     y = _CONVOLUTIONS[type(layer)](x, kernel, *geometry)
-    if bias is None:
-        return y
     last = channel_axis(layer.data_format) == -1
     return ops.add(y, ops.reshape(bias, (1, 1, 1, -1) if last else (1, -1, 1, 1)))
 

@@ -29,7 +29,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def quickly_compiled():
     """JAX's compiler takes minutes for hundreds of kernels of 25 and 49 taps written out."""
-    with lowering_scope("native"):
+    with lowering_scope("native" if keras.backend.backend() == "jax" else "auto"):
         yield
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers import Conv2D, GroupedConv2D
+from kdl.layers import BatchNormalization, Conv2D, DepthwiseConv2D, GroupedConv2D
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers._maker import LayerMaker
 from kdl.ops import lowering_scope
@@ -107,6 +107,28 @@ def test_a_layer_of_another_dtype_casts():
     conv.build((2, 9, 10, 4))
     y = run_chain([conv], keras.ops.convert_to_tensor(image()))
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+
+
+def test_a_layer_in_between_changes_the_dtype():
+    conv = Conv2D(8, 3, data_format="channels_last", dtype="mixed_bfloat16")
+    last = Conv2D(3, 1, data_format="channels_last", dtype="float32")
+    build_chain([conv, last], (2, 9, 10, 4))
+    x = keras.ops.convert_to_tensor(image())
+    y = run_chain([conv, last], x)
+    assert keras.backend.standardize_dtype(y.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(y), to_numpy(one_by_one([conv, last], x, False)))
+
+
+def test_a_depthwise_kernel_of_several_filters_is_folded():
+    chain = [
+        DepthwiseConv2D(3, depth_multiplier=2, data_format="channels_last"),
+        BatchNormalization(epsilon=0.1),
+    ]
+    build_chain(chain, (2, 9, 10, 4))
+    chain[1].set_weights([np.random.default_rng(0).uniform(0.5, 1.5, (4, 8))[i] for i in range(4)])
+    x = keras.ops.convert_to_tensor(image())
+    expected = to_numpy(one_by_one(chain, x, False))
+    np.testing.assert_allclose(to_numpy(run_chain(chain, x)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="hooks are PyTorch's")
