@@ -28,7 +28,7 @@ from rich.table import Table
 
 import kdl
 from kdl.data import ArrayDataset, InputSpec, ModelInfo, RandomShift
-from kdl.deploy import export_tflite, measure_latency, read_tflite
+from kdl.deploy import export_tflite, measure_latency, read_tflite, warm_converter
 from kdl.training import WarmUpCosine, plot_confusion_matrix, plot_history, save_portable
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -52,7 +52,8 @@ def main():
     spec = InputSpec((arguments.size, arguments.size))
     save_portable(model, folder / "model.keras", ModelInfo(CLASSES, spec))
 
-    files = export_all(model, train, test, spec, folder)
+    with warm_converter():  # the three exports start TensorFlow's converter once
+        files = export_all(model, train, test, spec, folder)
     plot_history(rows, folder / "curves.png")
     predictions = model.predict(test[0], verbose=0).argmax(-1)
     plot_confusion_matrix(test[1], predictions, CLASSES, folder / "confusion.png")

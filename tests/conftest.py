@@ -26,7 +26,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--every-model",
         action="store_true",
-        help="export and flatten every model of the registry, not one of each class (an hour)",
+        help="compare, flatten and export every network as it is, not one of each class (an hour)",
     )
 
 
@@ -52,6 +52,15 @@ def _skip_exports_of_other_backends(items):
         once = {"layers", "applications"} & set(item.path.parts)
         if once and item.get_closest_marker("export"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_converter():
+    """One TensorFlow process for all exports of a test process: each start takes seconds."""
+    from kdl.deploy import warm_converter
+
+    with warm_converter():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -153,12 +153,12 @@ def test_train_on_a_folder_then_predict(pictures, tmp_path):
     assert "cut.png" in done.stderr
     assert "notes.jpg" in done.stderr
     assert "2 epochs" in done.stdout
-    again = kdl("train", *arguments)
+    again = kdl_here("train", *arguments)
     assert again.returncode == 0
     assert "finished: 2 epochs" in again.stdout
-    other = kdl("train", *arguments[:3], "3", *arguments[4:])
+    other = kdl_here("train", *arguments[:3], "3", *arguments[4:])
     assert "other arguments (epochs: 2 there, 3 now)" in error_line(other)
-    done = kdl("predict", pictures / "light" / "1.png", "--model", run / "model.keras")
+    done = kdl_here("predict", pictures / "light" / "1.png", "--model", run / "model.keras")
     assert done.returncode == 0, done.stderr
     assert "dark" in done.stdout
     assert "light" in done.stdout

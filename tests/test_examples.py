@@ -11,14 +11,10 @@ import pytest
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "examples"
 PAPERS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("_study", "quickstart"))
 
-# On the backend that starts fastest; they hold nothing of their own that depends on it.
-EVERYWHERE = ("mobilenet",)
 
-
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="on the backend that starts fastest")
 @pytest.mark.parametrize("paper", PAPERS)
 def test_smoke(paper, tmp_path):
-    if keras.backend.backend() != "torch" and paper not in EVERYWHERE:
-        pytest.skip("is run on PyTorch")
     done = subprocess.run(
         [sys.executable, FOLDER / f"{paper}.py", "--smoke", "--output", tmp_path / "run"],
         capture_output=True,

@@ -61,6 +61,7 @@ def test_labels_and_input_scale_are_in_the_files(artefacts):
 
 
 @pytest.mark.export
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="as `make quickstart` runs it")
 def test_the_script_runs(root, tmp_path):
     done = subprocess.run(
         [sys.executable, "examples/quickstart.py", "--smoke", "--output", str(tmp_path)],

@@ -6,3 +6,4 @@ from kdl.deploy.latency import Latency, measure_latency
 from kdl.deploy.runner import TFLiteRunner
 from kdl.deploy.tflite_file import TFLiteFile, read_tflite
 from kdl.deploy.verify import Gates, Verification, verify_tflite
+from kdl.deploy.warm_converter import warm_converter

@@ -1,9 +1,14 @@
-"""Run as `python -m kdl.deploy._worker job.json`: converts a saved model with TensorFlow."""
+"""Run as `python -m kdl.deploy._worker job.json`: converts a saved model with TensorFlow.
+
+With `--keep` it reads one job a line from its input, and forks for each.
+"""
 
 import importlib
 import json
+import os
 import runpy
 import sys
+import traceback
 
 
 def main(job_file):
@@ -19,6 +24,40 @@ def main(job_file):
             json.dump({"type": kind, "message": str(error)}, file)
         return 1
     return 0
+
+
+def keep():
+    """Carries out each job of the input in a fork, and prints its exit status."""
+    import tensorflow  # noqa: F401
+
+    import kdl.applications
+    import kdl.layers  # noqa: F401
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _fork(request)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _fork(request):
+    """Carries out one job as a process of its own would, and ends."""
+    code = 1
+    try:
+        with open(request["messages"], "w") as messages, open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(messages.fileno(), 1)
+            os.dup2(messages.fileno(), 2)
+        sys.path[:] = request["path"]
+        os.chdir(request["folder"])
+        code = main(request["job"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _convert(job):
@@ -95,4 +134,4 @@ def _batches(converter, path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(keep() if sys.argv[1] == "--keep" else main(sys.argv[1]))

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from kdl.deploy.signature import INPUT_NAME, output_names
 from kdl.deploy.tflite_file import read_tflite
+from kdl.deploy.warm_converter import run_worker
 
 
 class ExportError(ValueError):
@@ -56,20 +56,7 @@ def _run_worker(job, folder):
     job_file = os.path.join(folder, "job.json")
     with open(job_file, "w") as file:
         json.dump(job, file)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "kdl.deploy._worker", job_file],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = run_worker(job_file)
     if done.returncode == 0:
         return
     if os.path.exists(job["report"]):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from golden import keras_twin, stand_in
 
-from kdl.applications import load_keras_weights, load_torch_weights
+from kdl.applications import load_keras_weights
 from kdl.applications.mobilenet_v2 import ENTRIES, IMAGENET, MobileNetV2
 from kdl.testing import run_model_test
 
@@ -65,16 +65,6 @@ def test_entries(entry, no_values):
     for source in entry.sources:
         assert source.parameters == entry.parameters
         assert source.sha256 in source.name
-
-
-@pytest.mark.parametrize("size", [64, 97])
-@pytest.mark.parametrize(("name", "alpha"), [("mobilenet_v2", 1.0), ("mobilenetv2_140", 1.4)])
-def test_parity_with_torchvision_and_timm(name, alpha, size):
-    state, outputs = stand_in.load(name)
-    model = MobileNetV2(alpha, input_shape=(size, size, 3), classifier_activation=None)
-    load_torch_weights(model, state)
-    logits = outputs_of(model, stand_in.image(size))
-    assert np.abs(logits - outputs[size]).max() <= 1e-4 * outputs[size].std()
 
 
 def test_parity_with_keras_from_pixels_on(twin):

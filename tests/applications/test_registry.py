@@ -1,7 +1,7 @@
 """Every model of the registry: size, cost, graph, files. A new model is tested by existing.
 
 Counts are compared for all models. What needs a forward pass or an export runs for the smallest
-model of each class, and for all with `--every-model`.
+model of each class, with few blocks; with `--every-model` for all, as they are.
 """
 
 import keras
@@ -18,6 +18,15 @@ ENTRIES = {entry.name: entry for entry in list_models()}
 # Pixels: the least that the family takes and a TFLite file of it needs little time for.
 SIZES = {"nasnet": 64, "squeezenet": 48}
 
+# Start of the name → arguments that leave each kind of block, but not fifty of them.
+SHALLOW = {
+    "nasnet": {"blocks": 1},
+    "res2ne": {"depth": (1, 1, 1, 1)},
+    "resnext": {"depth": (1, 1, 1, 1)},
+    "scnet": {"depth": (1, 1, 1, 1)},
+    "se_res": {"depth": (1, 1, 1, 1)},
+}
+
 
 def smallest_of_each_class():
     smallest = {}
@@ -30,6 +39,14 @@ def pytest_generate_tests(metafunc):
     if "model_name" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-model")
         metafunc.parametrize("model_name", list(ENTRIES) if every else smallest_of_each_class())
+
+
+@pytest.fixture
+def shallow(model_name, request):
+    """Arguments that make a network small enough for every run of the tests."""
+    if request.config.getoption("--every-model"):
+        return {}
+    return next((cut for start, cut in SHALLOW.items() if model_name.startswith(start)), {})
 
 
 def build(model_name, **arguments):
@@ -102,8 +119,8 @@ def test_unknown_model():
         create_model("resnet")
 
 
-def test_flat_graph_gives_equal_outputs(model_name):
-    model = build(model_name)
+def test_flat_graph_gives_equal_outputs(model_name, shallow):
+    model = build(model_name, **shallow)
     flat = flatten(model)
     others = {
         type(layer) for layer in flat.layers if not type(layer).__module__.startswith("keras")
@@ -117,14 +134,14 @@ def test_flat_graph_gives_equal_outputs(model_name):
 
 @pytest.mark.export
 @pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
-def test_exports_are_faithful(model_name, tmp_path):
+def test_exports_are_faithful(model_name, shallow, tmp_path):
     """float32 and int8 files pass the gates of `verify_tflite`; no tensor has five axes.
 
     Without the classifier: the class that an untrained network chooses hangs by a hair.
     """
     from kdl.deploy import export_tflite, read_tflite
 
-    model = build(model_name, include_top=False)
+    model = build(model_name, include_top=False, **shallow)
     for quantization in ("float32", "int8"):
         path = tmp_path / f"{quantization}.tflite"
         proof = export_tflite(model, path, quantization, representative_data=images(model, 32))

@@ -4,7 +4,6 @@ import pytest
 from golden import stand_in
 
 from kdl.applications.scnet import ENTRIES, SCNet, SCNet50, SCNet101
-from kdl.applications.weights.convert import load_torch_weights
 from kdl.testing import run_model_test
 
 SMALL = {"depth": (1, 1, 1, 1), "classes": 4}
@@ -16,24 +15,6 @@ def to_numpy(x):
 
 def blocks(model):
     return [layer for layer in model.layers if layer.name.startswith("stage")]
-
-
-def check_golden(variant, size):
-    state, outputs = stand_in.load(f"scnet50_{variant}" if variant else "scnet50")
-    model = SCNet50(variant=variant, input_shape=(size, size, 3), classifier_activation=None)
-    load_torch_weights(model, state)
-    logits = to_numpy(model(stand_in.image(size)))
-    assert np.abs(logits - outputs[size]).max() <= 1e-4 * outputs[size].std()
-
-
-def test_parity_with_the_reference():
-    """Among the maps are 41, 21, 11 and 6 pixels, which tiles of 4 do not fill."""
-    check_golden("v1d", 161)
-
-
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiling takes more than 10 s")
-def test_parity_of_the_plain_network_with_the_reference():
-    check_golden(None, 128)
 
 
 def test_model():

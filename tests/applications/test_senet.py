@@ -43,29 +43,6 @@ def networks():
     return models
 
 
-def check_golden(golden, name):
-    state, outputs = stand_in.load(golden)
-    model = SIZED[name](input_shape=(None, None, 3), **LOGITS)
-    assert model.name == name
-    [entry] = [entry for entry in ENTRIES if entry.name == name]
-    counted = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-    assert counted == entry.parameters
-    load_torch_weights(model, state)
-    size = min(outputs) if name == "senet154" else max(outputs)
-    logits = to_numpy(model(stand_in.image(size)))
-    assert np.abs(logits - outputs[size]).max() <= 1e-4 * outputs[size].std()
-
-
-def test_parity_with_the_reference():
-    check_golden("legacy_seresnet50", "se_resnet50")
-
-
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="more than 12 s; blocks are tested")
-@pytest.mark.parametrize("name", ["se_resnext50_32x4d", "senet154"])
-def test_parity_of_large_networks_with_the_reference(name):
-    check_golden(f"legacy_{name.replace('se_', 'se')}", name)
-
-
 def test_timm_layout_is_the_network_of_torchvision_with_gates():
     """With gates that are open, what remains is ResNeXt, whose parity is tested elsewhere."""
     arguments = {**SMALL, **LOGITS, "input_shape": (65, 65, 3), "cardinality": 1}

@@ -1,3 +1,5 @@
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -34,3 +36,9 @@ def network():
 @pytest.fixture
 def pictures():
     return np.random.default_rng(0).random((20, 12, 12, 3)).astype("float32")
+
+
+@pytest.fixture
+def own_process(monkeypatch):
+    """Each export starts a process, which takes over the limits and paths of the moment."""
+    monkeypatch.setattr(importlib.import_module("kdl.deploy.warm_converter"), "_kept", None)

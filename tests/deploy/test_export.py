@@ -159,14 +159,14 @@ def test_unwritable_paths(network, tmp_path):
         export_tflite(network, "/proc/m.tflite")
 
 
-def test_without_tensorflow(network, tmp_path, monkeypatch, root):
+def test_without_tensorflow(own_process, network, tmp_path, monkeypatch, root):
     monkeypatch.syspath_prepend(str(root / "tests" / "no_tensorflow"))
     with pytest.raises(ImportError, match=r"pip install 'kdl\[deploy\]'"):
         export_tflite(network, tmp_path / "m.tflite")
     assert os.listdir(tmp_path) == []
 
 
-def test_full_disk(network, tmp_path):
+def test_full_disk(own_process, network, tmp_path):
     """A limit on the size of files stands for the disk; the file here would be larger."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)

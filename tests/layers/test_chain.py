@@ -80,8 +80,10 @@ def test_gradients_equal_those_of_its_layers(training):
             lambda x, run=run, chain=chain: run(chain, x, training), variables, image()
         )
         found.append([*by_weight, *by_input])
+    # In training batch norm cancels a bias, of whose gradient rounding remains.
+    least = 0.01 * max(np.abs(expected).max() for expected in found[1])
     for ours, expected in zip(*found, strict=True):
-        scale = max(np.abs(expected).max(), 1e-3)
+        scale = max(np.abs(expected).max(), least)
         np.testing.assert_allclose(ours / scale, expected / scale, atol=1e-4)
 
 
