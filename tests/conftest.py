@@ -32,14 +32,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "export: needs TensorFlow's converter")
+    config.addinivalue_line("markers", "tensorflow: needs a library that imports TensorFlow")
 
 
 def pytest_collection_modifyitems(items):
     _skip_exports_of_other_backends(items)
     if _tensorflow_missing():
-        skip = pytest.mark.skip(reason="TensorFlow is hidden in this run: nothing can be exported")
+        skip = pytest.mark.skip(reason="TensorFlow is hidden in this run")
         for item in items:
-            if item.get_closest_marker("export"):
+            if item.get_closest_marker("export") or item.get_closest_marker("tensorflow"):
                 item.add_marker(skip)
 
 

@@ -206,6 +206,7 @@ def _stem(x, version, strides, padding, common):
         strides,
         padding,
         activation="relu",
+        kernel_initializer="he_uniform",
         **_layer_arguments("stem_conv", common),
     )(x)
 

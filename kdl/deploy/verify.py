@@ -73,7 +73,8 @@ class Verification:
         found = []
         if not self.sqnr >= self.gates.sqnr:
             found.append(f"SQNR {self.sqnr:.1f} dB is below {self.gates.sqnr:g} dB")
-        limit = self.gates.relative_error * self.output_range
+        limited = np.isfinite(self.gates.relative_error)
+        limit = self.gates.relative_error * self.output_range if limited else np.inf
         if not self.max_error <= max(limit, np.finfo("float32").tiny):
             found.append(f"the largest error {self.max_error:.3g} exceeds {limit:.3g}")
         if self.top1_agreement is not None:

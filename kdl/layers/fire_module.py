@@ -12,8 +12,9 @@ class FireModule(Block):
     """Fire module of SqueezeNet: few channels are made, then many from them.
 
     `s = relu(conv1×1(x))`, `y = concat(relu(conv1×1(s)), relu(conv3×3(s)))`; all convolutions have
-    biases, and nothing is normalised. A bypass adds the input to that, without an activation after
-    the sum:
+    biases. Nothing is normalised, hence kernels start as He et al. draw them (arXiv 1502.01852),
+    which keeps the variance through ReLUs. A bypass adds the input to that, without an activation
+    after the sum:
 
     - `bypass="simple"`: `y + x`, which needs `C = expand1x1 + expand3x3`;
     - `bypass="complex"`: the same where the widths are equal, and `y + conv1×1(x)` elsewhere.
@@ -112,4 +113,5 @@ class FireModule(Block):
             dilation_rate=dilation,
             use_bias=True,
             activation="relu",
+            kernel_initializer="he_uniform",
         )

@@ -9,6 +9,8 @@ import pytest
 
 from kdl.applications import ShuffleNetV2
 
+pytestmark = pytest.mark.tensorflow
+
 SIZE, CLASSES = 128, 3
 
 

@@ -51,6 +51,10 @@ def test_zeros_against_noise_fail():
     assert compare([[0, 0]], [[0, 0]]).passed
 
 
+def test_a_gate_without_a_limit_of_the_error_takes_constant_outputs():
+    assert compare([[0.1, 0.1]], [[0.1, 0.1001]], gates=GATES["int8"]).passed
+
+
 def test_top1_gate_counts_disagreements():
     gates = Gates(sqnr=-np.inf, top1_agreement=0.95)
     expected = np.tile([0.4, 0.6], (100, 1))
