@@ -38,16 +38,20 @@ def kdl(*arguments):
 def kdl_here(*arguments):
     """The command in this process: the same, without seconds of imports."""
     out, err = io.StringIO(), io.StringIO()
-    show_warning, argv = warnings.showwarning, sys.argv
-    sys.argv = ["kdl", *map(str, arguments)]
+    argv, sys.argv = sys.argv, ["kdl", *map(str, arguments)]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            warnings.simplefilter("default")
             cli.main()
         code = 0
     except SystemExit as stop:
         code = stop.code or 0
     finally:
-        warnings.showwarning, sys.argv = show_warning, argv
+        sys.argv = argv
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 

@@ -113,6 +113,7 @@ PUBLIC = {
         "measure_latency",
         "read_tflite",
         "verify_tflite",
+        "warm_converter",
     ],
     "layers": [
         "AveragePooling2D",
