@@ -160,7 +160,8 @@ def table(rows, budget):
         "| int8 kB | backend |",
         f"|{' --- |' * 8}",
     ]
-    for name, row in rows.items():
+    for name in filter(rows.get, NETWORKS):
+        row = rows[name]
         cells = [
             name,
             f"{row['parameters']:,}",

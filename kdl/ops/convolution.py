@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdl.ops import _torch
+from kdl.ops._jax import as_one
 from kdl.ops._windows import can_slice, pair, tap_windows
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
 
@@ -58,7 +59,7 @@ def conv(
     """
     strides, dilation_rate = pair(strides), pair(dilation_rate)
     if _choose(inputs, kernel, data_format, lowering) == "matmul":
-        return _product(inputs, kernel, strides, padding, dilation_rate)
+        return as_one(_product, (inputs, kernel), strides, padding, dilation_rate)
     if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(inputs):
         return _torch.conv(inputs, kernel, strides, padding, data_format, dilation_rate)
     return ops.conv(inputs, kernel, strides, padding, data_format, dilation_rate)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdl.ops import _torch
+from kdl.ops._jax import as_one
 from kdl.ops._windows import can_slice, pair, tap_windows
 from kdl.ops.channels import channel_axis
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
@@ -73,7 +74,8 @@ def depthwise_conv(
             f"channels, of shape {tuple(inputs.shape)}."
         )
     if lowering == "shift" and can_slice(inputs):
-        return _shifted(inputs, kernel, strides, padding, data_format, dilation_rate)
+        geometry = (strides, padding, data_format, dilation_rate)
+        return as_one(_shifted, (inputs, kernel), *geometry)
     if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(inputs):
         kernel = ops.reshape(kernel, (*kernel.shape[:2], 1, -1))
         return _torch.conv(inputs, kernel, strides, padding, data_format, dilation_rate)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl.ops import _torch
+from kdl.ops._jax import as_one
 from kdl.ops._windows import can_slice, pair, tap_windows
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
 
@@ -57,7 +58,7 @@ def max_pool(
         few = pool_size[0] * pool_size[1] <= _MOST_SHIFTS
         lowering = "shift" if few and on_xla_cpu() else "native"
     if lowering == "shift" and can_slice(inputs):
-        return _shifted(inputs, pool_size, strides, padding, data_format)
+        return as_one(_shifted, (inputs,), pool_size, strides, padding, data_format)
     if keras.backend.backend() == "torch" and not keras.backend.is_keras_tensor(inputs):
         return _torch.max_pool(inputs, pool_size, strides, padding, data_format)
     return ops.max_pool(inputs, pool_size, strides, padding, data_format)
