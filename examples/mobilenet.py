@@ -16,7 +16,10 @@ This script counts both costs of one block, then trains the network at three set
     python examples/mobilenet.py                        # digits
     python examples/mobilenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about three minutes.
+On two processor cores the digits take two to four minutes.
+
+One run with PyTorch reached α = 0.25: 0.878; α = 0.5: 0.967; α = 0.75: 0.947 (the curves:
+examples/results/mobilenet.png).
 """
 
 import keras

@@ -16,7 +16,10 @@ widths.
     python examples/mobilenet_v2.py                     # digits
     python examples/mobilenet_v2.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about three minutes.
+On two processor cores the digits take two to four minutes.
+
+One run with PyTorch reached α = 0.35: 0.875; α = 0.5: 0.950; α = 0.75: 0.969 (the curves:
+examples/results/mobilenet_v2.png).
 """
 
 import numpy as np

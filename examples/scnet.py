@@ -16,7 +16,10 @@ This script trains a small network of plain bottlenecks beside one of self-calib
     python examples/scnet.py                            # digits
     python examples/scnet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about four minutes.
+On two processor cores the digits take about two minutes.
+
+One run with PyTorch reached plain: 0.992; self-calibrated: 0.992 (the curves:
+examples/results/scnet.png).
 """
 
 from _study import compare, parse_arguments

@@ -18,7 +18,10 @@ and eight groups.
     python examples/shufflenet.py                       # digits
     python examples/shufflenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about four minutes.
+On two processor cores the digits take one to four minutes.
+
+One run with PyTorch reached g = 1: 0.864; g = 3: 0.900; g = 8: 0.936 (the curves:
+examples/results/shufflenet.png).
 """
 
 import numpy as np

@@ -20,6 +20,9 @@ of about the same cost.
 
 On two processor cores the digits take about three minutes. `examples/quickstart.py` takes this
 network on to a proven int8 file.
+
+One run with PyTorch reached V1 0.5×, g = 3: 0.958; V2 0.5×: 0.942 (the curves:
+examples/results/shufflenet_v2.png).
 """
 
 from math import sqrt

@@ -17,8 +17,11 @@ shortcut.
     python examples/squeezenet.py                       # digits
     python examples/squeezenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about four minutes. Without batch norm the network needs a
+On two processor cores the digits take one to four minutes. Without batch norm the network needs a
 small learning rate and some patience.
+
+One run with PyTorch reached 0.969 without bypass, 0.867 with simple, 0.475 with complex ones (the
+curves: examples/results/squeezenet.png).
 """
 
 import math
@@ -33,7 +36,7 @@ SQUEEZE, EXPAND, CHANNELS = 16, 64, 128  # fire3
 
 def main():
     """Counts, then trains."""
-    arguments = parse_arguments(__doc__, "squeezenet", size=48, epochs=12, learning_rate=0.001)
+    arguments = parse_arguments(__doc__, "squeezenet", size=48, epochs=12, learning_rate=0.0005)
     module = FireModule(SQUEEZE, EXPAND, EXPAND, data_format="channels_last")
     module.build((None, 55, 55, CHANNELS))
     weights = sum(math.prod(w.shape) for w in module.weights if len(w.shape) == 4)
