@@ -16,7 +16,10 @@ cost.
     python examples/res2net.py                          # digits
     python examples/res2net.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about six minutes.
+On two processor cores the digits take about five minutes.
+
+One run with PyTorch reached 48w×2s: 0.989; 26w×4s: 0.994; 14w×8s: 0.992 (the curves:
+examples/results/res2net.png).
 """
 
 from _study import compare, parse_arguments
