@@ -20,7 +20,7 @@ from kdl.layers.nasnet_cell import (
     plain_description,
 )
 
-_EPSILON, _MOMENTUM = 1e-3, 0.9997
+_EPSILON = 1e-3
 
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/nasnet/"
 _TIMM_URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
@@ -142,6 +142,8 @@ class NASNet(Application):
             for no `kdl.layers.ScheduledDropPath`. Pass `kdl.training.DropPathSchedule` to `fit`.
         normal: Description of the normal cell; None (default) for NASNet-A's.
         reduction: Description of the reduction cell; None (default) for NASNet-A's.
+        momentum: Momentum of batch normalisation. Defaults to the paper's 0.9997, whose moving
+            statistics need ten thousand steps; pass 0.9 for a run of hundreds.
         output_stride: 32, and no other: the poolings in the cells cannot be dilated.
         include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (those of `keras.applications` for its lineage, of
@@ -182,6 +184,7 @@ class NASNet(Application):
         drop_path_keep=1.0,
         normal=None,
         reduction=None,
+        momentum=0.9997,
         output_stride=32,
         include_top=True,
         weights=None,
@@ -221,7 +224,7 @@ class NASNet(Application):
         )
         known = _known(size)
         inputs = common.inputs(known.pixels if known else 224)
-        make, strides = common.maker("same", _EPSILON, _MOMENTUM), Strides(output_stride)
+        make, strides = common.maker("same", _EPSILON, momentum), Strides(output_stride)
         cell = common.block_arguments(make) | {"lineage": lineage, "drop_path_keep": drop_path_keep}
         del cell["padding"]
 
@@ -239,6 +242,7 @@ class NASNet(Application):
             "drop_path_keep": drop_path_keep,
             "normal": normal and descriptions[False],
             "reduction": reduction and descriptions[True],
+            "momentum": momentum,
             "output_stride": output_stride,
             **common.config(),
         }
