@@ -52,7 +52,7 @@ def main():
 def network(keep, shape, classes):
     """One normal cell between the reductions, 192 channels at the end.
 
-    The paper's momentum of batch norm, 0.9997, is for runs of many thousand steps.
+    slim's momentum of batch norm, 0.9997, is for runs of many thousand steps.
     """
     return NASNet(192, 1, 8, drop_path_keep=keep, momentum=0.9, input_shape=shape, classes=classes)
 

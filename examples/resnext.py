@@ -20,9 +20,8 @@ of 64 channels and with 32 branches of 4 in its first stage, which cost about th
     python examples/resnext.py --data cifar10.zip --epochs 10
 
 On two processor cores the digits take about three minutes (KERAS_BACKEND=tensorflow, jax or
-torch).
-Digits are too easy to tell the networks apart: what is to be seen is that both learn them, and
-what each costs. The paper's difference needs ImageNet.
+torch). They are too easy to tell the networks apart: what is to be seen is that both learn them,
+and what each costs. The paper's difference needs ImageNet.
 
 One run with PyTorch reached 1×64d: 0.975; 32×4d: 0.992 (the curves: examples/results/resnext.png).
 """

@@ -142,7 +142,7 @@ class NASNet(Application):
             for no `kdl.layers.ScheduledDropPath`. Pass `kdl.training.DropPathSchedule` to `fit`.
         normal: Description of the normal cell; None (default) for NASNet-A's.
         reduction: Description of the reduction cell; None (default) for NASNet-A's.
-        momentum: Momentum of batch normalisation. Defaults to the paper's 0.9997, whose moving
+        momentum: Momentum of batch normalisation. Defaults to 0.9997, as in slim, whose moving
             statistics need ten thousand steps; pass 0.9 for a run of hundreds.
         output_stride: 32, and no other: the poolings in the cells cannot be dilated.
         include_top: Whether to add the classifier. Defaults to True.

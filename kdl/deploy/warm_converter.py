@@ -86,9 +86,13 @@ class _KeptProcess:
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
+            code = self._process.stdout.readline()
         except BrokenPipeError:
             return None
-        code = self._process.stdout.readline()
+        except BaseException:  # its answer would be taken for that of the next job
+            self._process.kill()
+            self._process.wait()
+            raise
         if not code:
             return None
         with open(messages, errors="replace") as file:

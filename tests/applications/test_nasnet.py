@@ -128,6 +128,13 @@ def test_auxiliary_classifier_and_drop_path_in_training():
     assert twin.output_names == model.output_names
 
 
+def test_momentum_reaches_every_batch_norm():
+    model = tiny(momentum=0.5)
+    norms = [x for cell in model.layers for x in (cell, *cell._flatten_layers(include_self=False))]
+    found = {x.momentum for x in norms if isinstance(x, keras.layers.BatchNormalization)}
+    assert found == {0.5}
+
+
 def test_published_weights_fit_a_network_with_drop_path():
     plain = tiny()
     state = stand_in.state_for(plain, "timm")

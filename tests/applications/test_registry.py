@@ -59,6 +59,9 @@ def build(model_name, **arguments):
     model = create_model(
         model_name, input_shape=(size, size, 3), classes=10, classifier_activation=None, **arguments
     )
+    last_norms = ["bn3/gamma", "project_bn/gamma"]
+    if model_name.endswith(("shufflenet_v2_50", "shufflenet_v2_164")):
+        last_norms.append("pointwise2_bn/gamma")  # only the deep ones add the input
     rng = np.random.default_rng(0)
     for weight in filter(_checks.is_float, model.weights):
         shape = tuple(weight.shape)
@@ -67,7 +70,7 @@ def build(model_name, **arguments):
             fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
             weight.assign(rng.standard_normal(shape) * np.sqrt(2 / fan_in))
         elif weight.name in ("gamma", "moving_variance"):
-            ends_branch = weight.path.endswith(("bn3/gamma", "project_bn/gamma"))
+            ends_branch = weight.path.endswith(tuple(last_norms))
             weight.assign(rng.uniform(*((0.1, 0.3) if ends_branch else (0.8, 1.2)), shape))
         elif weight.name in ("beta", "moving_mean", "bias"):
             weight.assign(0.1 * rng.standard_normal(shape))

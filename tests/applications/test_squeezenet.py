@@ -198,3 +198,11 @@ def test_preprocessing():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         SqueezeNet(**arguments)
+
+
+def test_what_fresh_weights_make_of_an_image_has_its_size():
+    """There is no batch norm: with Keras's default the features would be some 1e-3 of it."""
+    keras.utils.set_random_seed(0)
+    model = SqueezeNet("1.1", include_top=False, input_shape=(64, 64, 3))
+    features = model.predict(stand_in.image(64), verbose=0)
+    assert 0.3 < np.sqrt(np.mean(features**2)) < 30

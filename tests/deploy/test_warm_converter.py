@@ -53,16 +53,30 @@ class Erfinv(keras.layers.Layer):
         return keras.ops.erfinv(x * 0.5)
 
 
-def test_a_killed_process_is_replaced_and_the_last_one_ended(own_process, network, tmp_path):
+def test_a_process_interrupted_or_killed_is_replaced_and_the_last_one_ended(
+    own_process, network, tmp_path, monkeypatch
+):
     module = importlib.import_module("kdl.deploy.warm_converter")
     with warm_converter():
         assert module._kept._process is None  # nothing is started for nothing
+        assert export_tflite(network, tmp_path / "m.tflite").passed
+        with monkeypatch.context() as patch:
+            patch.setattr(module._kept._process, "stdout", Interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                export_tflite(network, tmp_path / "m.tflite")
         assert export_tflite(network, tmp_path / "m.tflite").passed
         os.kill(module._kept._process.pid, signal.SIGKILL)
         assert export_tflite(network, tmp_path / "m.tflite").passed
         last = module._kept._process
     assert last.returncode is not None
     assert module._kept is None
+
+
+class Interrupted:
+    """A pipe that is being read when the user presses Ctrl-C."""
+
+    def readline(self):
+        raise KeyboardInterrupt
 
 
 def test_nothing_of_one_export_reaches_the_next(kept, tmp_path, monkeypatch):
