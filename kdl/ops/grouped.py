@@ -120,4 +120,6 @@ def _block_diagonal(kernel, groups):
         return kernel
     _, _, width, filters = kernel.shape
     mask = np.kron(np.eye(groups), np.ones((width, filters // groups)))
-    return ops.multiply(ops.tile(kernel, (1, 1, groups, 1)), ops.cast(mask, kernel.dtype))
+    # The converter to TFLite folds constants that a concatenation copies, not those of a tile.
+    copies = ops.concatenate([kernel] * groups, axis=2)
+    return ops.multiply(copies, ops.cast(mask, kernel.dtype))

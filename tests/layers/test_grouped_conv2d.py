@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from kdl.layers import GroupedConv2D
@@ -29,20 +30,31 @@ def test_equals_keras_layer(arguments, lowering):
 
 
 @pytest.mark.export
-@pytest.mark.parametrize(("channels", "groups", "operations"), [(8, 2, 1), (30, 3, 3)])
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("width", "groups", "convolutions"),
+    [(4, 2, 1), (10, 3, 3), (2, 32, 4), (254, 2, 2)],
+)
 def test_exports_as_one_operation_where_mobile_gpus_get_it_right(
-    channels, groups, operations, tmp_path
+    width, groups, convolutions, quantization, tmp_path
 ):
-    """Groups of four channels stay one convolution; groups of ten do not."""
+    """Groups of four channels stay one convolution; others are split, kernels as constants."""
     from kdl.deploy import export_tflite, read_tflite
 
+    channels = width * groups
     inputs = keras.Input((6, 6, channels))
     layer = GroupedConv2D(channels, 3, groups, padding="same", data_format="channels_last")
     model = keras.Model(inputs, layer(inputs))
-    export_tflite(model, tmp_path / "grouped.tflite")
-    found = read_tflite(tmp_path / "grouped.tflite").operations
-    assert found["CONV_2D"] == operations
-    assert ("SPLIT" in found) == (operations > 1)
+    data = (
+        None if quantization == "float32" else np.random.default_rng(0).random((8, 6, 6, channels))
+    )
+    path = tmp_path / "grouped.tflite"
+    export_tflite(model, path, quantization=quantization, representative_data=data)
+
+    one, several = {"CONV_2D"}, {"CONV_2D", "SPLIT", "CONCATENATION"}
+    operations = read_tflite(path).operations
+    assert operations["CONV_2D"] == convolutions
+    assert set(operations) == (one if convolutions == 1 else several)
 
 
 @pytest.mark.parametrize(
