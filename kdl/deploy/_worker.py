@@ -116,8 +116,9 @@ def _set_quantization(tf, converter, kind, representative_data):
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "int8":
-        converter.representative_dataset = lambda: _batches(converter, representative_data)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if representative_data is not None:
+            converter.representative_dataset = lambda: _batches(converter, representative_data)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 

@@ -26,7 +26,7 @@ def convert(model, targets, input_shape, representative_data=None):
         model: A functional or Sequential float32 model with one input.
         targets: Dict: quantization → file to write.
         input_shape: Static shape of the input, batch included.
-        representative_data: Array of inputs, for int8.
+        representative_data: Array of inputs, for int8 unless the model is quantised.
 
     Raises:
         ExportError: If there is no TFLite form of the model.

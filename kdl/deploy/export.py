@@ -11,9 +11,13 @@ from kdl.data.model_info import ModelInfo, write_model_info
 from kdl.deploy.conversion import ExportError, convert
 from kdl.deploy.precision import as_float32
 from kdl.deploy.signature import check_exportable
-from kdl.deploy.verify import GATES, split_labels, verify_tflite
+from kdl.deploy.verify import GATES, Gates, split_labels, verify_tflite
+from kdl.layers import FakeQuantize
 
 _QUANTIZATIONS = tuple(GATES)
+
+# Against a model that rounds as its file does.
+_QUANTIZE_AWARE_GATES = Gates(sqnr=20.0, top1_agreement=0.95)
 
 # int8 answers below this ratio still pass, but deserve a look.
 _LOW_SQNR = 20.0
@@ -42,14 +46,15 @@ def export_tflite(
     - `"float16"`: weights stored in half the space.
     - `"dynamic"`: weights in int8, activations quantised while running.
     - `"int8"`: all in int8, input and output too; what accelerators want. The ranges of the
-      activations are measured on `representative_data`.
+      activations are measured on `representative_data`, or are those of a model of
+      `kdl.compression.quantize_aware` or `calibrate`, which needs no data and has only this form.
 
     Args:
         model: A built functional or Sequential model with one input.
         path: File to write; its folder must exist.
         quantization: One of the above. Defaults to `"float32"`.
         representative_data: Array `(samples, …)` of inputs as in use, or a pair `(inputs, labels)`;
-            needed for int8, where 100 to 500 samples do.
+            needed for int8, where 100 to 500 samples do, unless the model is quantised.
         labels: Class names, kept in the file.
         batch_size: The file's batch. Defaults to 1.
         input_shape: Shape without batch, needed where the model's own leaves sizes open.
@@ -88,7 +93,9 @@ def export_tflite(
     model = as_float32(model)
     with _temporary_beside(path) as draft:
         convert(model, {quantization: draft}, (batch_size, *shape), representative)
-        result = verify_tflite(draft, model, _samples(verification_data, representative, shape))
+        samples = _samples(verification_data, representative, shape)
+        gates = _QUANTIZE_AWARE_GATES if _is_quantized(model) else None
+        result = verify_tflite(draft, model, samples, gates)
         if not result.passed:
             raise ExportError(_explain(result, quantization))
         if quantization == "int8" and result.sqnr < _LOW_SQNR:
@@ -121,7 +128,13 @@ def _check_arguments(quantization, representative_data, labels, model, batch_siz
         raise ValueError(
             f"quantization must be one of {_QUANTIZATIONS}; received {quantization!r}."
         )
-    if quantization == "int8" and representative_data is None:
+    quantized = _is_quantized(model)
+    if quantized and (quantization != "int8" or representative_data is not None):
+        raise ValueError(
+            'The model is quantised and knows its ranges: export it with quantization="int8" and '
+            "without representative_data; inputs to compare on go into verification_data."
+        )
+    if quantization == "int8" and not quantized and representative_data is None:
         raise ValueError(
             "int8 needs representative_data: some 100 inputs as the model will see them, from "
             "which the ranges of the activations are measured."
@@ -131,6 +144,14 @@ def _check_arguments(quantization, representative_data, labels, model, batch_siz
     classes = model.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise ValueError(f"Received {len(labels)} labels for a model of {classes} classes.")
+
+
+def _is_quantized(model):
+    """Whether the model rounds its activations itself."""
+    return any(
+        isinstance(layer, FakeQuantize) or (hasattr(layer, "layers") and _is_quantized(layer))
+        for layer in model.layers
+    )
 
 
 def _static_shape(model, input_shape):

@@ -9,12 +9,17 @@ from kdl.layers.conv2d import Conv2D
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
 from kdl.layers.dilated_context import DilatedContext
 from kdl.layers.factorized_reduction import FactorizedReduction
+from kdl.layers.fake_quantize import FakeQuantize
 from kdl.layers.fire_module import FireModule
 from kdl.layers.grouped_conv2d import GroupedConv2D
 from kdl.layers.inception_block import InceptionBlock
 from kdl.layers.inverted_residual import InvertedResidual
 from kdl.layers.max_pooling2d import MaxPooling2D
 from kdl.layers.nasnet_cell import NASNetCell
+from kdl.layers.quantized_conv2d import QuantizedConv2D
+from kdl.layers.quantized_conv2d_transpose import QuantizedConv2DTranspose
+from kdl.layers.quantized_dense import QuantizedDense
+from kdl.layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
 from kdl.layers.res2net_block import Res2NetBlock
 from kdl.layers.resnext_block import ResNeXtBlock
 from kdl.layers.scheduled_drop_path import ScheduledDropPath

@@ -69,19 +69,23 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs):
         """Convolves each channel of `inputs` with its own kernel."""
-        outputs = depthwise_conv(
+        outputs = self.convolution_op(inputs, self.kernel)
+        if self.use_bias:
+            last = channel_axis(self.data_format) == -1
+            outputs = outputs + ops.reshape(self.bias, (1, 1, 1, -1) if last else (1, -1, 1, 1))
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def convolution_op(self, inputs, kernel):
+        """Convolves each channel of `inputs` with its own `kernel`."""
+        return depthwise_conv(
             inputs,
-            self.kernel,
+            kernel,
             strides=self.strides,
             padding=self.padding,
             data_format=self.data_format,
             dilation_rate=self.dilation_rate,
             lowering=self.lowering,
         )
-        if self.use_bias:
-            last = channel_axis(self.data_format) == -1
-            outputs = outputs + ops.reshape(self.bias, (1, 1, 1, -1) if last else (1, -1, 1, 1))
-        return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self):
         """The constructor's arguments."""

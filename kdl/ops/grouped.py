@@ -24,6 +24,7 @@ def grouped_conv(
     data_format="channels_last",
     dilation_rate=(1, 1),
     lowering="auto",
+    prepare=None,
 ):
     """2-D convolution in groups: output group `i` sees input group `i` only.
 
@@ -42,6 +43,8 @@ def grouped_conv(
         data_format: `"channels_last"` or `"channels_first"`.
         dilation_rate: Distance of the taps, an integer or `(vertical, horizontal)`.
         lowering: `"auto"`, `"native"`, `"split"` or `"device"`.
+        prepare: Function of a kernel that treats each output channel by itself, such as
+            `fake_quantize_weights`; the result is what is convolved.
 
     Returns:
         Tensor with `filters` channels.
@@ -60,16 +63,21 @@ def grouped_conv(
     """
     axis = channel_axis(data_format)
     groups = _groups(inputs.shape[axis], *kernel.shape[2:])
+    prepare = prepare or _unchanged
     if groups == 1 or _choose(lowering, *kernel.shape[2:], groups) == "native":
-        return conv(inputs, kernel, strides, padding, data_format, dilation_rate)
+        return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
 
+    # A converter must find what was prepared right before the convolution.
+    last = resolve_lowering(lowering, LOWERINGS) == "device"
+    kernel = kernel if last else prepare(kernel)
     parts = groups // _groups_in_a_part(groups, kernel.shape[2])
-    convolved = [
-        conv(x, _block_diagonal(k, groups // parts), strides, padding, data_format, dilation_rate)
-        for x, k in zip(
-            ops.split(inputs, parts, axis=axis), ops.split(kernel, parts, axis=-1), strict=True
-        )
-    ]
+    convolved = []
+    for x, k in zip(
+        ops.split(inputs, parts, axis=axis), ops.split(kernel, parts, axis=-1), strict=True
+    ):
+        k = _block_diagonal(k, groups // parts)
+        k = prepare(k) if last else k
+        convolved.append(conv(x, k, strides, padding, data_format, dilation_rate))
     return ops.concatenate(convolved, axis=axis)
 
 
@@ -97,6 +105,10 @@ def _choose(lowering, width, filters, groups):
     if lowering == "device":
         return "native" if mobile_gpu_safe(width, filters, groups) else "split"
     return lowering
+
+
+def _unchanged(kernel):
+    return kernel
 
 
 def _groups(channels, width, filters):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from kdl.compression import calibrate
 from kdl.data import InputSpec, read_model_info
 from kdl.deploy import ExportError, export_tflite, read_tflite
 from kdl.deploy.precision import as_float32
@@ -30,6 +31,34 @@ def test_shufflenet_in_every_form(trained, samples, quantization, tmp_path):
     assert summary.inputs == {"image": ((1, 48, 48, 3), kind)}
     assert summary.outputs == {"probabilities": ((1, 10), kind)}
     assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
+    quantized, report = calibrate(trained, samples[0], verbose=0)
+    assert report.complete
+    if saved:
+        quantized.save(tmp_path / "quantized.keras")
+        quantized = keras.models.load_model(tmp_path / "quantized.keras")
+    path = tmp_path / "model.tflite"
+    result = export_tflite(quantized, path, "int8", verification_data=samples)
+    assert result.sqnr >= 25
+    assert result.top1_agreement >= 0.99
+    assert min(result.tflite_accuracy, result.keras_accuracy) >= 0.97
+    summary = read_tflite(path)
+    assert summary.float_tensors == 0
+    assert summary.inputs == {"image": ((1, 48, 48, 3), "INT8")}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"quantization": "int8", "representative_data": 0}])
+def test_a_quantised_model_has_one_form(arguments, pictures, tmp_path):
+    inputs = keras.Input((12, 12, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+    quantized, _ = calibrate(model, pictures, verbose=0)
+    if arguments:
+        arguments = {**arguments, "representative_data": pictures}
+    with pytest.raises(ValueError, match="knows its ranges"):
+        export_tflite(quantized, tmp_path / "model.tflite", **arguments)
 
 
 def test_mixed_precision_is_exported_as_float32(tmp_path, pictures):

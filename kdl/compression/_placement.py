@@ -1,0 +1,143 @@
+"""Where a graph is rounded, and which tensors share a range."""
+
+import dataclasses
+
+import keras
+
+from kdl.compression._graph import is_float
+from kdl.compression._rules import FIXED_RANGE, SAME_RANGE, goes_unrounded, reason_for_float
+
+
+@dataclasses.dataclass
+class Rounding:
+    """How one tensor is rounded.
+
+    Attributes:
+        fixed_range: Range that TFLite prescribes, or None.
+        group: Number of the range that it shares, or None.
+        site: Which of the group's tensors it is.
+    """
+
+    fixed_range: tuple | None = None
+    group: int | None = None
+    site: int = 0
+
+
+@dataclasses.dataclass
+class Placement:
+    """The roundings of a graph.
+
+    Attributes:
+        roundings: Dict: id of a tensor → `Rounding`.
+        groups: For each range the names of what makes its tensors.
+        reasons: Dict: id of a node → why it stays float.
+    """
+
+    roundings: dict
+    groups: list
+    reasons: dict
+
+
+def place(graph):
+    """`Placement` for an elementary graph.
+
+    A tensor is rounded where it is made, except inside of what is computed in one (convolution,
+    batch norm, ReLU). What only moves numbers rounds nothing: its inputs and outputs share a range.
+    """
+    reasons = _reasons(graph)
+    makers, readers = _makers(graph), graph.readers()
+    leader = _shared(graph, reasons)
+    members = {}
+    for tensor, (name, node) in makers.items():
+        if _is_made(node, reasons) and not _is_inside(tensor, node, readers, reasons):
+            members.setdefault(leader(tensor), []).append((tensor, name, node))
+    wanted = _wanted(graph, reasons, leader)
+    roundings, groups = {}, []
+    for root, tensors in members.items():
+        if root in wanted:
+            _round_group(tensors, roundings, groups, reasons)
+    return Placement(roundings, groups, reasons)
+
+
+def _reasons(graph):
+    """Dict: id of a node → why it stays float. Nodes without floats are of no concern."""
+    makers, readers = graph.makers(), graph.readers()
+    found = {}
+    for node in graph.nodes:
+        if not any(map(is_float, node.results)):
+            continue
+        before = makers.get(id(node.inputs[0])) if node.inputs else None
+        folds = before is not None and goes_unrounded(before, node)
+        alone = folds and len(readers[id(node.inputs[0])]) == 1
+        reason = reason_for_float(node, after_convolution=alone)
+        if reason is None and not all(map(is_float, node.inputs)):
+            reason = "it reads integers"
+        if reason:
+            found[id(node)] = reason
+    return found
+
+
+def _makers(graph):
+    """Dict: id of a float tensor → (name, node that made it or None for an input)."""
+    inputs = keras.tree.flatten(graph.inputs)
+    found = {id(x): ("the input", None) for x in inputs if is_float(x)}
+    for node in graph.nodes:
+        for x in node.results:
+            if is_float(x):
+                found[id(x)] = node.operation.name, node
+    return found
+
+
+def _moves(node, reasons):
+    return node is not None and node.kind in SAME_RANGE and id(node) not in reasons
+
+
+def _is_made(node, reasons):
+    return not _moves(node, reasons)
+
+
+def _is_inside(tensor, node, readers, reasons):
+    if node is None or id(node) in reasons or len(readers[tensor]) != 1:
+        return False
+    [reader] = readers[tensor]
+    return reader is not None and id(reader) not in reasons and goes_unrounded(node, reader)
+
+
+def _shared(graph, reasons):
+    """Function from a tensor's id to the one that stands for all that share its range."""
+    parent = {}
+
+    def find(tensor):
+        while tensor in parent:
+            tensor = parent[tensor]
+        return tensor
+
+    for node in graph.nodes:
+        if _moves(node, reasons):
+            first, *others = [find(id(x)) for x in node.inputs + node.results]
+            for other in others:
+                if find(other) != find(first):
+                    parent[find(other)] = find(first)
+    return find
+
+
+def _wanted(graph, reasons, leader):
+    """Ranges that some quantised operation reads or makes."""
+    found = set()
+    for node in graph.nodes:
+        quantized = id(node) not in reasons and any(map(is_float, node.results))
+        if quantized and _is_made(node, reasons):
+            found.update(leader(id(x)) for x in node.inputs + node.results)
+    return found
+
+
+def _round_group(tensors, roundings, groups, reasons):
+    """Adds the roundings of the tensors of one range."""
+    fixed = {t: FIXED_RANGE.get(n.kind) for t, _, n in tensors if n and id(n) not in reasons}
+    same = {fixed.get(tensor) for tensor, _, _ in tensors}
+    if len(same) == 1 and None not in same:
+        roundings.update({t: Rounding(fixed_range=fixed[t]) for t, _, _ in tensors})
+        return
+    for site, (tensor, _, _) in enumerate(tensors):
+        roundings[tensor] = Rounding(fixed.get(tensor), len(groups), site)
+    groups.append([name for _, name, _ in tensors])

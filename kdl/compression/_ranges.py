@@ -1,0 +1,92 @@
+"""Ranges of activations, observed on data without training."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kdl.compression._graph import read_graph, rebuild
+from kdl.layers import FakeQuantize
+
+
+def observe_ranges(model, data, batch_size=32, verbose="auto"):
+    """Sets the ranges of a model's `FakeQuantize` layers to the extremes of its activations.
+
+    Weights are rounded meanwhile, activations are not.
+
+    Args:
+        model: A functional model with `FakeQuantize` layers.
+        data: Inputs, as `model.predict` takes them.
+        batch_size: Where `data` is an array.
+        verbose: As in `predict`.
+
+    Raises:
+        ValueError: If `data` does not fit the model, or an activation is not finite.
+    """
+    probe, sites = _probe(model)
+    if not sites:
+        return
+    _check_shapes(model, data)
+    seen = probe.predict(data, batch_size=batch_size, verbose=verbose)
+    if not np.isfinite(seen).all():
+        raise ValueError(_not_finite(seen, sites))
+    low = np.minimum(seen[:, 0::2].min(axis=0), 0.0)
+    high = np.maximum(seen[:, 1::2].max(axis=0), 0.0)
+    for layer in model.layers:
+        if isinstance(layer, FakeQuantize) and layer.fixed_range is None:
+            mine = [sites.index((layer.name, site)) for site in range(layer.sites)]
+            layer.low.assign(low[mine])
+            layer.high.assign(high[mine])
+
+
+def _probe(model):
+    """A model that gives smallest and largest value of each site, a row a sample."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    sites, extremes = [], []
+
+    def apply(node, args, kwargs):
+        layer = node.operation
+        if not isinstance(layer, FakeQuantize):
+            return layer(*args, **kwargs)
+        if layer.fixed_range is None:
+            sites.append((layer.name, kwargs.get("site", 0)))
+            extremes.extend([_of_a_sample(ops.min, args[0]), _of_a_sample(ops.max, args[0])])
+        return args[0]
+
+    graph = read_graph(twin)
+    inputs = rebuild(graph, apply).input
+    if not sites:
+        return None, sites
+    return keras.Model(inputs, ops.stack(extremes, axis=-1)), sites
+
+
+def _of_a_sample(reduce, x):
+    axes = tuple(range(1, len(x.shape)))
+    return ops.cast(reduce(x, axis=axes) if axes else x, "float32")
+
+
+def _check_shapes(model, data):
+    arrays = keras.tree.flatten(data)
+    if len(arrays) != len(model.inputs) or not all(hasattr(x, "shape") for x in arrays):
+        return  # a dataset, which predict will check
+    for x, expected in zip(arrays, model.inputs, strict=True):
+        shape, known = tuple(x.shape), tuple(expected.shape)
+        fits = len(shape) == len(known) and all(
+            b in (None, a) for a, b in zip(shape[1:], known[1:], strict=True)
+        )
+        if not fits or not shape[0]:
+            raise ValueError(
+                f"data must have shape (samples, {', '.join(map(str, known[1:]))}), with at least "
+                f"one sample; received {shape}."
+            )
+
+
+def _not_finite(seen, sites):
+    first = int(np.argmin(np.isfinite(seen).all(axis=0))) // 2
+    sample = int(np.argmin(np.isfinite(seen).all(axis=1)))
+    if sites[first] == sites[0]:
+        return f"data holds values that are not finite (NaN or infinite), first in sample {sample}."
+    return (
+        f"Activations are not finite, first at {sites[first][0]} for sample {sample}: no range "
+        f"holds them. Are the model's weights finite?"
+    )

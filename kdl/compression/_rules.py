@@ -1,0 +1,120 @@
+"""What rounding does at each operation of an elementary graph."""
+
+from kdl.compression._elementary import WEIGHTED, is_number
+
+# The output has exactly the scale of the inputs: TFLite moves the integers as they are.
+SAME_RANGE = {
+    "AveragePool",
+    "AveragePooling2D",
+    "BroadcastTo",
+    "Concatenate",
+    "ConvertToTensor",
+    "Copy",
+    "Cropping2D",
+    "Dropout",
+    "ExpandDims",
+    "Flatten",
+    "Flip",
+    "GaussianDropout",
+    "GetItem",
+    "GlobalMaxPooling2D",
+    "Identity",
+    "Max",
+    "MaxPool",
+    "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Moveaxis",
+    "Pad",
+    "Permute",
+    "Ravel",
+    "Repeat",
+    "Reshape",
+    "Resize",
+    "Roll",
+    "SpatialDropout2D",
+    "Split",
+    "Squeeze",
+    "Stack",
+    "StopGradient",
+    "Swapaxes",
+    "Take",
+    "Tile",
+    "Transpose",
+    "Unstack",
+    "UpSampling2D",
+    "ZeroPadding2D",
+}
+
+# The output has a range of its own.
+OWN_RANGE = {
+    *WEIGHTED,
+    "Add",
+    "BatchNormalization",
+    "Gelu",
+    "GlobalAveragePooling2D",
+    "HardSilu",
+    "LeakyRelu",
+    "Mean",
+    "Multiply",
+    "PReLU",
+    "Relu",
+    "Relu6",
+    "Subtract",
+}
+
+# The output has the range that TFLite prescribes: 256 steps of 1/256 or 1/128.
+FIXED_RANGE = {
+    "Sigmoid": (0.0, 255 / 256),
+    "Softmax": (0.0, 255 / 256),
+    "Tanh": (-1.0, 127 / 128),
+}
+
+_SUMS = ("Add", "Subtract")
+_RELUS = ("Relu", "Relu6")
+_NORM = "BatchNormalization"
+
+
+def reason_for_float(node, after_convolution):
+    """Why an operation stays float; None if it has a quantised form.
+
+    Args:
+        node: `Node` of an elementary graph.
+        after_convolution: Whether it is a batch norm that folds into the layer before it.
+    """
+    kind, numbers, tensors = node.kind, _numbers(node), node.inputs
+    if kind not in SAME_RANGE | OWN_RANGE | set(FIXED_RANGE):
+        return f"no int8 form of {kind} is known"
+    if kind in (*_SUMS, "Multiply") and len(node.args) == 2 and len(tensors) + len(numbers) < 2:
+        return "an operand is a constant array"
+    if kind in ("Maximum", "Minimum", "Pad", "Resize"):
+        return _reason_of_form(node)
+    if kind == _NORM and not after_convolution:
+        return "no layer before it can take it up"
+    if kind == "Softmax" and node.operation.axis not in (-1, len(tensors[0].shape) - 1):
+        return "its axis is not the last"
+    return None
+
+
+def _reason_of_form(node):
+    operation = node.operation
+    if node.kind in ("Maximum", "Minimum") and len(node.inputs) < 2:
+        return "an operand is a constant"
+    if node.kind == "Pad" and node.kwargs.get("constant_values"):
+        return "it pads with another number than zero"
+    if node.kind == "Resize" and operation.interpolation not in ("nearest", "bilinear"):
+        return f"no int8 form of {operation.interpolation} interpolation is known"
+    return None
+
+
+def goes_unrounded(node, reader):
+    """Whether `reader`, the only one of `node`'s output, is computed in one with it."""
+    folds = node.kind in (*WEIGHTED, _NORM)
+    if reader.kind in _RELUS:
+        return folds or node.kind in (*_SUMS, "Multiply")
+    adds_number = reader.kind in _SUMS and bool(_numbers(reader))
+    return folds and (adds_number or reader.kind == _NORM)
+
+
+def _numbers(node):
+    return [x for x in node.args if is_number(x)]

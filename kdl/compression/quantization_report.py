@@ -1,0 +1,46 @@
+"""What a quantised model rounds, and what it does not."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptFloat:
+    """An operation that stays in floating point.
+
+    Attributes:
+        name: Name of the layer or operation in the quantised model.
+        kind: Name of its class.
+        reason: Why it stays so.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+    def __str__(self):
+        return f"{self.name} ({self.kind}) stays float: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationReport:
+    """What `quantize_aware` and `calibrate` did.
+
+    Attributes:
+        quantized: Names of the layers and operations that have a quantised form.
+        kept_float: A `KeptFloat` for each of the others.
+        shared_ranges: Lists of the names whose outputs share one range.
+    """
+
+    quantized: list
+    kept_float: list
+    shared_ranges: list
+
+    @property
+    def complete(self):
+        """Whether all is quantised, so that a file of it holds integers only."""
+        return not self.kept_float
+
+    def __str__(self):
+        total = len(self.quantized) + len(self.kept_float)
+        lines = [f"{len(self.quantized)} of {total} operations are quantised."]
+        return "\n".join([*lines, *map(str, self.kept_float)])

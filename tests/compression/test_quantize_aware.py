@@ -1,0 +1,203 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.applications import ShuffleNetV2
+from kdl.compression import quantize_aware
+from kdl.layers import FakeQuantize
+from kdl.testing import _checks
+
+K = keras.layers
+
+
+def signal_to_noise(expected, actual):
+    return 10 * np.log10(np.sum(expected**2) / np.sum((expected - actual) ** 2))
+
+
+def zoo():
+    """One of each operation that has an int8 form."""
+    x = inputs = keras.Input((16, 16, 3))
+    x = K.Rescaling(1 / 2, offset=0.1)(x)
+    x = K.BatchNormalization()(K.Conv2D(8, 3, padding="same", use_bias=False)(x))
+    x = K.SeparableConv2D(12, 3, activation="relu")(K.Activation("hard_swish")(x))
+    x = K.BatchNormalization()(K.DepthwiseConv2D(3, dilation_rate=2, activation="relu6")(x))
+    gate = K.Conv2D(4, 1, activation="swish")(K.GlobalAveragePooling2D(keepdims=True)(x))
+    x = K.Multiply()([x, K.Conv2D(12, 1, activation="hard_sigmoid")(gate)])
+    left, right = keras.ops.split(x, 2, axis=-1)
+    x = K.Concatenate()([left, K.Conv2D(6, 3, padding="same", groups=3)(right)])
+    x = K.PReLU(shared_axes=[1, 2])(K.Conv2DTranspose(8, 2, 2, activation="leaky_relu")(x))
+    x = K.AveragePooling2D(2)(K.MaxPooling2D(2)(x))
+    x = K.ZeroPadding2D(1)(K.UpSampling2D(2, interpolation="bilinear")(x))
+    x = K.Average()([x, K.Conv2D(8, 1, activation="tanh")(x)])
+    x = K.Add()([x, K.Conv2D(8, 1, activation="gelu")(x)]) / 2
+    x = K.Dropout(0.3)(K.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, K.Dense(10)(x))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).standard_normal((32, 16, 16, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = zoo()
+    _checks.move_weights(model)
+    return model
+
+
+@pytest.mark.parametrize("batch_norm", ["fold", "live"])
+def test_the_zoo_is_quantised_whole_saved_and_trained(batch_norm, model, images, tmp_path):
+    before = model.get_weights()
+    expected = model.predict(images, verbose=0)
+    quantized, report = quantize_aware(model, images, batch_norm=batch_norm, verbose=0)
+    assert report.complete, report
+    outputs = quantized.predict(images, verbose=0)
+    assert signal_to_noise(expected, outputs) > 25
+    assert not np.array_equal(expected, outputs)
+
+    quantized.save(tmp_path / "quantized.keras")
+    loaded = keras.models.load_model(tmp_path / "quantized.keras")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), outputs)
+
+    loaded.compile(keras.optimizers.Adam(1e-3), "mse")
+    losses = loaded.fit(images, expected + 0.1, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("batch_norm", ["fold", "live"])
+def test_the_zoo_exports_as_integers(batch_norm, model, images, tmp_path):
+    from kdl.deploy import export_tflite, read_tflite
+
+    quantized, _ = quantize_aware(model, images, batch_norm=batch_norm, verbose=0)
+    path = tmp_path / "zoo.tflite"
+    result = export_tflite(quantized, path, "int8", verification_data=images)
+    assert result.sqnr > 25
+    summary = read_tflite(path)
+    assert summary.float_tensors == 0
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(summary.operations)
+
+
+def test_fewer_bits_are_coarser(images):
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, K.Conv2D(4, 3)(inputs))
+    expected = model.predict(images, verbose=0)
+    found = []
+    for bits in (8, 6, 4):
+        quantized, _ = quantize_aware(model, images, bits, bits, verbose=0)
+        found.append(signal_to_noise(expected, quantized.predict(images, verbose=0)))
+    # Six decibels a bit.
+    np.testing.assert_allclose(-np.diff(found), 12, atol=3)
+
+
+def test_what_is_joined_shares_a_range(images):
+    inputs = keras.Input((16, 16, 3))
+    parts = [K.Conv2D(4, 1, name=name)(inputs) for name in ("left", "right")]
+    x = K.Concatenate()(parts)
+    model = keras.Model(inputs, K.Conv2D(2, 1)(K.MaxPooling2D(2)(x)))
+    quantized, report = quantize_aware(model, images, verbose=0)
+    assert report.shared_ranges == [["left", "right"]]
+    observers = [x for x in quantized.layers if isinstance(x, FakeQuantize)]
+    assert sorted(x.sites for x in observers) == [1, 1, 2]
+
+
+def test_a_sigmoid_keeps_its_range_beside_others(images):
+    """TFLite prescribes it; what it is joined with has another."""
+    inputs = keras.Input((16, 16, 3))
+    x = K.Concatenate()([K.Activation("sigmoid")(inputs), K.Conv2D(3, 1)(inputs)])
+    quantized, _ = quantize_aware(keras.Model(inputs, x), images, verbose=0)
+    observers = [x for x in quantized.layers if isinstance(x, FakeQuantize)]
+    assert [x.fixed_range for x in observers if x.fixed_range] == [(0.0, 255 / 256)]
+    assert sorted(x.sites for x in observers if not x.fixed_range) == [1, 2]
+
+
+@keras.saving.register_keras_serializable("kdl_tests")
+def doubled(x):
+    return 2 * x
+
+
+def test_what_has_no_int8_form_is_reported(images):
+    inputs = keras.Input((16, 16, 3))
+    x = K.LayerNormalization(name="norm")(K.Conv2D(4, 1)(inputs))
+    x = K.Conv2D(4, 1, activation=doubled, name="odd")(x)
+    x = K.GlobalAveragePooling2D()(x) * np.ones(4, "float32")
+    model = keras.Model(inputs, K.BatchNormalization(name="late")(x))
+    quantized, report = quantize_aware(model, images, verbose=0)
+    kept = {entry.name: entry.reason for entry in report.kept_float}
+    assert kept["norm"] == "no int8 form of LayerNormalization is known"
+    assert kept["odd_activation"] == "no int8 form of Activation is known"
+    assert kept["late"] == "no layer before it can take it up"
+    assert "an operand is a constant array" in kept.values()
+    assert "norm (LayerNormalization) stays float" in str(report)
+    assert not report.complete
+    found = signal_to_noise(*(m.predict(images, verbose=0) for m in (model, quantized)))
+    assert found > 25
+
+
+def test_layers_that_are_shared_stay_shared(images):
+    conv = K.Conv2D(3, 1, activation="relu", name="twice")
+    inputs = keras.Input((16, 16, 3))
+    quantized, _ = quantize_aware(keras.Model(inputs, conv(conv(inputs))), images, verbose=0)
+    assert [x.name for x in quantized.layers].count("twice") == 1
+    assert len(quantized.trainable_weights) == 2
+
+
+def test_a_kdl_network():
+    model = ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4, classifier_activation=None)
+    _checks.move_weights(model)
+    images = np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype("float32")
+    quantized, report = quantize_aware(model, images, verbose=0)
+    assert report.complete, report
+    assert any(len(names) > 4 for names in report.shared_ranges)  # a whole stage is one range
+    found = signal_to_noise(*(m.predict(images, verbose=0) for m in (model, quantized)))
+    assert found > 15
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((4, 8, 8, 3)), r"shape \(samples, 16, 16, 3\).*received \(4, 8, 8, 3\)"),
+        (np.zeros((0, 16, 16, 3)), "at least one sample"),
+        (np.full((2, 16, 16, 3), np.nan), "not finite .*sample 0"),
+    ],
+)
+def test_bad_data(data, message):
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, K.Conv2D(2, 1)(inputs))
+    with pytest.raises(ValueError, match=message):
+        quantize_aware(model, data, verbose=0)
+
+
+def test_weights_that_are_not_finite(images):
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, K.Conv2D(2, 1, bias_initializer="ones")(inputs))
+    model.layers[1].bias.assign([0.0, np.inf])
+    with pytest.raises(ValueError, match="Are the model's weights finite"):
+        quantize_aware(model, images, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weight_bits": 9}, "weight_bits must be an integer from 2 to 8"),
+        ({"activation_bits": 1}, "activation_bits must be an integer from 2 to 8"),
+        ({"batch_norm": "frozen"}, "batch_norm must be one of"),
+        ({"observer": "median"}, "observer must be one of"),
+    ],
+)
+def test_bad_arguments(arguments, message, images):
+    inputs = keras.Input((16, 16, 3))
+    with pytest.raises(ValueError, match=message):
+        quantize_aware(keras.Model(inputs, K.Conv2D(2, 1)(inputs)), images, **arguments)
+
+
+def test_a_model_without_a_graph(images):
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="graph is unknown"):
+        quantize_aware(Own(), images)

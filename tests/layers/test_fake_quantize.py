@@ -1,0 +1,96 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.layers import FakeQuantize
+from kdl.ops import fake_quantize
+from kdl.testing import run_layer_test
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def ends(layer):
+    return [float(to_numpy(v)[0]) for v in (layer.low, layer.high)]
+
+
+def batch(low, high):
+    return np.array([[low, 0.1, high]], "float32")
+
+
+def test_layer_with_a_fixed_range():
+    arguments = {"fixed_range": (-1.0, 127 / 128), "bits": 4, "observer": "min_max"}
+    run_layer_test(
+        FakeQuantize,
+        {**arguments, "momentum": 0.9, "sites": 1},
+        (2, 5, 4),
+        reference=lambda layer, x: to_numpy(fake_quantize(x, -1.0, 127 / 128, 4)),
+        mixed_precision=False,  # rounding to few values magnifies that of the inputs
+        atol=1e-5,
+    )
+
+
+def test_the_first_batch_sets_the_range_and_an_average_follows():
+    layer = FakeQuantize(momentum=0.75)
+    layer(batch(-1.0, 2.0), training=True)
+    np.testing.assert_allclose(ends(layer), [-1.0, 2.0])
+    layer(batch(-3.0, 6.0), training=True)
+    np.testing.assert_allclose(ends(layer), [-1.5, 3.0])
+    layer(batch(-9.0, 9.0), training=False)
+    np.testing.assert_allclose(ends(layer), [-1.5, 3.0])
+
+
+def test_extremes_only_grow():
+    layer = FakeQuantize(observer="min_max")
+    for low, high in [(-1.0, 2.0), (-0.5, 3.0), (-0.2, 0.5)]:
+        layer(batch(low, high), training=True)
+    np.testing.assert_allclose(ends(layer), [-1.0, 3.0])
+
+
+def test_the_range_always_holds_zero():
+    layer = FakeQuantize()
+    layer(np.array([[2.0, 4.0]], "float32"), training=True)
+    np.testing.assert_allclose(ends(layer), [0.0, 4.0])
+
+
+def test_sites_share_the_union_of_their_ranges():
+    layer = FakeQuantize(sites=2, momentum=0.5)
+    layer(batch(-1.0, 0.5), site=0, training=True)
+    layer(batch(-0.1, 4.0), site=1, training=True)
+    y = to_numpy(layer(batch(-5.0, 5.0), site=0))
+    scale = 5 / 255
+    assert abs(y[0, 0] + 1.0) <= scale
+    assert abs(y[0, 2] - 4.0) <= scale
+
+
+def test_frozen_it_stays():
+    layer = FakeQuantize()
+    layer(batch(-1.0, 1.0), training=True)
+    layer.trainable = False
+    layer(batch(-7.0, 7.0), training=True)
+    np.testing.assert_allclose(ends(layer), [-1.0, 1.0])
+
+
+def test_in_a_model_the_range_follows_fit():
+    inputs = keras.Input((3,))
+    layer = FakeQuantize(momentum=0.5)
+    model = keras.Model(inputs, keras.layers.Dense(1)(layer(inputs)))
+    model.compile("sgd", "mse")
+    model.fit(np.repeat(batch(-2.0, 4.0), 4, axis=0), np.zeros((4, 1)), verbose=0)
+    np.testing.assert_allclose(ends(layer), [-2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bits": 1}, "bits must be an integer from 2 to 16"),
+        ({"observer": "median"}, "observer must be one of"),
+        ({"momentum": 1.5}, "momentum must be from 0 to 1"),
+        ({"sites": 0}, "sites must be a positive integer"),
+        ({"fixed_range": (0.5, 1.0)}, "fixed_range must hold zero"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FakeQuantize(**arguments)

@@ -1,0 +1,111 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdl.ops import fake_quantize, fake_quantize_weights
+from kdl.testing._gradients import gradients
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def test_worked_numbers():
+    """The range is nudged so that zero is one of the values; what is outside is clipped."""
+    x = np.array([-1.2, -0.5, 0.0, 0.333, 1.5, 2.0], "float32")
+    expected = [-1.0, -0.5, 0.0, 0.333333, 1.5, 1.5]
+    np.testing.assert_allclose(to_numpy(fake_quantize(x, -1.0, 1.5)), expected, atol=1e-6)
+
+
+def test_symmetric_weights():
+    kernel = np.array([[-0.8], [-0.3], [0.01], [0.5]], "float32")
+    integers = to_numpy(fake_quantize_weights(kernel, axis=None)) / 0.00629921
+    np.testing.assert_allclose(integers[:, 0], [-127, -48, 2, 79], atol=1e-3)
+
+
+def test_each_channel_has_a_scale_of_its_own():
+    kernel = np.array([[0.5, -0.02], [-1.0, 0.04]], "float32")
+    integers = to_numpy(fake_quantize_weights(kernel)) / [0.007874016, 0.000314961]
+    # ±63.5 lies between two integers.
+    np.testing.assert_allclose(integers, [[63.5, -63.5], [-127, 127]], atol=0.501)
+    np.testing.assert_allclose(integers, np.round(integers), atol=1e-3)
+    one_scale = to_numpy(fake_quantize_weights(kernel, axis=None)) / 0.007874016
+    np.testing.assert_allclose(one_scale[:, 1], [-3, 5], atol=1e-3)
+
+
+@settings(max_examples=30)
+@given(
+    low=st.floats(-50, 0, width=32),
+    high=st.floats(0.125, 50, width=32),
+    bits=st.integers(2, 8),
+    narrow=st.booleans(),
+)
+def test_is_the_definition(low, high, bits, narrow):
+    """Written out in NumPy in double precision, with half a step of room at a tie."""
+    x = np.random.default_rng(0).uniform(-60, 60, 200).astype("float32")
+    steps = 2**bits - 1 - narrow
+    scale = (high - low) / steps
+    start = -scale * np.round(-low / scale)
+    y = to_numpy(fake_quantize(x, low, high, bits, narrow))
+    integers = (y - start) / scale
+    tie = np.isclose((-low / scale) % 1, 0.5, atol=1e-3)
+    if tie:
+        return
+    np.testing.assert_allclose(integers, np.round(integers), atol=5e-3)
+    inside = np.clip(x, start, start + steps * scale)
+    assert np.abs(y - inside).max() <= scale * 0.501
+    assert np.any(y == 0) or not np.any(np.abs(inside) < 0.499 * scale)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_equals_keras(axis):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 4, 5)).astype("float32")
+    low, high = -rng.random(x.shape[axis]), rng.random(x.shape[axis])
+    # Keras's own takes any axis on TensorFlow only.
+    keras_own = keras.quantizers.fake_quant_with_min_max_vars(
+        np.swapaxes(x, axis, -1), low.astype("float32"), high.astype("float32"), axis=-1
+    )
+    expected = np.swapaxes(to_numpy(keras_own), axis, -1)
+    np.testing.assert_allclose(
+        to_numpy(fake_quantize(x, low, high, axis=axis)), expected, atol=1e-6
+    )
+
+
+def test_gradient_is_that_of_the_clip():
+    x = keras.Variable(np.array([-2.0, -0.4, 0.3, 1.7], "float32"))
+    [gradient], _ = gradients(lambda _: fake_quantize(x, -1.0, 1.0), [x], np.zeros((1, 1)))
+    reference, _ = gradients(lambda _: keras.ops.multiply(x, 1.0), [x], np.zeros((1, 1)))
+    np.testing.assert_allclose(gradient, reference[0] * [0, 1, 1, 0], atol=1e-6)
+
+
+def test_gradient_of_weights_is_whole():
+    """The largest weight is the end of its range, and moves as the others do."""
+    kernel = keras.Variable(np.random.default_rng(2).standard_normal((3, 200)).astype("float32"))
+    found = [
+        gradients(lambda _, f=f: f(kernel), [kernel], np.zeros((1, 1)))[0][0]
+        for f in (fake_quantize_weights, lambda k: keras.ops.multiply(k, 1.0))
+    ]
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_degenerate_ranges():
+    x = np.array([-1.0, 0.0, 2.0], "float32")
+    np.testing.assert_array_equal(to_numpy(fake_quantize(x, 0.0, 0.0)), 0.0)
+    np.testing.assert_array_equal(to_numpy(fake_quantize_weights(np.zeros((2, 2)))), 0.0)
+    dead = np.array([[0.0, 1.0], [0.0, -0.5]], "float32")
+    assert np.isfinite(to_numpy(fake_quantize_weights(dead))).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_floats_keep_their_dtype(dtype):
+    y = fake_quantize(keras.ops.convert_to_tensor([0.26, 3.0], dtype), -1.0, 1.0)
+    assert keras.backend.standardize_dtype(y.dtype) == dtype
+
+
+@pytest.mark.parametrize("bits", [1, 17, 8.0, True])
+def test_bad_bits(bits):
+    with pytest.raises(ValueError, match="bits must be an integer from 2 to 16"):
+        fake_quantize([1.0], -1.0, 1.0, bits)
