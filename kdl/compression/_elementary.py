@@ -6,7 +6,10 @@ from keras import ops
 
 from kdl import layers
 from kdl.compression._graph import read_graph, rebuild
-from kdl.compression.fold_batch_norm import affine_of
+from kdl.compression.fold_batch_norm import affine_of, takes_up
+
+# Layers whose kernel is rounded.
+WEIGHTED = ("Conv2D", "GroupedConv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
 
 _KNOWN_ACTIVATIONS = {
     "linear": lambda x: x,
@@ -40,8 +43,7 @@ def elementary(model):
         A functional model with equal outputs in inference.
     """
     graph = read_graph(model)
-    folds_later = _norms_after_convolutions(graph)
-
+    folds_later = norms_after_convolutions(graph)
     made = {}
 
     def apply(node, args, kwargs):
@@ -60,22 +62,19 @@ def elementary(model):
     return rebuild(graph, apply)
 
 
-def _norms_after_convolutions(graph):
+def norms_after_convolutions(graph):
     """Ids of the batch norms that the converter folds, as they come right after a convolution."""
     makers, readers = graph.makers(), graph.readers()
-    found = set()
-    for node in graph.nodes:
-        if node.kind == "BatchNormalization":
-            [x] = node.inputs
-            before = makers.get(id(x))
-            weighted = before is not None and before.kind in WEIGHTED
-            linear = weighted and activation_name(before.operation) == "linear"
-            if linear and len(readers[id(x)]) == 1:
-                found.add(id(node.operation))
-    return found
 
+    def folds(node):
+        [x] = node.inputs
+        before = makers.get(id(x))
+        if before is None or before.kind not in WEIGHTED or len(readers[id(x)]) > 1:
+            return False
+        return takes_up(before.operation, node.operation, len(x.shape))
 
-WEIGHTED = ("Conv2D", "GroupedConv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
+    norms = [node for node in graph.nodes if node.kind == "BatchNormalization"]
+    return {id(node.operation) for node in norms if folds(node)}
 
 
 def activation_name(layer):
@@ -130,6 +129,8 @@ def _softmax_layer(layer, args, kwargs, once):
 
 
 def _separable(layer, args, kwargs, once):
+    shared = {"data_format": layer.data_format, "dtype": layer.dtype_policy}
+
     def depthwise(name):
         return layers.DepthwiseConv2D(
             layer.kernel_size,
@@ -138,8 +139,10 @@ def _separable(layer, args, kwargs, once):
             depth_multiplier=layer.depth_multiplier,
             dilation_rate=layer.dilation_rate,
             use_bias=False,
+            depthwise_regularizer=layer.depthwise_regularizer,
+            depthwise_constraint=layer.depthwise_constraint,
             name=name,
-            data_format=layer.data_format,
+            **shared,
         )
 
     def pointwise(name):
@@ -147,15 +150,20 @@ def _separable(layer, args, kwargs, once):
             layer.filters,
             1,
             use_bias=layer.use_bias,
+            kernel_regularizer=layer.pointwise_regularizer,
+            kernel_constraint=layer.pointwise_constraint,
+            bias_regularizer=layer.bias_regularizer,
+            bias_constraint=layer.bias_constraint,
             name=name,
-            data_format=layer.data_format,
+            **shared,
         )
 
-    parts = once("_depthwise", depthwise), once("_pointwise", pointwise)
-    x = parts[1](parts[0](args[0]))
+    first, second = once("_depthwise", depthwise), once("_pointwise", pointwise)
+    x = second(first(args[0]))
     weights = layer.get_weights()
-    parts[0].set_weights(weights[:1])
-    parts[1].set_weights(weights[1:])
+    first.set_weights(weights[:1])
+    second.set_weights(weights[1:])
+    first.trainable = second.trainable = layer.trainable
     return _apply_activation(layer, x, once)
 
 
@@ -181,8 +189,12 @@ def _affine(layer, x, scale, shift, axis, once):
     """`scale · x + shift` for each channel of an image, as a depthwise convolution."""
     if len(x.shape) != 4 or axis % 4 not in (1, 3):
         return None
-    data_format = "channels_last" if axis % 4 == 3 else "channels_first"
-    conv = once("", lambda name: layers.DepthwiseConv2D(1, data_format=data_format, name=name))
+    settings = {
+        "data_format": "channels_last" if axis % 4 == 3 else "channels_first",
+        "dtype": layer.dtype_policy,
+        "trainable": layer.trainable,
+    }
+    conv = once("", lambda name: layers.DepthwiseConv2D(1, name=name, **settings))
     outputs = conv(x)
     channels = x.shape[axis]
     kernel, bias = (np.broadcast_to(a, (channels,)) for a in (scale, shift))

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from kdl.compression._elementary import norms_after_convolutions
 from kdl.compression._graph import is_float
 from kdl.compression._rules import FIXED_RANGE, SAME_RANGE, goes_unrounded, reason_for_float
 
@@ -49,7 +50,7 @@ def place(graph):
     leader = _shared(graph, reasons)
     members = {}
     for tensor, (name, node) in makers.items():
-        if _is_made(node, reasons) and not _is_inside(tensor, node, readers, reasons):
+        if not _moves(node, reasons) and not _is_inside(tensor, node, readers, reasons):
             members.setdefault(leader(tensor), []).append((tensor, name, node))
     wanted = _wanted(graph, reasons, leader)
     roundings, groups = {}, []
@@ -61,15 +62,12 @@ def place(graph):
 
 def _reasons(graph):
     """Dict: id of a node → why it stays float. Nodes without floats are of no concern."""
-    makers, readers = graph.makers(), graph.readers()
+    norms = norms_after_convolutions(graph)
     found = {}
     for node in graph.nodes:
         if not any(map(is_float, node.results)):
             continue
-        before = makers.get(id(node.inputs[0])) if node.inputs else None
-        folds = before is not None and goes_unrounded(before, node)
-        alone = folds and len(readers[id(node.inputs[0])]) == 1
-        reason = reason_for_float(node, after_convolution=alone)
+        reason = reason_for_float(node, after_convolution=id(node.operation) in norms)
         if reason is None and not all(map(is_float, node.inputs)):
             reason = "it reads integers"
         if reason:
@@ -89,11 +87,8 @@ def _makers(graph):
 
 
 def _moves(node, reasons):
+    """Whether `node` (None for an input of the model) only moves numbers."""
     return node is not None and node.kind in SAME_RANGE and id(node) not in reasons
-
-
-def _is_made(node, reasons):
-    return not _moves(node, reasons)
 
 
 def _is_inside(tensor, node, readers, reasons):
@@ -126,7 +121,7 @@ def _wanted(graph, reasons, leader):
     found = set()
     for node in graph.nodes:
         quantized = id(node) not in reasons and any(map(is_float, node.results))
-        if quantized and _is_made(node, reasons):
+        if quantized and not _moves(node, reasons):
             found.update(leader(id(x)) for x in node.inputs + node.results)
     return found
 

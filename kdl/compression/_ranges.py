@@ -67,8 +67,13 @@ def _of_a_sample(reduce, x):
 
 def _check_shapes(model, data):
     arrays = keras.tree.flatten(data)
-    if len(arrays) != len(model.inputs) or not all(hasattr(x, "shape") for x in arrays):
+    if not all(hasattr(x, "shape") for x in arrays):
         return  # a dataset, which predict will check
+    if len(arrays) != len(model.inputs):
+        raise ValueError(
+            f"The model takes {len(model.inputs)} inputs; data holds {len(arrays)} arrays. Give "
+            f"inputs only, without labels."
+        )
     for x, expected in zip(arrays, model.inputs, strict=True):
         shape, known = tuple(x.shape), tuple(expected.shape)
         fits = len(shape) == len(known) and all(

@@ -6,7 +6,6 @@ from kdl.compression._elementary import WEIGHTED, is_number
 SAME_RANGE = {
     "AveragePool",
     "AveragePooling2D",
-    "BroadcastTo",
     "Concatenate",
     "ConvertToTensor",
     "Copy",
@@ -14,7 +13,6 @@ SAME_RANGE = {
     "Dropout",
     "ExpandDims",
     "Flatten",
-    "Flip",
     "GaussianDropout",
     "GetItem",
     "GlobalMaxPooling2D",
@@ -27,10 +25,10 @@ SAME_RANGE = {
     "Moveaxis",
     "Pad",
     "Permute",
-    "Ravel",
     "Repeat",
     "Reshape",
     "Resize",
+    "Resizing",
     "Roll",
     "SpatialDropout2D",
     "Split",
@@ -87,8 +85,12 @@ def reason_for_float(node, after_convolution):
         return f"no int8 form of {kind} is known"
     if kind in (*_SUMS, "Multiply") and len(node.args) == 2 and len(tensors) + len(numbers) < 2:
         return "an operand is a constant array"
-    if kind in ("Maximum", "Minimum", "Pad", "Resize"):
-        return _reason_of_form(node)
+    if kind in ("Maximum", "Minimum") and len(tensors) < 2:
+        return "an operand is a constant"
+    if kind == "Pad" and node.kwargs.get("constant_values"):
+        return "it pads with another number than zero"
+    if kind in ("Resize", "Resizing", "UpSampling2D"):
+        return _reason_of_resizing(node.operation)
     if kind == _NORM and not after_convolution:
         return "no layer before it can take it up"
     if kind == "Softmax" and node.operation.axis not in (-1, len(tensors[0].shape) - 1):
@@ -96,14 +98,11 @@ def reason_for_float(node, after_convolution):
     return None
 
 
-def _reason_of_form(node):
-    operation = node.operation
-    if node.kind in ("Maximum", "Minimum") and len(node.inputs) < 2:
-        return "an operand is a constant"
-    if node.kind == "Pad" and node.kwargs.get("constant_values"):
-        return "it pads with another number than zero"
-    if node.kind == "Resize" and operation.interpolation not in ("nearest", "bilinear"):
+def _reason_of_resizing(operation):
+    if operation.interpolation not in ("nearest", "bilinear"):
         return f"no int8 form of {operation.interpolation} interpolation is known"
+    if getattr(operation, "antialias", False):
+        return "no int8 form of an antialiased resizing is known"
     return None
 
 

@@ -54,7 +54,7 @@ def export_tflite(
         path: File to write; its folder must exist.
         quantization: One of the above. Defaults to `"float32"`.
         representative_data: Array `(samples, …)` of inputs as in use, or a pair `(inputs, labels)`;
-            needed for int8, where 100 to 500 samples do, unless the model is quantised.
+            needed for int8, where 100 to 500 samples do. A quantised model is only compared on it.
         labels: Class names, kept in the file.
         batch_size: The file's batch. Defaults to 1.
         input_shape: Shape without batch, needed where the model's own leaves sizes open.
@@ -92,9 +92,11 @@ def export_tflite(
 
     model = as_float32(model)
     with _temporary_beside(path) as draft:
-        convert(model, {quantization: draft}, (batch_size, *shape), representative)
+        quantized = _is_quantized(model)
+        unknown_ranges = None if quantized else representative
+        convert(model, {quantization: draft}, (batch_size, *shape), unknown_ranges)
         samples = _samples(verification_data, representative, shape)
-        gates = _QUANTIZE_AWARE_GATES if _is_quantized(model) else None
+        gates = _QUANTIZE_AWARE_GATES if quantized else None
         result = verify_tflite(draft, model, samples, gates)
         if not result.passed:
             raise ExportError(_explain(result, quantization))
@@ -129,10 +131,10 @@ def _check_arguments(quantization, representative_data, labels, model, batch_siz
             f"quantization must be one of {_QUANTIZATIONS}; received {quantization!r}."
         )
     quantized = _is_quantized(model)
-    if quantized and (quantization != "int8" or representative_data is not None):
+    if quantized and quantization != "int8":
         raise ValueError(
-            'The model is quantised and knows its ranges: export it with quantization="int8" and '
-            "without representative_data; inputs to compare on go into verification_data."
+            f"The model rounds as an int8 file does, so that is the only form that it has: pass "
+            f'quantization="int8"; received {quantization!r}.'
         )
     if quantization == "int8" and not quantized and representative_data is None:
         raise ValueError(

@@ -71,6 +71,7 @@ class FakeQuantize(keras.layers.Layer):
                     dtype="float32",
                     initializer="zeros",
                     trainable=False,
+                    autocast=False,  # a range does not fit into half precision
                     aggregation="mean",
                 )
                 for name in ("low", "high")

@@ -92,7 +92,12 @@ class GroupedConv2D(keras.layers.Conv2D):
             data_format=self.data_format,
             dilation_rate=self.dilation_rate,
             lowering=self.lowering,
+            prepare=self._prepare,
         )
+
+    def _prepare(self, kernel):
+        """What is convolved in place of `kernel`; for layers that round it."""
+        return kernel
 
     def get_config(self):
         """The constructor's arguments."""

@@ -3,7 +3,6 @@
 import keras
 
 from kdl.layers.grouped_conv2d import GroupedConv2D
-from kdl.ops.grouped import grouped_conv
 from kdl.ops.quantization import check_bits, fake_quantize_weights
 
 
@@ -42,20 +41,7 @@ class QuantizedConv2D(GroupedConv2D):
         super().__init__(filters, kernel_size, groups, **kwargs)
         self.weight_bits = check_bits("weight_bits", weight_bits, most=8)
 
-    def convolution_op(self, inputs, kernel):
-        """Convolves `inputs` with the rounded kernel."""
-        return grouped_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-            lowering=self.lowering,
-            prepare=self._round,
-        )
-
-    def _round(self, kernel):
+    def _prepare(self, kernel):
         return fake_quantize_weights(kernel, self.weight_bits)
 
     def get_config(self):

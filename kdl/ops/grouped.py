@@ -68,16 +68,15 @@ def grouped_conv(
         return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
 
     # A converter must find what was prepared right before the convolution.
-    last = resolve_lowering(lowering, LOWERINGS) == "device"
-    kernel = kernel if last else prepare(kernel)
+    late = resolve_lowering(lowering, LOWERINGS) == "device"
+    first, second = (_unchanged, prepare) if late else (prepare, _unchanged)
     parts = groups // _groups_in_a_part(groups, kernel.shape[2])
+    images = ops.split(inputs, parts, axis=axis)
+    kernels = ops.split(first(kernel), parts, axis=-1)
     convolved = []
-    for x, k in zip(
-        ops.split(inputs, parts, axis=axis), ops.split(kernel, parts, axis=-1), strict=True
-    ):
-        k = _block_diagonal(k, groups // parts)
-        k = prepare(k) if last else k
-        convolved.append(conv(x, k, strides, padding, data_format, dilation_rate))
+    for x, k in zip(images, kernels, strict=True):
+        dense = second(_block_diagonal(k, groups // parts))
+        convolved.append(conv(x, dense, strides, padding, data_format, dilation_rate))
     return ops.concatenate(convolved, axis=axis)
 
 

@@ -137,6 +137,25 @@ def test_what_has_no_int8_form_is_reported(images):
     assert found > 25
 
 
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (K.UpSampling2D(2, interpolation="bicubic"), "no int8 form of bicubic interpolation"),
+        (K.Softmax(axis=1), "its axis is not the last"),
+        (K.Activation("elu"), "no int8 form of Activation is known"),
+        (K.ReLU(max_value=2), "no int8 form of ReLU is known"),
+        (K.BatchNormalization(axis=2), "no layer before it can take it up"),
+    ],
+)
+def test_forms_that_have_none(layer, reason, images):
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, layer(K.Conv2D(4, 1)(inputs)))
+    for batch_norm in ("fold", "live"):
+        _, report = quantize_aware(model, images, batch_norm=batch_norm, verbose=0)
+        [kept] = report.kept_float
+        assert reason in kept.reason
+
+
 def test_layers_that_are_shared_stay_shared(images):
     conv = K.Conv2D(3, 1, activation="relu", name="twice")
     inputs = keras.Input((16, 16, 3))
@@ -162,6 +181,7 @@ def test_a_kdl_network():
         (np.zeros((4, 8, 8, 3)), r"shape \(samples, 16, 16, 3\).*received \(4, 8, 8, 3\)"),
         (np.zeros((0, 16, 16, 3)), "at least one sample"),
         (np.full((2, 16, 16, 3), np.nan), "not finite .*sample 0"),
+        ((np.zeros((4, 16, 16, 3)), np.zeros(4)), "takes 1 inputs; data holds 2 arrays"),
     ],
 )
 def test_bad_data(data, message):

@@ -50,15 +50,27 @@ def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
     assert summary.inputs == {"image": ((1, 48, 48, 3), "INT8")}
 
 
-@pytest.mark.parametrize("arguments", [{}, {"quantization": "int8", "representative_data": 0}])
-def test_a_quantised_model_has_one_form(arguments, pictures, tmp_path):
+def test_a_quantised_model_has_one_form(pictures, tmp_path):
     inputs = keras.Input((12, 12, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
     quantized, _ = calibrate(model, pictures, verbose=0)
-    if arguments:
-        arguments = {**arguments, "representative_data": pictures}
-    with pytest.raises(ValueError, match="knows its ranges"):
-        export_tflite(quantized, tmp_path / "model.tflite", **arguments)
+    with pytest.raises(ValueError, match='pass quantization="int8"'):
+        export_tflite(quantized, tmp_path / "model.tflite")
+    # Other data does not change the ranges.
+    files = [tmp_path / name for name in ("without.tflite", "with.tflite")]
+    export_tflite(quantized, files[0], "int8", verification_data=pictures)
+    export_tflite(quantized, files[1], "int8", representative_data=pictures / 2)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_what_stays_float_is_refused(pictures, tmp_path):
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Activation("elu")(keras.layers.Conv2D(2, 3)(inputs))
+    quantized, report = calibrate(keras.Model(inputs, x), pictures, verbose=0)
+    assert not report.complete
+    with pytest.raises(ExportError, match="has no int8 form"):
+        export_tflite(quantized, tmp_path / "model.tflite", "int8")
+    assert not os.listdir(tmp_path)
 
 
 def test_mixed_precision_is_exported_as_float32(tmp_path, pictures):

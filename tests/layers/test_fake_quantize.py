@@ -64,6 +64,14 @@ def test_sites_share_the_union_of_their_ranges():
     assert abs(y[0, 2] - 4.0) <= scale
 
 
+def test_ranges_beyond_half_precision():
+    layer = FakeQuantize(dtype="mixed_float16")
+    y = layer(np.array([[-1.0, 60000.0]], "float16"), training=True)
+    layer.high.assign([1e6])
+    assert keras.backend.standardize_dtype(y.dtype) == "float16"
+    assert np.isfinite(to_numpy(layer(np.array([[-1.0, 60000.0]], "float16")))).all()
+
+
 def test_frozen_it_stays():
     layer = FakeQuantize()
     layer(batch(-1.0, 1.0), training=True)

@@ -1,21 +1,8 @@
 import keras
-import numpy as np
 import pytest
+from rounded import check_rounded_kernel
 
 from kdl.layers import QuantizedDepthwiseConv2D
-from kdl.testing import run_layer_test
-
-
-def with_rounded_kernel(layer, x):
-    """Keras's own layer, its kernel rounded in NumPy."""
-    config = {k: v for k, v in layer.get_config().items() if k not in ("weight_bits", "lowering")}
-    twin = keras.layers.DepthwiseConv2D.from_config(config)
-    twin.build(x.shape)
-    kernel, *bias = layer.get_weights()
-    steps = 2 ** (layer.weight_bits - 1) - 1
-    scale = np.abs(kernel).max(axis=(0, 1), keepdims=True) / steps
-    twin.set_weights([np.round(kernel / scale) * scale, *bias])
-    return keras.ops.convert_to_numpy(twin(x))
 
 
 @pytest.mark.parametrize(
@@ -26,13 +13,8 @@ def with_rounded_kernel(layer, x):
     ],
 )
 def test_layer(arguments):
-    run_layer_test(
-        QuantizedDepthwiseConv2D,
-        {**arguments, "bias_initializer": "random_normal"},
-        (2, 6, 7, 4),
-        reference=with_rounded_kernel,
-        mixed_precision=False,  # another rounding of a weight may be another integer
-        atol=1e-4,
+    check_rounded_kernel(
+        QuantizedDepthwiseConv2D, keras.layers.DepthwiseConv2D, arguments, (2, 6, 7, 4), axis=(0, 1)
     )
 
 
