@@ -9,6 +9,8 @@ from keras import ops
 
 from kdl.ops._windows import same_pads
 
+_LANES = 16  # of float32 in the widest vectors
+
 
 def conv(inputs, kernel, strides, padding, data_format, dilation_rate, bias=None):
     """Convolution; the number of groups follows from the shapes.
@@ -23,6 +25,8 @@ def conv(inputs, kernel, strides, padding, data_format, dilation_rate, bias=None
         weight = weight.contiguous(memory_format=torch.channels_last)
     groups = x.shape[1] // weight.shape[1]
     x, pads = _pad(x, weight.shape[2:], strides, padding, dilation_rate, 0.0)
+    if _overruns(weight, strides) and pads == (0, 0):
+        x, strides = x[:, :, :: strides[0], :: strides[1]], (1, 1)
     y = torch.nn.functional.conv2d(x, weight, bias, strides, pads, dilation_rate, groups)
     return _back(y, data_format)
 
@@ -56,6 +60,16 @@ def average_pool(inputs, pool_size, strides, padding, data_format):
         return _back(pool(x, pool_size, strides, pads, count_include_pad=False), data_format)
     ones, _ = _pad(torch.ones_like(x[:1, :1]), pool_size, strides, padding, (1, 1), 0.0)
     return _back(pool(padded, pool_size, strides) / pool(ones, pool_size, strides), data_format)
+
+
+def _overruns(weight, strides):
+    """Whether oneDNN (3.12) would write past its buffers for the gradient of `weight`.
+
+    It does for 1×1 kernels with a stride and fewer inputs than a vector has lanes, images with
+    channels last: https://github.com/uxlfoundation/oneDNN/issues/6035. The kernel sees the same
+    pixels if the others are taken away before.
+    """
+    return tuple(weight.shape[2:]) == (1, 1) and max(strides) > 1 and weight.shape[1] < _LANES
 
 
 def _channels_first(x, data_format):
