@@ -213,11 +213,16 @@ def check_fit(model, inputs):
     trained = keras.Model(model.input, outputs)
     targets = [random_array(tuple(o.shape)) for o in keras.tree.flatten(trained(inputs))]
     trained.compile(optimizer="sgd", loss=["mse"] * len(outputs))
+    check_fit_step(trained, inputs, targets)
+
+
+def check_fit_step(model, inputs, targets):
+    """One step of the compiled `model` on the whole batch ends with a finite loss."""
     size = len(targets[0])
     with warnings.catch_warnings():
         # The gradient check says the same of undeclared weights, on every backend.
         warnings.filterwarnings("ignore", "Gradients do not exist for variables")
-        history = trained.fit(inputs, targets, batch_size=size, shuffle=False, verbose=0)
+        history = model.fit(inputs, targets, batch_size=size, shuffle=False, verbose=0)
     loss = history.history["loss"][0]
     if not math.isfinite(loss):
         raise AssertionError(f"the training loss is {loss}.")

@@ -80,13 +80,43 @@ def _torch_gradients(forward, variables, inputs):
     return torch.autograd.grad(total, wanted, allow_unused=True)
 
 
+def fit_gradients(model, inputs):
+    """Gradients that one compiled training step of `model` sees, one for each trainable weight.
+
+    The loss is a sum of the outputs under random weights, as in `weighted_sum`. Compiling a network
+    is what takes long, so this is also the proof that it fits.
+    """
+    outputs = keras.tree.flatten(model(inputs))
+    targets = [_checks.random_array(tuple(o.shape), seed=i + 1) for i, o in enumerate(outputs)]
+    trained = keras.Model(model.input, keras.tree.flatten(model.outputs))
+    # After the first step, momentum is the gradient times this rate.
+    rate = 2.0**-10
+    optimizer = keras.optimizers.SGD(rate, momentum=0.5)
+    trained.compile(optimizer, loss=[_product] * len(targets))
+    _checks.check_fit_step(trained, inputs, targets)
+    momentums = zip(trained.trainable_variables, optimizer.momentums, strict=True)
+    found = {id(v): keras.ops.convert_to_numpy(m) / -rate for v, m in momentums}
+    return [found[id(v)] for v in model.trainable_variables]
+
+
+def _product(targets, outputs):
+    return keras.ops.sum(keras.ops.multiply(outputs, targets), axis=-1)
+
+
 def check_gradients(forward, variables, inputs, zero_gradient):
+    """Gradients of `weighted_sum` are as `check_found_gradients` says, those of inputs too."""
+    by_variable, by_input = gradients(forward, variables, inputs)
+    check_found_gradients(variables, by_variable, zero_gradient)
+    for gradient in by_input:
+        check_finite_gradient(gradient, "the input")
+
+
+def check_found_gradients(variables, by_variable, zero_gradient):
     """All gradients are finite, and those of undeclared variables are not all zero."""
     unknown = [n for n in zero_gradient if not any(_is_named(v, n) for v in variables)]
     if unknown:
         paths = [v.path for v in variables]
         raise AssertionError(f"zero_gradient names {unknown}, the trainable weights are {paths}.")
-    by_variable, by_input = gradients(forward, variables, inputs)
     for variable, gradient in zip(variables, by_variable, strict=True):
         check_finite_gradient(gradient, f"weight {variable.path!r}")
         declared = any(_is_named(variable, name) for name in zero_gradient)
@@ -95,8 +125,6 @@ def check_gradients(forward, variables, inputs, zero_gradient):
                 f"the gradient of weight {variable.path!r} is zero. Connect the weight to the "
                 "output, or name it in zero_gradient if that is meant."
             )
-    for gradient in by_input:
-        check_finite_gradient(gradient, "the input")
 
 
 def _is_named(variable, name):
