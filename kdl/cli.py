@@ -22,6 +22,8 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+_QUICKSTART = Path("saved_models/quickstart/int8.tflite")
+
 DataOption = Annotated[
     str, typer.Option(help="'digits', a folder of class folders, or a zip archive of one.")
 ]
@@ -173,26 +175,29 @@ def verify(
 
 @app.command()
 def predict(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
-    model: Annotated[Path, typer.Option(help="A .keras or .tflite file made by kdl.")] = Path(
-        "saved_models/quickstart/int8.tflite"
-    ),
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="A .tflite or .keras file made by kdl, then pictures."),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model, if it is not the first file.", show_default=str(_QUICKSTART)),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
 ):
-    """Names what is in a picture."""
-    info = _room("data").read_model_info(model)
-    if info.input_spec is None:
-        raise ValueError(
-            f"{model} does not say how a picture becomes its input; use a file made by "
-            f"`kdl train` or `kdl export`."
-        )
-    picture = info.input_spec.load(image)[None]
-    scores = _scores(model, picture)[0]
-    table = Table("class", "score")
-    for index in scores.argsort()[::-1][:top]:
-        name = info.labels[index] if info.labels else str(index)
-        table.add_row(name, f"{scores[index]:.3f}")
-    out.print(table)
+    """Names what is in a picture: kdl predict model.tflite picture.jpg.
+
+    A .tflite file is run without Keras and TensorFlow.
+    """
+    model, pictures = _model_and_pictures(files, model)
+    run = _predict_tflite if model.suffix == ".tflite" else _predict_keras
+    for picture, answers in zip(pictures, run(model, pictures, top), strict=True):
+        if len(pictures) > 1:
+            out.print(str(picture), markup=False, highlight=False, soft_wrap=True)
+        table = Table("class", "score")
+        for label, score in answers:
+            table.add_row(label, f"{score:.3f}")
+        out.print(table)
 
 
 @app.command()
@@ -241,6 +246,7 @@ def _load(path):
 
 def _read_data(data, size, batch_size, seed, shift):
     rooms = _room("data")
+    _keras()
     augment = rooms.RandomShift(shift) if shift else None
     if data == "digits":
         (x, y), test = rooms.digits(size=size)
@@ -274,10 +280,34 @@ def _arrays(data, network, samples):
     return np.concatenate(images)[:samples], test
 
 
-def _scores(model, picture):
-    if model.suffix == ".tflite":
-        return _room("deploy").TFLiteRunner(model).predict(picture)[0]
-    return _load(model).predict(picture, verbose=0)
+def _model_and_pictures(files, model):
+    """Which of the files is the model; the quickstart's int8 file if none is."""
+    if files[0].suffix not in (".tflite", ".keras"):
+        return model or _QUICKSTART, files
+    if model is not None:
+        raise ValueError(f"Expected one model; received {files[0]} and --model {model}.")
+    if len(files) == 1:
+        raise ValueError(f"Expected a picture after {files[0]}.")
+    return files[0], files[1:]
+
+
+def _predict_tflite(model, pictures, top):
+    """`(label, score)` of the likeliest classes, for each picture."""
+    answers = _room("deploy").Runner(model).predict(pictures, top)
+    return [[(answer.label, answer.score) for answer in row] for row in answers]
+
+
+def _predict_keras(model, pictures, top):
+    info = _room("data").read_model_info(model)
+    if info.input_spec is None:
+        raise ValueError(
+            f"{model} does not say how a picture becomes its input; use a file made by `kdl train`."
+        )
+    inputs = [info.input_spec.load(picture)[None] for picture in pictures]
+    network = _load(model)
+    rows = [network.predict(x, verbose=0)[0] for x in inputs]
+    labels = info.labels or [str(index) for index in range(len(rows[0]))]
+    return [[(labels[i], row[i]) for i in row.argsort()[::-1][:top]] for row in rows]
 
 
 def _results(results):
