@@ -36,7 +36,7 @@ def main():
     warnings.showwarning = _show_warning
     try:
         app()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         text = " ".join(str(error).split())
         err.print(f"error: {text}", style="red", markup=False, soft_wrap=True, highlight=False)
         sys.exit(1)
@@ -141,6 +141,7 @@ def export(
         str | None, typer.Option(help="Data for int8 ranges and for the proof.")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Training images for int8.")] = 200,
+    sidecar: Annotated[bool, typer.Option(help="Write OUTPUT.json too.")] = False,
 ):
     """Writes a model as a proven .tflite file."""
     network = _load(model)
@@ -155,6 +156,8 @@ def export(
         labels=info.labels,
         input_spec=info.input_spec,
     )
+    if sidecar:
+        _room("deploy").write_sidecar(output)
     out.print(str(result), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -205,19 +208,45 @@ def benchmark(
     files: TFLiteFiles,
     threads: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Number of timed runs.")] = 100,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw.")] = None,
+    profile: Annotated[bool, typer.Option(help="Measure each operation too.")] = False,
 ):
-    """Measures .tflite files on this machine's processor."""
+    """Measures .tflite files on this machine's processor, without Keras and TensorFlow."""
     deploy = _room("deploy")
-    table = Table(Column("file", overflow="fold"), "kind", "KiB", "min ms", "median ms", "90 % ms")
-    for file in files:
-        summary_of_file = deploy.read_tflite(file)
-        latency = deploy.measure_latency(file, threads, runs)
+    results = [deploy.benchmark(file, threads, runs, profile) for file in files]
+    table = Table(
+        Column("file", overflow="fold"),
+        *("kind", "KiB", "min ms", "median ms", "90 % ms", "99 % ms"),
+        *("peak MiB", "for the file"),
+    )
+    for result in results:
         table.add_row(
-            str(file),
-            summary_of_file.quantization,
-            f"{summary_of_file.size / 1024:.0f}",
-            *(f"{ms:.3f}" for ms in (latency.minimum, latency.median, latency.p90)),
+            result.path,
+            result.quantization,
+            f"{result.size / 1024:.0f}",
+            *(f"{ms:.3f}" for ms in (result.minimum, result.median, result.p90, result.p99)),
+            f"{result.memory / 2**20:.1f}",
+            f"{(result.memory - result.idle_memory) / 2**20:.1f}",
         )
+    out.print(table)
+    if profile:
+        for result in results:
+            _print_profile(result)
+    if plot is not None:
+        deploy.plot_benchmarks(results, plot)
+
+
+def _print_profile(result):
+    """Operations of one name together, the longest first."""
+    together = {}
+    for operation in result.profile:
+        together.setdefault(operation.name, []).append(operation.milliseconds)
+    whole = sum(operation.milliseconds for operation in result.profile) or 1
+    out.print(result.path, markup=False, highlight=False, soft_wrap=True)
+    table = Table("operation", "times", "ms", "share")
+    for name, times in sorted(together.items(), key=lambda item: -sum(item[1])):
+        share = f"{sum(times) / whole:.1%}"
+        table.add_row(name, str(len(times)), f"{sum(times):.3f}", share)
     out.print(table)
 
 

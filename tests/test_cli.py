@@ -170,22 +170,30 @@ def test_verify(artefacts, tmp_path):
     assert "FAILED" in done.stdout
 
 
-def test_benchmark(artefacts):
+def test_benchmark(artefacts, tmp_path):
+    plot = tmp_path / "plot.png"
     done = kdl_here(
-        "benchmark", artefacts / "int8.tflite", artefacts / "float32.tflite", "--runs", "5"
+        "benchmark",
+        *(artefacts / "int8.tflite", artefacts / "float32.tflite"),
+        *("--runs", "5", "--profile", "--plot", plot),
     )
     assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"│ \d+\.\d{3} ", done.stdout)) == 6
+    # Two files with four times each, and two kinds of memory.
+    assert len(re.findall(r"│ \d+\.\d{3} +(?=│ \d)", done.stdout)) >= 8
+    assert len(re.findall(r"│ \d+\.\d +│ \d+\.\d +│\n", done.stdout)) == 2
+    assert "DWConv" in done.stdout
+    assert plot.stat().st_size > 5000
 
 
 @pytest.mark.export
 def test_export(artefacts, tmp_path):
     target = tmp_path / "again.tflite"
     arguments = ("--quantization", "int8", "--data", "digits")
-    done = kdl_here("export", artefacts / "model.keras", target, *arguments)
+    done = kdl_here("export", artefacts / "model.keras", target, *arguments, "--sidecar")
     assert done.returncode == 0, done.stderr
     assert "passed as int8" in done.stdout
     assert target.exists()
+    assert '"kind": "int8"' in (tmp_path / "again.tflite.json").read_text()
     done = kdl_here(
         "export", artefacts / "model.keras", tmp_path / "x.tflite", "--quantization", "int8"
     )

@@ -1,8 +1,8 @@
 """From a trained model to a file on a device, and the proof that it answers alike."""
 
 from kdl import _lazy
-
-# from kdl.deploy.benchmark import Benchmark, benchmark
+from kdl.deploy.benchmark import Benchmark, OperationTime, benchmark
+from kdl.deploy.benchmark_plot import plot_benchmarks
 from kdl.deploy.latency import Latency, measure_latency
 from kdl.deploy.metadata import write_metadata
 from kdl.deploy.picture_runner import Answer, Runner
