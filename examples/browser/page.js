@@ -86,16 +86,20 @@ canvas.addEventListener("pointerdown", (event) => {
 canvas.addEventListener("pointermove", (event) => drawing && stroke(event));
 canvas.addEventListener("pointerup", () => {
   drawing = false;
-  tell(answer());
+  enqueue(answer);
 });
-find("clear").addEventListener("click", () => tell(clear()));
-find("model").addEventListener("change", (event) => tell(choose(event.target.value)));
+find("clear").addEventListener("click", () => enqueue(clear));
+find("model").addEventListener("change", (event) => enqueue(() => choose(event.target.value)));
 
-function tell(promise) {
-  promise.catch((error) => {
+// One after the other: a run must not begin while another still fills the same memory.
+let queue = Promise.resolve();
+
+function enqueue(task) {
+  queue = queue.then(task).catch((error) => {
     document.body.dataset.state = "failed";
     find("status").textContent = String(error);
   });
 }
 
-tell(clear().then(() => choose(find("model").value)));
+enqueue(clear);
+enqueue(() => choose(find("model").value));

@@ -25,6 +25,8 @@ def write_metadata(path, info, name=None):
     MediaPipe and Android's tools read: size and colours of the picture, mean and standard deviation
     in units of bytes, the range of the inputs, the role of `labels.txt`. What was there of these is
     replaced, and all else stays: operations, constants, other entries, other files of the archive.
+    (MediaPipe's image tasks take files with float32 or uint8 inputs and refuse int8 ones, whatever
+    the metadata says.)
 
     Args:
         path: The file; it is replaced as a whole or left as it is.
