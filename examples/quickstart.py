@@ -28,7 +28,13 @@ from rich.table import Table
 
 import kdl
 from kdl.data import ArrayDataset, InputSpec, ModelInfo, RandomShift
-from kdl.deploy import export_tflite, measure_latency, read_tflite, warm_converter
+from kdl.deploy import (
+    export_tflite,
+    measure_latency,
+    read_tflite,
+    warm_converter,
+    write_sidecar,
+)
 from kdl.training import WarmUpCosine, plot_confusion_matrix, plot_history, save_portable
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -119,6 +125,7 @@ def export_all(model, train, test, spec, folder):
             labels=CLASSES,
             input_spec=spec,
         )
+        write_sidecar(path)
         rows.append(
             {
                 "file": path.name,
@@ -199,7 +206,8 @@ machines. SQNR: signal-to-noise ratio of the file's probabilities against those 
 ![Confusion matrix](confusion.png)
 
 - **Input** `image`: (1, {size}, {size}, 3), RGB, pixels / 255. In `int8.tflite` the input is int8;
-  its scale and zero point stand in the file.
+  its scale and zero point stand in the file and in the JSON beside it, which tells an application
+  all that it must know.
 - **Output** `probabilities`: (1, 10), the digits 0 to 9; `labels.txt` inside the file names them.
 - **Data**: scikit-learn's `load_digits` (Alpaydin and Kaynak, UCI, CC BY 4.0), 8×8 pictures
   enlarged. Split: 80 % / 20 %, stratified, fixed.

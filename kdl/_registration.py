@@ -15,7 +15,7 @@ _ROOMS = ("kdl.layers", "kdl.applications", "kdl.training")
 
 def register_with_keras():
     """Imports the rooms that hold serialisable classes: now, or right after `import keras`."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         _import_rooms()
     else:
         sys.meta_path.insert(0, _AfterKeras())

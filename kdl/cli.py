@@ -22,6 +22,8 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+_QUICKSTART = Path("saved_models/quickstart/int8.tflite")
+
 DataOption = Annotated[
     str, typer.Option(help="'digits', a folder of class folders, or a zip archive of one.")
 ]
@@ -34,7 +36,7 @@ def main():
     warnings.showwarning = _show_warning
     try:
         app()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         text = " ".join(str(error).split())
         err.print(f"error: {text}", style="red", markup=False, soft_wrap=True, highlight=False)
         sys.exit(1)
@@ -139,6 +141,7 @@ def export(
         str | None, typer.Option(help="Data for int8 ranges and for the proof.")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Training images for int8.")] = 200,
+    sidecar: Annotated[bool, typer.Option(help="Write OUTPUT.json too.")] = False,
 ):
     """Writes a model as a proven .tflite file."""
     network = _load(model)
@@ -153,6 +156,8 @@ def export(
         labels=info.labels,
         input_spec=info.input_spec,
     )
+    if sidecar:
+        _room("deploy").write_sidecar(output)
     out.print(str(result), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -173,26 +178,29 @@ def verify(
 
 @app.command()
 def predict(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
-    model: Annotated[Path, typer.Option(help="A .keras or .tflite file made by kdl.")] = Path(
-        "saved_models/quickstart/int8.tflite"
-    ),
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="A .tflite or .keras file made by kdl, then pictures."),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model, if it is not the first file.", show_default=str(_QUICKSTART)),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
 ):
-    """Names what is in a picture."""
-    info = _room("data").read_model_info(model)
-    if info.input_spec is None:
-        raise ValueError(
-            f"{model} does not say how a picture becomes its input; use a file made by "
-            f"`kdl train` or `kdl export`."
-        )
-    picture = info.input_spec.load(image)[None]
-    scores = _scores(model, picture)[0]
-    table = Table("class", "score")
-    for index in scores.argsort()[::-1][:top]:
-        name = info.labels[index] if info.labels else str(index)
-        table.add_row(name, f"{scores[index]:.3f}")
-    out.print(table)
+    """Names what is in a picture: kdl predict model.tflite picture.jpg.
+
+    A .tflite file is run without Keras and TensorFlow.
+    """
+    model, pictures = _model_and_pictures(files, model)
+    run = _predict_tflite if model.suffix == ".tflite" else _predict_keras
+    for picture, answers in zip(pictures, run(model, pictures, top), strict=True):
+        if len(pictures) > 1:
+            out.print(str(picture), markup=False, highlight=False, soft_wrap=True)
+        table = Table("class", "score")
+        for label, score in answers:
+            table.add_row(label, f"{score:.3f}")
+        out.print(table)
 
 
 @app.command()
@@ -200,19 +208,45 @@ def benchmark(
     files: TFLiteFiles,
     threads: Annotated[int, typer.Option(min=1, help="Number of threads.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Number of timed runs.")] = 100,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw.")] = None,
+    profile: Annotated[bool, typer.Option(help="Measure each operation too.")] = False,
 ):
-    """Measures .tflite files on this machine's processor."""
+    """Measures .tflite files on this machine's processor, without Keras and TensorFlow."""
     deploy = _room("deploy")
-    table = Table(Column("file", overflow="fold"), "kind", "KiB", "min ms", "median ms", "90 % ms")
-    for file in files:
-        summary_of_file = deploy.read_tflite(file)
-        latency = deploy.measure_latency(file, threads, runs)
+    results = [deploy.benchmark(file, threads, runs, profile) for file in files]
+    table = Table(
+        Column("file", overflow="fold"),
+        *("kind", "KiB", "min ms", "median ms", "90 % ms", "99 % ms"),
+        *("peak MiB", "for the file"),
+    )
+    for result in results:
         table.add_row(
-            str(file),
-            summary_of_file.quantization,
-            f"{summary_of_file.size / 1024:.0f}",
-            *(f"{ms:.3f}" for ms in (latency.minimum, latency.median, latency.p90)),
+            result.path,
+            result.quantization,
+            f"{result.size / 1024:.0f}",
+            *(f"{ms:.3f}" for ms in (result.minimum, result.median, result.p90, result.p99)),
+            f"{result.memory / 2**20:.1f}",
+            f"{(result.memory - result.idle_memory) / 2**20:.1f}",
         )
+    out.print(table)
+    if profile:
+        for result in results:
+            _print_profile(result)
+    if plot is not None:
+        deploy.plot_benchmarks(results, plot)
+
+
+def _print_profile(result):
+    """Operations of one name together, the longest first."""
+    together = {}
+    for operation in result.profile:
+        together.setdefault(operation.name, []).append(operation.milliseconds)
+    whole = sum(operation.milliseconds for operation in result.profile) or 1
+    out.print(result.path, markup=False, highlight=False, soft_wrap=True)
+    table = Table("operation", "times", "ms", "share")
+    for name, times in sorted(together.items(), key=lambda item: -sum(item[1])):
+        share = f"{sum(times) / whole:.1%}"
+        table.add_row(name, str(len(times)), f"{sum(times):.3f}", share)
     out.print(table)
 
 
@@ -241,6 +275,7 @@ def _load(path):
 
 def _read_data(data, size, batch_size, seed, shift):
     rooms = _room("data")
+    _keras()
     augment = rooms.RandomShift(shift) if shift else None
     if data == "digits":
         (x, y), test = rooms.digits(size=size)
@@ -274,10 +309,34 @@ def _arrays(data, network, samples):
     return np.concatenate(images)[:samples], test
 
 
-def _scores(model, picture):
-    if model.suffix == ".tflite":
-        return _room("deploy").TFLiteRunner(model).predict(picture)[0]
-    return _load(model).predict(picture, verbose=0)
+def _model_and_pictures(files, model):
+    """Which of the files is the model; the quickstart's int8 file if none is."""
+    if files[0].suffix not in (".tflite", ".keras"):
+        return model or _QUICKSTART, files
+    if model is not None:
+        raise ValueError(f"Expected one model; received {files[0]} and --model {model}.")
+    if len(files) == 1:
+        raise ValueError(f"Expected a picture after {files[0]}.")
+    return files[0], files[1:]
+
+
+def _predict_tflite(model, pictures, top):
+    """`(label, score)` of the likeliest classes, for each picture."""
+    answers = _room("deploy").Runner(model).predict(pictures, top)
+    return [[(answer.label, answer.score) for answer in row] for row in answers]
+
+
+def _predict_keras(model, pictures, top):
+    info = _room("data").read_model_info(model)
+    if info.input_spec is None:
+        raise ValueError(
+            f"{model} does not say how a picture becomes its input; use a file made by `kdl train`."
+        )
+    inputs = [info.input_spec.load(picture)[None] for picture in pictures]
+    network = _load(model)
+    rows = [network.predict(x, verbose=0)[0] for x in inputs]
+    labels = info.labels or [str(index) for index in range(len(rows[0]))]
+    return [[(labels[i], row[i]) for i in row.argsort()[::-1][:top]] for row in rows]
 
 
 def _results(results):

@@ -99,18 +99,63 @@ def test_summary():
     assert "stage4_unit3" in done.stdout
 
 
-def test_predict(artefacts, tmp_path):
+@pytest.fixture
+def three(tmp_path):
+    """A picture of a digit as scikit-learn ships it."""
     import sklearn.datasets
 
     digits = sklearn.datasets.load_digits()
     picture = Image.fromarray((digits.images[3] * 255 / 16).astype("uint8"))
     picture.save(tmp_path / "three.png")
-    for name in ("model.keras", "int8.tflite"):
-        done = kdl_here(
-            "predict", tmp_path / "three.png", "--model", artefacts / name, "--top", "1"
+    return tmp_path / "three.png"
+
+
+@pytest.mark.parametrize("name", ["model.keras", "int8.tflite"])
+def test_predict(artefacts, three, name):
+    done = kdl_here("predict", artefacts / name, three, "--top", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ 3 +│ (1\.000|0\.9\d\d) │", done.stdout), done.stdout
+    as_option = kdl_here("predict", three, "--model", artefacts / name, "--top", "1")
+    assert as_option.stdout == done.stdout
+
+
+def test_predict_several_pictures(artefacts, three, tmp_path):
+    Image.new("RGB", (60, 40)).save(tmp_path / "black.png")
+    done = kdl_here("predict", artefacts / "int8.tflite", three, tmp_path / "black.png")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"│ \d +│ \d\.\d{3} │", done.stdout)) == 6
+    assert done.stdout.index("three.png") < done.stdout.index("black.png")
+
+
+# Stands before the command, in a process of its own: what a small device does not have.
+WITHOUT_KERAS = """
+import sys
+for name in ("keras", "tensorflow", "jax", "torch"):
+    sys.modules[name] = None  # to import it is an error
+from kdl.__main__ import main
+sys.argv[0] = "kdl"
+main()
+"""
+
+
+def test_commands_on_tflite_files_need_no_keras(artefacts, three):
+    def alone(*arguments):
+        return subprocess.run(
+            [sys.executable, "-c", WITHOUT_KERAS, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NO_COLOR": "1"},
+            check=False,
         )
-        assert done.returncode == 0, done.stderr
-        assert re.search(r"│ 3 +│ (1\.000|0\.9\d\d) │", done.stdout), done.stdout
+
+    done = alone("predict", artefacts / "int8.tflite", three, "--top", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ 3 +│ (1\.000|0\.9\d\d) │", done.stdout), done.stdout
+    done = alone("benchmark", artefacts / "int8.tflite", "--runs", "3")
+    assert done.returncode == 0, done.stderr
+    assert "int8" in done.stdout
+    # The block works: a model of Keras's cannot be loaded.
+    assert alone("predict", artefacts / "model.keras", three).returncode == 1
 
 
 def test_verify(artefacts, tmp_path):
@@ -125,22 +170,30 @@ def test_verify(artefacts, tmp_path):
     assert "FAILED" in done.stdout
 
 
-def test_benchmark(artefacts):
+def test_benchmark(artefacts, tmp_path):
+    plot = tmp_path / "plot.png"
     done = kdl_here(
-        "benchmark", artefacts / "int8.tflite", artefacts / "float32.tflite", "--runs", "5"
+        "benchmark",
+        *(artefacts / "int8.tflite", artefacts / "float32.tflite"),
+        *("--runs", "5", "--profile", "--plot", plot),
     )
     assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"│ \d+\.\d{3} ", done.stdout)) == 6
+    # Two files with four times each, and two kinds of memory.
+    assert len(re.findall(r"│ \d+\.\d{3} +(?=│ \d)", done.stdout)) >= 8
+    assert len(re.findall(r"│ \d+\.\d +│ \d+\.\d +│\n", done.stdout)) == 2
+    assert "DWConv" in done.stdout
+    assert plot.stat().st_size > 5000
 
 
 @pytest.mark.export
 def test_export(artefacts, tmp_path):
     target = tmp_path / "again.tflite"
     arguments = ("--quantization", "int8", "--data", "digits")
-    done = kdl_here("export", artefacts / "model.keras", target, *arguments)
+    done = kdl_here("export", artefacts / "model.keras", target, *arguments, "--sidecar")
     assert done.returncode == 0, done.stderr
     assert "passed as int8" in done.stdout
     assert target.exists()
+    assert '"kind": "int8"' in (tmp_path / "again.tflite.json").read_text()
     done = kdl_here(
         "export", artefacts / "model.keras", tmp_path / "x.tflite", "--quantization", "int8"
     )
@@ -176,6 +229,9 @@ def test_train_on_a_folder_then_predict(pictures, tmp_path):
         (["train", "--output", "/proc/run"], "/proc/run"),
         (["verify", "missing.tflite", "missing.keras"], "no such model file"),
         (["predict", "missing.png"], "missing.png"),
+        (["predict", "missing.tflite", "missing.png"], "missing.tflite"),
+        (["predict", "a.tflite", "b.png", "--model", "c.tflite"], "one model; received a.tflite"),
+        (["predict", "a.tflite"], "Expected a picture after a.tflite"),
         (["benchmark", "missing.tflite"], "no such .tflite file"),
         (["export", "missing.keras", "m.tflite"], "no such model file"),
         (["summary", "resnet"], "There is no model 'resnet'"),

@@ -23,9 +23,9 @@ _UPRIGHT = {
 class InputSpec:
     """Size, channels and scale of a model's input, and how any picture file is brought there.
 
-    `normalize` computes `(x / 255 − mean) / std` per channel from bytes `x`; `decode` reads a file
-    as bytes of the right size; `load` is `normalize(decode(file))`. Mean and standard deviation are
-    in units of [0, 1] pixels, so ImageNet's are `(0.485, 0.456, 0.406)` and
+    `normalize` computes `(x / 255 − mean) / std` per channel from bytes `x`; `decode` brings a
+    picture to bytes of the right size; `load` is `normalize(decode(picture))`. Mean and standard
+    deviation are in units of [0, 1] pixels, so ImageNet's are `(0.485, 0.456, 0.406)` and
     `(0.229, 0.224, 0.225)`; `mean=0.5, std=0.5` three times gives [−1, 1], and `std=1/255` three
     times leaves 0 … 255.
 
@@ -97,10 +97,10 @@ class InputSpec:
         return scaled
 
     def load(self, file):
-        """Reads a picture file, ready for the model.
+        """Reads a picture, ready for the model.
 
         Args:
-            file: Path, or an open binary file.
+            file: Path, open binary file, Pillow image or uint8 array, as `decode` takes them.
 
         Returns:
             float32 array `(height, width, channels)`.
@@ -113,7 +113,7 @@ class InputSpec:
         return self.normalize(self.decode(file))
 
     def decode(self, file):
-        """Reads a picture file as bytes of the right size and channels.
+        """Reads a picture as bytes of the right size and channels.
 
         The EXIF orientation is applied; palettes are looked up, transparency is dropped, of 16 bit
         a channel the high byte is kept, and of an animation the first frame. Then it is resized
@@ -121,25 +121,37 @@ class InputSpec:
         of more than twice the size is decoded at a half, quarter or eighth of its size, which is
         several times faster.
 
+        An array is a picture `(height, width)`, or with 1 (grey), 3 (RGB) or 4 (RGBA) channels
+        last. One of the right size and channels needs no Pillow.
+
         Args:
-            file: Path, or an open binary file.
+            file: Path, open binary file, Pillow image or uint8 array.
 
         Returns:
             uint8 array `(height, width, channels)`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is truncated, or no picture that Pillow can read.
-            ImportError: If Pillow is not installed.
+            ValueError: If the file is truncated, or no picture that Pillow can read, or the array
+                is none.
+            ImportError: If Pillow is needed and not installed.
         """
+        if isinstance(file, np.ndarray):
+            _check_picture(file)
+            if file.shape == (*self.size, self.channels):
+                return self._ordered(file.copy())
         try:
             from PIL import Image, UnidentifiedImageError
         except ImportError as error:
-            raise ImportError("Reading pictures needs Pillow; run: pip install 'kdl[data]'") from (
-                error
-            )
+            raise ImportError(
+                "Reading pictures needs Pillow; run: pip install 'kdl[data]', or pillow alone"
+            ) from error
         name = _name(file)
         try:
+            if isinstance(file, np.ndarray):
+                file = Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)
+            if isinstance(file, Image.Image):
+                return self._to_array(file.copy())
             with Image.open(file) as image:
                 return self._to_array(image)
         except FileNotFoundError as error:
@@ -188,7 +200,10 @@ class InputSpec:
             image = image.transpose(Image.Transpose[upright])
         image = _to_bytes(image, "L" if self.channels == 1 else "RGB")
         image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
-        array = np.asarray(image).reshape(*self.size, self.channels)
+        return self._ordered(np.asarray(image).reshape(*self.size, self.channels))
+
+    def _ordered(self, array):
+        """An array whose channels are in the order of `color`, from one in RGB."""
         return array[..., ::-1] if self.color == "bgr" else array
 
 
@@ -229,6 +244,17 @@ def _checked_statistic(name, values, channels):
             f"{name} must be {channels} finite numbers, one a channel; received {values!r}."
         )
     return tuple(float(value) for value in values)
+
+
+def _check_picture(array):
+    shape = array.shape
+    if array.dtype != np.uint8 or not (len(shape) == 2 or shape[2:] in ((1,), (3,), (4,))):
+        raise ValueError(
+            f"A picture is a uint8 array (height, width), or with 1, 3 or 4 channels last; "
+            f"received {array.dtype} of shape {shape}."
+        )
+    if not array.size:
+        raise ValueError(f"The picture of shape {shape} is empty.")
 
 
 def _name(file):

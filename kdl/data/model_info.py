@@ -9,7 +9,7 @@ import zipfile
 from kdl.data.input_spec import InputSpec
 
 _ENTRY = "kdl.json"
-_LABELS = "labels.txt"
+LABELS_FILE = "labels.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def write_model_info(path, info):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_ENTRY, json.dumps({"labels": labels, "input_spec": spec}))
         if labels:
-            archive.writestr(_LABELS, "\n".join(labels) + "\n")
+            archive.writestr(LABELS_FILE, "\n".join(labels) + "\n")
 
 
 def read_model_info(path):

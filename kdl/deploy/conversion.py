@@ -14,6 +14,8 @@ from kdl.deploy.signature import INPUT_NAME, output_names
 from kdl.deploy.tflite_file import read_tflite
 from kdl.deploy.warm_converter import run_worker
 
+_NO_TENSORFLOW = "No module named 'tensorflow'"
+
 
 class ExportError(ValueError):
     """A model could not be turned into a faithful `.tflite` file; the message says why."""
@@ -63,13 +65,19 @@ def _run_worker(job, folder):
         with open(job["report"]) as file:
             error = json.load(file)
         if error["type"] == "ImportError":
-            raise ImportError(error["message"])
+            raise _import_error(error["message"])
         if error["type"] == "OSError":
             raise OSError(f"Cannot write the file: {error['message']}")
         raise ExportError(_cause(error["type"], error["message"]))
-    if "No module named 'tensorflow'" in done.stderr:
-        raise ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")
+    if _NO_TENSORFLOW in done.stderr:
+        raise _import_error(_NO_TENSORFLOW)
     raise ExportError(_death(done))
+
+
+def _import_error(message):
+    if _NO_TENSORFLOW in message:
+        return ImportError("Export runs TensorFlow's converter: pip install 'kdl[deploy]'")
+    return ImportError(message)
 
 
 def _cause(kind, message):

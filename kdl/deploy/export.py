@@ -1,14 +1,15 @@
 """From a Keras model of any backend to a proven `.tflite` file."""
 
-import contextlib
 import os
 import tempfile
 import warnings
 
 import numpy as np
 
-from kdl.data.model_info import ModelInfo, write_model_info
+from kdl.data.model_info import ModelInfo
+from kdl.deploy.atomic import temporary_beside
 from kdl.deploy.conversion import ExportError, convert
+from kdl.deploy.metadata import write_metadata
 from kdl.deploy.precision import as_float32
 from kdl.deploy.signature import check_exportable
 from kdl.deploy.verify import GATES, Gates, split_labels, verify_tflite
@@ -61,7 +62,7 @@ def export_tflite(
         verification_data: Inputs, or a pair `(inputs, labels)`, for the comparison; by default
             `representative_data`, or random numbers if there is none.
         input_spec: `kdl.data.InputSpec` that tells how a picture becomes an input; kept in the
-            file, so that `kdl predict` can take pictures.
+            file, so that `Runner`, `kdl predict` and MediaPipe can take pictures.
 
     Returns:
         `Verification` of the file.
@@ -85,16 +86,19 @@ def export_tflite(
     check_exportable(model)
     _check_arguments(quantization, representative_data, labels, model, batch_size)
     shape = _static_shape(model, input_shape)
+    _check_spec(input_spec, shape)
     representative = _inputs(representative_data, shape, "representative_data")
     if verification_data is not None:
         _inputs(verification_data, shape, "verification_data")
     check_writable(path)
 
     model = as_float32(model)
-    with _temporary_beside(path) as draft:
+    with temporary_beside(path) as draft:
         quantized = _is_quantized(model)
         unknown_ranges = None if quantized else representative
         convert(model, {quantization: draft}, (batch_size, *shape), unknown_ranges)
+        if labels is not None or input_spec is not None:
+            write_metadata(draft, ModelInfo(labels, input_spec), model.name)
         samples = _samples(verification_data, representative, shape)
         gates = _QUANTIZE_AWARE_GATES if quantized else None
         result = verify_tflite(draft, model, samples, gates)
@@ -106,7 +110,6 @@ def export_tflite(
                 f"is usual. More representative data may help.",
                 stacklevel=2,
             )
-        write_model_info(draft, ModelInfo(labels=labels, input_spec=input_spec))
         os.replace(draft, path)
     return _renamed(result, path)
 
@@ -170,6 +173,14 @@ def _static_shape(model, input_shape):
     return shape
 
 
+def _check_spec(spec, shape):
+    if spec is not None and (*spec.size, spec.channels) != shape:
+        raise ValueError(
+            f"input_spec describes pictures of shape {(*spec.size, spec.channels)}; the model "
+            f"takes {shape}."
+        )
+
+
 def _inputs(data, shape, argument):
     if data is None:
         return None
@@ -205,15 +216,3 @@ def _explain(result, quantization):
 
 def _renamed(result, path):
     return type(result)(**{**vars(result), "path": os.fspath(path)})
-
-
-@contextlib.contextmanager
-def _temporary_beside(path):
-    """A file name in the folder of `path`; a file of that name does not outlive the context."""
-    folder, name = os.path.split(os.path.abspath(path))
-    draft = os.path.join(folder, f".{name}.{os.getpid()}.part")
-    try:
-        yield draft
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)

@@ -44,6 +44,13 @@ def measure_latency(path, threads=1, runs=100, warm_up=10):
         ValueError: If the file is damaged, or a number is not positive.
         ImportError: If `ai-edge-litert` is missing.
     """
+    times = measure_times(path, threads, runs, warm_up)
+    minimum, median, p90 = np.quantile(times, [0, 0.5, 0.9])
+    return Latency(float(minimum), float(median), float(p90), runs, threads)
+
+
+def measure_times(path, threads, runs, warm_up):
+    """Milliseconds of each run, as a list; arguments and errors are those of `measure_latency`."""
     if threads < 1 or runs < 1:
         raise ValueError(f"threads and runs must be positive; received {threads} and {runs}.")
     runner = TFLiteRunner(path, threads)
@@ -54,5 +61,4 @@ def measure_latency(path, threads=1, runs=100, warm_up=10):
         start = time.perf_counter()
         runner.invoke()
         times.append(1e3 * (time.perf_counter() - start))
-    minimum, median, p90 = np.quantile(times, [0, 0.5, 0.9])
-    return Latency(float(minimum), float(median), float(p90), runs, threads)
+    return times

@@ -54,6 +54,11 @@ class TFLiteRunner:
         """Names of the outputs in the signature."""
         return list(self._outputs)
 
+    @property
+    def output_shapes(self):
+        """Shapes of the outputs, batch included, in the order of `output_names`."""
+        return [tuple(int(n) for n in details["shape"]) for details in self._outputs.values()]
+
     def check_inputs(self, inputs):
         """Raises ValueError unless `inputs` are arrays of the file's input shape."""
         if tuple(inputs.shape[1:]) != self.input_shape[1:]:

@@ -61,19 +61,52 @@ def read_tflite(path):
         ImportError: If `ai-edge-litert` is missing.
     """
     path = os.fspath(path)
+    buffer = _read(path)
+    try:
+        return _summary(path, len(buffer), _parse(buffer), tflite_schema())
+    except ImportError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def parse_tflite(path):
+    """The content of a `.tflite` file as LiteRT's `ModelT` object.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a TFLite model, or is truncated.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    path = os.fspath(path)
+    buffer = _read(path)
+    try:
+        return _parse(buffer)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _read(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such .tflite file.")
     with open(path, "rb") as file:
         buffer = file.read()
     if buffer[4:8] != b"TFL3":
         raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3.")
-    schema = _schema()
-    try:
-        return _summary(path, buffer, schema)
-    except Exception as error:
-        raise ValueError(
-            f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
-        ) from error
+    return buffer
+
+
+def _parse(buffer):
+    schema = tflite_schema()
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
+
+
+def _damaged(path, error):
+    return ValueError(
+        f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
+    )
 
 
 def interpreter_class():
@@ -85,48 +118,69 @@ def interpreter_class():
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise ImportError("Running .tflite files needs: pip install 'kdl[deploy]'") from error
+        raise ImportError("Running .tflite files needs: pip install ai-edge-litert") from error
     return Interpreter
 
 
-def _schema():
+def tflite_schema():
+    """LiteRT's classes for the content of `.tflite` files.
+
+    Raises:
+        ImportError: If `ai-edge-litert` is missing.
+    """
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
-        raise ImportError("Reading .tflite files needs: pip install 'kdl[deploy]'") from error
+        raise ImportError("Reading .tflite files needs: pip install ai-edge-litert") from error
     return schema
 
 
-def _summary(path, buffer, schema):
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
+def _summary(path, size, model, schema):
     op_names = _names(schema.BuiltinOperator)
     type_names = _names(schema.TensorType)
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     operators = [operator for graph in model.subgraphs for operator in graph.operators]
     codes = [_operation_name(code, op_names) for code in model.operatorCodes]
     constants = [t for t in tensors if model.buffers[t.buffer].data is not None]
-    signature = model.signatureDefs[0] if model.signatureDefs else None
+    inputs, outputs = signature_tensors(model)
 
-    def entries(maps):
-        graph = model.subgraphs[signature.subgraphIndex]
+    def entries(named):
         return {
-            m.name.decode(): (
-                tuple(int(n) for n in graph.tensors[m.tensorIndex].shape),
-                type_names[graph.tensors[m.tensorIndex].type],
-            )
-            for m in maps
+            name: (tuple(int(n) for n in tensor.shape), type_names[tensor.type])
+            for name, tensor in named.items()
         }
 
     return TFLiteFile(
         path=path,
-        size=len(buffer),
+        size=size,
         operations=Counter(codes[operator.opcodeIndex] for operator in operators),
         tensor_types=Counter(type_names[t.type] for t in tensors),
         constant_types=Counter(type_names[t.type] for t in constants),
         largest_rank=max(0 if t.shape is None else len(t.shape) for t in tensors),
-        inputs=entries(signature.inputs) if signature else {},
-        outputs=entries(signature.outputs) if signature else {},
+        inputs=entries(inputs),
+        outputs=entries(outputs),
     )
+
+
+def signature_tensors(model):
+    """`(inputs, outputs)`, each a dict: name in the first signature → tensor; empty without one.
+
+    Args:
+        model: What `parse_tflite` gives.
+    """
+    if not model.signatureDefs:
+        return {}, {}
+    signature = model.signatureDefs[0]
+    tensors = model.subgraphs[signature.subgraphIndex].tensors
+    return tuple(
+        {entry.name.decode(): tensors[entry.tensorIndex] for entry in entries}
+        for entries in (signature.inputs, signature.outputs)
+    )
+
+
+def type_name(tensor):
+    """Element type of a tensor, such as `INT8`."""
+    return _names(tflite_schema().TensorType)[tensor.type]
 
 
 def _operation_name(code, names):

@@ -304,3 +304,41 @@ def test_names_the_extra_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"kdl\[data\]"):
         InputSpec((4, 4)).decode(tmp_path / "a.png")
+
+
+def test_pillow_images_and_arrays_are_read_as_files_are(tmp_path):
+    spec = InputSpec((12, 9), **IMAGENET)
+    pixels = smooth(30, 20)
+    path = saved(Image.fromarray(pixels), tmp_path / "p.png")
+    expected = spec.load(path)
+    image = Image.open(path)
+    for form in (image, Image.fromarray(pixels), pixels):
+        np.testing.assert_array_equal(spec.load(form), expected)
+    assert image.size == (20, 30)  # left as it was
+    rgba = np.concatenate([pixels, noise((30, 20, 1))], axis=-1)
+    np.testing.assert_array_equal(spec.load(rgba), expected)
+    grey = InputSpec((12, 9), channels=1)
+    one = pixels[..., :1]
+    np.testing.assert_array_equal(grey.decode(one), grey.decode(one[..., 0]))
+    assert grey.decode(pixels).shape == (12, 9, 1)
+
+
+def test_an_array_that_fits_is_copied_and_needs_no_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    pixels = noise((4, 5, 3))
+    decoded = InputSpec((4, 5)).decode(pixels)
+    np.testing.assert_array_equal(decoded, pixels)
+    assert not np.shares_memory(decoded, pixels)
+    np.testing.assert_array_equal(InputSpec((4, 5), color="bgr").decode(pixels), pixels[..., ::-1])
+    with pytest.raises(ImportError, match="Pillow"):
+        InputSpec((3, 5)).decode(pixels)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4, 2), "uint8"), np.zeros((4, 4)), np.zeros((2, 4, 4, 3), "uint8")]
+)
+def test_arrays_that_are_no_picture(array):
+    with pytest.raises(ValueError, match=r"A picture is a uint8 array .*received"):
+        InputSpec((4, 4)).decode(array)
+    with pytest.raises(ValueError, match="is empty"):
+        InputSpec((4, 4)).decode(np.zeros((0, 4), "uint8"))
