@@ -60,6 +60,11 @@ def read_tflite(path):
         ValueError: If it is not a TFLite model, or is truncated.
         ImportError: If `ai-edge-litert` is missing.
     """
+    return read_as(path, _summary)
+
+
+def read_as(path, build):
+    """What `build(path, content, schema)` makes of a `.tflite` file; errors as of `read_tflite`."""
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such .tflite file.")
@@ -69,7 +74,7 @@ def read_tflite(path):
         raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3.")
     schema = _schema()
     try:
-        return _summary(path, buffer, schema)
+        return build(path, buffer, schema)
     except Exception as error:
         raise ValueError(
             f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
@@ -99,11 +104,11 @@ def _schema():
 
 def _summary(path, buffer, schema):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
-    op_names = _names(schema.BuiltinOperator)
-    type_names = _names(schema.TensorType)
+    op_names = enum_names(schema.BuiltinOperator)
+    type_names = enum_names(schema.TensorType)
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     operators = [operator for graph in model.subgraphs for operator in graph.operators]
-    codes = [_operation_name(code, op_names) for code in model.operatorCodes]
+    codes = [operation_name(code, op_names) for code in model.operatorCodes]
     constants = [t for t in tensors if model.buffers[t.buffer].data is not None]
     signature = model.signatureDefs[0] if model.signatureDefs else None
 
@@ -129,10 +134,13 @@ def _summary(path, buffer, schema):
     )
 
 
-def _operation_name(code, names):
-    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    return f"custom:{code.customCode.decode()}" if name == "CUSTOM" else name
+def operation_name(code, names):
+    """Name of an operator code; `custom:Name`, or `unknown:Number` beyond the schema."""
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = names.get(number, f"unknown:{number}")
+    return f"custom:{(code.customCode or b'?').decode()}" if name == "CUSTOM" else name
 
 
-def _names(enumeration):
+def enum_names(enumeration):
+    """Dict: number → name of an enumeration of the schema."""
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
