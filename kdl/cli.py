@@ -177,6 +177,24 @@ def verify(
 
 
 @app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    target: Annotated[str, typer.Option(help="gpu, edgetpu or cpu.")] = "gpu",
+    html: Annotated[Path | None, typer.Option(help="Save the report as a page.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Save the report as JSON.")] = None,
+    run: Annotated[bool, typer.Option(help="Run it on this machine's GPU, too.")] = False,
+):
+    """Tells what a device will run of a .tflite file; exit status 1 if it refuses anything."""
+    report = _room("deploy").check(file, target, run)
+    for path, form in ((html, report.to_html), (json, report.to_json)):
+        if path:
+            path.write_text(form() + "\n", encoding="utf-8")
+    out.print(str(report), highlight=False, markup=False, soft_wrap=True)
+    if report.verdict == "refused":
+        raise typer.Exit(1)
+
+
+@app.command()
 def predict(
     files: Annotated[
         list[Path],

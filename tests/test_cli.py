@@ -1,5 +1,6 @@
 import contextlib
 import io
+import json
 import os
 import random
 import re
@@ -170,6 +171,18 @@ def test_verify(artefacts, tmp_path):
     assert "FAILED" in done.stdout
 
 
+def test_check(artefacts, tmp_path):
+    page, data = tmp_path / "report.html", tmp_path / "report.json"
+    done = kdl_here("check", artefacts / "int8.tflite", "--html", page, "--json", data)
+    assert done.returncode == 0, done.stderr
+    assert "runs. 143 operations: 143 runs." in done.stdout
+    assert page.read_text().startswith("<!doctype html>")
+    assert json.loads(data.read_text())["verdict"] == "runs"
+    done = kdl_here("check", artefacts / "float32.tflite", "--target", "edgetpu")
+    assert done.returncode == 1
+    assert "it takes int8 and uint8 only" in done.stdout
+
+
 def test_benchmark(artefacts, tmp_path):
     plot = tmp_path / "plot.png"
     done = kdl_here(
@@ -233,6 +246,8 @@ def test_train_on_a_folder_then_predict(pictures, tmp_path):
         (["predict", "a.tflite", "b.png", "--model", "c.tflite"], "one model; received a.tflite"),
         (["predict", "a.tflite"], "Expected a picture after a.tflite"),
         (["benchmark", "missing.tflite"], "no such .tflite file"),
+        (["check", "missing.tflite"], "no such .tflite file"),
+        (["check", "missing.tflite", "--target", "npu"], "target must be one of"),
         (["export", "missing.keras", "m.tflite"], "no such model file"),
         (["summary", "resnet"], "There is no model 'resnet'"),
     ],

@@ -3,6 +3,9 @@
 from kdl import _lazy
 from kdl.deploy.benchmark import Benchmark, OperationTime, benchmark
 from kdl.deploy.benchmark_plot import plot_benchmarks
+from kdl.deploy.check import check
+from kdl.deploy.device_report import DeviceReport, OperationVerdict
+from kdl.deploy.device_run import DeviceRun
 from kdl.deploy.latency import Latency, measure_latency
 from kdl.deploy.metadata import write_metadata
 from kdl.deploy.picture_runner import Answer, Runner

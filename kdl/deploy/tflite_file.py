@@ -60,14 +60,7 @@ def read_tflite(path):
         ValueError: If it is not a TFLite model, or is truncated.
         ImportError: If `ai-edge-litert` is missing.
     """
-    path = os.fspath(path)
-    buffer = _read(path)
-    try:
-        return _summary(path, len(buffer), _parse(buffer), tflite_schema())
-    except ImportError:
-        raise
-    except Exception as error:
-        raise _damaged(path, error) from error
+    return read_as(path, _summary)
 
 
 def parse_tflite(path):
@@ -78,35 +71,25 @@ def parse_tflite(path):
         ValueError: If it is not a TFLite model, or is truncated.
         ImportError: If `ai-edge-litert` is missing.
     """
+    return read_as(path, _parse)
+
+
+def read_as(path, build):
+    """What `build(path, content, schema)` makes of a `.tflite` file; errors as of `read_tflite`."""
     path = os.fspath(path)
-    buffer = _read(path)
-    try:
-        return _parse(buffer)
-    except ImportError:
-        raise
-    except Exception as error:
-        raise _damaged(path, error) from error
-
-
-def _read(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such .tflite file.")
     with open(path, "rb") as file:
         buffer = file.read()
     if buffer[4:8] != b"TFL3":
         raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3.")
-    return buffer
-
-
-def _parse(buffer):
     schema = tflite_schema()
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
-
-
-def _damaged(path, error):
-    return ValueError(
-        f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
-    )
+    try:
+        return build(path, buffer, schema)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged or truncated ({type(error).__name__}: {error}). Export it again."
+        ) from error
 
 
 def interpreter_class():
@@ -135,12 +118,17 @@ def tflite_schema():
     return schema
 
 
-def _summary(path, size, model, schema):
-    op_names = _names(schema.BuiltinOperator)
-    type_names = _names(schema.TensorType)
+def _parse(path, buffer, schema):
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
+
+
+def _summary(path, buffer, schema):
+    model = _parse(path, buffer, schema)
+    op_names = enum_names(schema.BuiltinOperator)
+    type_names = enum_names(schema.TensorType)
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     operators = [operator for graph in model.subgraphs for operator in graph.operators]
-    codes = [_operation_name(code, op_names) for code in model.operatorCodes]
+    codes = [operation_name(code, op_names) for code in model.operatorCodes]
     constants = [t for t in tensors if model.buffers[t.buffer].data is not None]
     inputs, outputs = signature_tensors(model)
 
@@ -152,7 +140,7 @@ def _summary(path, size, model, schema):
 
     return TFLiteFile(
         path=path,
-        size=size,
+        size=len(buffer),
         operations=Counter(codes[operator.opcodeIndex] for operator in operators),
         tensor_types=Counter(type_names[t.type] for t in tensors),
         constant_types=Counter(type_names[t.type] for t in constants),
@@ -180,13 +168,16 @@ def signature_tensors(model):
 
 def type_name(tensor):
     """Element type of a tensor, such as `INT8`."""
-    return _names(tflite_schema().TensorType)[tensor.type]
+    return enum_names(tflite_schema().TensorType)[tensor.type]
 
 
-def _operation_name(code, names):
-    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    return f"custom:{code.customCode.decode()}" if name == "CUSTOM" else name
+def operation_name(code, names):
+    """Name of an operator code; `custom:Name`, or `unknown:Number` beyond the schema."""
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = names.get(number, f"unknown:{number}")
+    return f"custom:{(code.customCode or b'?').decode()}" if name == "CUSTOM" else name
 
 
-def _names(enumeration):
+def enum_names(enumeration):
+    """Dict: number → name of an enumeration of the schema."""
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}

@@ -1,0 +1,169 @@
+"""A `.tflite` file on the real accelerator of this machine."""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from kdl.deploy._rule import REFUSED, RUNS
+
+# Half-precision arithmetic stays far below; what is computed wrong is far above. A last step of
+# integers is allowed whatever they are.
+LARGEST_RELATIVE_ERROR = 0.02
+
+_WORKER = os.path.join(os.path.dirname(__file__), "_accelerator_worker.py")
+_MINUTES = 30
+_REFUSALS = re.compile(
+    r"Following operations are not supported by GPU delegate:\n(.*?)\n[^\n]*will run on the",
+    re.DOTALL,
+)
+_NO_DRIVER = ("No adapters found", "Failed to initialize WebGPU", "Found no drivers")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceRun:
+    """What became of a `.tflite` file on the real accelerator.
+
+    Attributes:
+        outcome: `"ran"`, `"wrong"` (it ran, and answers otherwise than the CPU), `"refused"`,
+            `"died"` (it ended its process) or `"not comparable"` (the CPU cannot run it).
+        cause: Why, if it did not run.
+        refused: List of `(operation, reason)`, as the accelerator named them.
+        max_error: Largest difference from the CPU's outputs; None if there is nothing to compare.
+        relative_error: The same as a share of the largest output.
+    """
+
+    outcome: str
+    cause: str = ""
+    refused: list = dataclasses.field(default_factory=list)
+    max_error: float | None = None
+    relative_error: float | None = None
+
+    @property
+    def verdict(self):
+        """`"runs"` or `"refused"`."""
+        return RUNS if self.outcome == "ran" else REFUSED
+
+    def __str__(self):
+        lines = [f"On the real accelerator: {self.outcome}"]
+        if self.cause:
+            lines[0] += f", {self.cause}"
+        if self.max_error is not None:
+            lines[0] += (
+                f"; largest difference from the CPU {self.max_error:.3g} "
+                f"({self.relative_error:.2g} of the largest output)"
+            )
+        return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.refused)])
+
+
+def run_on_gpu(path):
+    """Runs a `.tflite` file on LiteRT's GPU accelerator and on the CPU, and compares the outputs.
+
+    Both take the same random inputs, each in a process of its own that may die: nothing that native
+    code does reaches the caller.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `DeviceRun`.
+
+    Raises:
+        OSError: If this machine has no driver that the accelerator takes.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="kdl-check-") as folder:
+        code, messages, answers = _run(path, folder, "gpu")
+        _check_driver(messages)
+        _, other_messages, expected = _run(path, folder, "cpu")
+    failure = None if answers else _failure(code, messages)
+    if failure and (failure.refused or expected):
+        return failure
+    if expected is None:
+        return DeviceRun("not comparable", f"the CPU cannot run it: {_last_error(other_messages)}")
+    return _comparison(expected, answers)
+
+
+def _run(path, folder, accelerator):
+    """`(exit status, messages, outputs)` of a file on an accelerator."""
+    outputs = os.path.join(folder, f"{accelerator}.npz")
+    command = [sys.executable, _WORKER, os.path.abspath(path), outputs, accelerator]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60 * _MINUTES,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, "", None
+    if not os.path.exists(outputs) or done.returncode:
+        return done.returncode, done.stderr, None
+    with np.load(outputs) as arrays:
+        return 0, done.stderr, [arrays[name] for name in sorted(arrays, key=int)]
+
+
+def _check_driver(messages):
+    if "No module named 'ai_edge_litert'" in messages:
+        raise ImportError("Running .tflite files needs: pip install 'kdl[deploy]'")
+    if any(text in messages for text in _NO_DRIVER):
+        raise OSError(
+            "LiteRT's GPU accelerator finds no Vulkan driver that it takes on this machine. "
+            "Install the driver of its GPU, or a software one such as SwiftShader, and let "
+            "VK_ICD_FILENAMES name its .json file; or check without run=True."
+        )
+
+
+def _failure(code, messages):
+    """`DeviceRun` of a file that gave no outputs."""
+    refused = _refusals(messages)
+    if code is None:
+        return DeviceRun("refused", f"it did not end within {_MINUTES} minutes", refused)
+    if code < 0:
+        return DeviceRun("died", f"it ended its process by {_signal_name(-code)}", refused)
+    if refused:
+        names = sorted({name for name, _ in refused})
+        return DeviceRun("refused", f"it does not take {', '.join(names)}", refused)
+    return DeviceRun("refused", _last_error(messages))
+
+
+def _refusals(messages):
+    found = {}
+    for block in _REFUSALS.findall(messages):
+        for line in block.splitlines():
+            name, separator, reason = line.partition(": ")
+            if separator:
+                found[name, reason.strip()] = None
+    return list(found)
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_error(messages):
+    lines = [line.strip() for line in messages.splitlines() if "rror:" in line]
+    return lines[-1] if lines else "it gave no reason"
+
+
+def _comparison(expected, answers):
+    y, z = (np.concatenate([x.ravel().astype("float64") for x in a]) for a in (expected, answers))
+    with np.errstate(invalid="ignore"):
+        difference = np.where((y == z) | (np.isnan(y) & np.isnan(z)), 0, np.abs(y - z))
+    largest = float(np.max(difference, initial=0))
+    scale = float(np.max(np.abs(y[np.isfinite(y)]), initial=0)) or 1.0
+    relative = largest / scale
+    steps = all(np.issubdtype(x.dtype, np.integer) for x in expected)
+    close = relative <= LARGEST_RELATIVE_ERROR or (steps and largest <= 1)
+    outcome, cause = ("ran", "") if close else ("wrong", "it answers otherwise than the CPU")
+    return DeviceRun(outcome, cause, max_error=largest, relative_error=relative)

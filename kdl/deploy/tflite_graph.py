@@ -1,0 +1,212 @@
+"""The operations of a `.tflite` file, one by one, with their tensors and options."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from kdl.deploy.tflite_file import enum_names, operation_name, read_as
+
+_NUMPY_TYPES = {
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FileTensor:
+    """A tensor of a `.tflite` file.
+
+    Attributes:
+        index: Its number in its graph.
+        name: Its name.
+        shape: Its shape; open sizes are 1.
+        dynamic: Whether a size is open.
+        type: Name of its element type, such as `INT8`.
+        constant: Whether its values stand in the file.
+        scales: How many scales it is quantised with; 0 for none.
+        content: The bytes of a constant.
+    """
+
+    index: int
+    name: str
+    shape: tuple
+    dynamic: bool
+    type: str
+    constant: bool
+    scales: int
+    content: object = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def rank(self):
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def elements(self):
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def label(self):
+        """The name, without those of the operations that were folded into the one that made it."""
+        return self.name.partition(";")[0]
+
+    @property
+    def values(self):
+        """Values of a constant as an array; None if there are none that NumPy knows."""
+        if self.content is None or self.type not in _NUMPY_TYPES:
+            return None
+        flat = np.frombuffer(bytes(self.content), _NUMPY_TYPES[self.type])
+        return flat.reshape(self.shape) if flat.size == self.elements else flat
+
+    def __str__(self):
+        return f"{self.type.lower()}[{'×'.join(map(str, self.shape))}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOperation:
+    """An operation of a `.tflite` file.
+
+    Attributes:
+        index: Its number in the order of execution.
+        graph: Number of its graph; bodies of loops and branches are graphs of their own.
+        name: Its kind, such as `CONV_2D`; `custom:Name` for custom ones.
+        inputs: Its `FileTensor`s; None for an optional one that is left out.
+        outputs: The same for its results.
+        makers: For each input the `FileOperation` that makes it, or None.
+        activation: Name of the activation that it ends with; `"NONE"` for none.
+        options: The schema's object of its options, or None.
+    """
+
+    index: int
+    graph: int
+    name: str
+    inputs: tuple
+    outputs: tuple
+    makers: tuple = dataclasses.field(repr=False, compare=False)
+    activation: str
+    options: object = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def tensors(self):
+        """Inputs and outputs that exist."""
+        return [x for x in (*self.inputs, *self.outputs) if x is not None]
+
+    @property
+    def variables(self):
+        """The inputs that are not constant."""
+        return [x for x in self.inputs if x is not None and not x.constant]
+
+    def input(self, position):
+        """The input at a position; None if there is none."""
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    def option(self, name, default=None):
+        """An option by its name in the schema."""
+        return getattr(self.options, name, default)
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteGraph:
+    """The operations of a `.tflite` file in the order of execution.
+
+    Attributes:
+        path: The file.
+        operations: List of `FileOperation`; those of the main graph come first.
+        inputs: The `FileTensor`s that the main graph takes.
+        outputs: Those that it gives.
+    """
+
+    path: str
+    operations: list
+    inputs: list
+    outputs: list
+
+
+def read_operations(path):
+    """Reads the operations of a `.tflite` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `TFLiteGraph`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a TFLite model, or is truncated.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    return read_as(path, _graph)
+
+
+def _graph(path, buffer, schema):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(buffer, 0))
+    names = enum_names(schema.BuiltinOperator)
+    kinds = [operation_name(code, names) for code in model.operatorCodes or []]
+    activations = enum_names(schema.ActivationFunctionType)
+    types = enum_names(schema.TensorType)
+    tensors = [
+        [_tensor(i, t, model.buffers, types) for i, t in enumerate(graph.tensors or [])]
+        for graph in model.subgraphs
+    ]
+    operations = []
+    for number, graph in enumerate(model.subgraphs):
+        makers = {}
+        for raw in graph.operators or []:
+            options = raw.builtinOptions if raw.builtinOptions is not None else raw.builtinOptions2
+            code = getattr(options, "fusedActivationFunction", 0)
+            inputs = _pick(tensors[number], raw.inputs)
+            operation = FileOperation(
+                index=len(operations),
+                graph=number,
+                name=kinds[raw.opcodeIndex],
+                inputs=inputs,
+                outputs=_pick(tensors[number], raw.outputs),
+                makers=tuple(x and makers.get(x.index) for x in inputs),
+                activation=activations.get(code, str(code)),
+                options=options,
+            )
+            operations.append(operation)
+            makers.update({x.index: operation for x in operation.outputs if x})
+    main = model.subgraphs[0]
+    return TFLiteGraph(
+        path=path,
+        operations=operations,
+        inputs=list(_pick(tensors[0], main.inputs)),
+        outputs=list(_pick(tensors[0], main.outputs)),
+    )
+
+
+def _tensor(index, raw, buffers, types):
+    buffer = buffers[raw.buffer]
+    # Models above two gigabytes keep their constants behind the flatbuffer, at an offset.
+    outside = getattr(buffer, "offset", 0) > 1
+    quantization = raw.quantization
+    scales = quantization.scale if quantization is not None else None
+    signature = raw.shapeSignature if raw.shapeSignature is not None else []
+    return FileTensor(
+        index=index,
+        name=(raw.name or b"").decode(errors="replace"),
+        shape=tuple(int(n) for n in ([] if raw.shape is None else raw.shape)),
+        dynamic=any(int(n) < 0 for n in signature),
+        type=types.get(raw.type, str(raw.type)),
+        constant=buffer.data is not None or outside,
+        scales=0 if scales is None else len(scales),
+        content=buffer.data,
+    )
+
+
+def _pick(tensors, numbers):
+    if numbers is None:
+        return ()
+    if any(n >= len(tensors) for n in numbers):
+        raise ValueError("an operation names a tensor that does not exist")
+    return tuple(None if n < 0 else tensors[n] for n in numbers)

@@ -1,0 +1,57 @@
+"""The GPU tables, rule by rule; and, where this machine has a driver, beside the accelerator."""
+
+import pytest
+from gpu_zoo import RUNS, UNKNOWN, ZOO
+from tiny_tflite import FLOAT, TinyFile
+
+from kdl.deploy import _operation_facts as facts
+from kdl.deploy import check
+from kdl.deploy._gpu_rules import GPU
+from kdl.deploy.tflite_graph import read_operations
+
+
+@pytest.fixture(params=ZOO)
+def file_and_verdict(request, tmp_path):
+    build, verdict = ZOO[request.param]
+    return build(tmp_path / "zoo.tflite"), verdict
+
+
+@pytest.fixture(scope="session")
+def accelerator(tmp_path_factory):
+    """Skips where LiteRT finds no GPU."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 4))
+    path = tmp_path_factory.mktemp("driver") / "relu.tflite"
+    tiny.write(path, [x], [tiny.apply("RELU", [x], ((1, 4), FLOAT))])
+    try:
+        assert check(path, run=True).run.outcome == "ran"
+    except OSError as error:
+        pytest.skip(f"No real accelerator to compare the tables with: {error}")
+
+
+def test_each_side_of_each_rule(file_and_verdict):
+    path, verdict = file_and_verdict
+    report = check(path, "gpu")
+    assert report.verdict == verdict, str(report)
+    for operation in report.operations:
+        assert (operation.verdict == RUNS) == (not operation.cause)
+        assert operation.source
+
+
+def test_the_real_accelerator_says_the_same(file_and_verdict, accelerator):
+    path, verdict = file_and_verdict
+    report = check(path, "gpu", run=True)
+    if verdict == UNKNOWN:
+        assert report.run.outcome != "ran", "measured now: add it to the table"
+    else:
+        assert report.agrees, str(report)
+
+
+def test_every_rule_is_broken_by_a_file(tmp_path):
+    """But for the two of operations that the schema does not know, which `test_check.py` has."""
+    broken = set()
+    for build, _ in ZOO.values():
+        for operation in read_operations(build(tmp_path / "zoo.tflite")).operations:
+            broken |= {rule.cause for rule, _ in GPU.broken(operation)}
+    rules = [rule for rule in GPU.rules if rule.when not in (facts.custom, facts.always)]
+    assert {rule.cause for rule in rules} <= broken

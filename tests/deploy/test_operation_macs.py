@@ -1,0 +1,42 @@
+import pytest
+from tiny_tflite import FLOAT, TinyFile
+
+from kdl.deploy import check
+from kdl.deploy._operation_macs import operation_macs
+from kdl.deploy.tflite_graph import read_operations
+
+
+def test_a_network_counts_as_its_model_does(root):
+    """ShuffleNetV2(0.5) at 48² has that many by `kdl.applications.macs`, too."""
+    for name in ("float32", "int8"):
+        path = root / "saved_models" / "quickstart" / f"{name}.tflite"
+        assert check(path, "cpu").macs == 2_302_480
+
+
+@pytest.mark.parametrize(
+    ("operation", "inputs", "out", "options", "expected"),
+    [
+        ("CONV_2D", [(1, 8, 8, 4), (6, 3, 3, 4)], (1, 4, 4, 6), {}, 16 * 6 * 36),
+        ("CONV_2D", [(1, 8, 8, 4), (6, 3, 3, 2)], (1, 8, 8, 6), {}, 64 * 6 * 18),
+        ("CONV_3D", [(1, 4, 8, 8, 2), (2, 3, 3, 2, 5)], (1, 4, 8, 8, 5), {}, 1280 * 36),
+        ("DEPTHWISE_CONV_2D", [(1, 8, 8, 4), (1, 5, 3, 4)], (1, 8, 8, 4), {}, 256 * 15),
+        ("FULLY_CONNECTED", [(2, 7), (5, 7)], (2, 5), {}, 70),
+        ("BATCH_MATMUL", [(3, 2, 4), (3, 4, 5)], (3, 2, 5), {}, 120),
+        ("BATCH_MATMUL", [(3, 4, 2), (3, 4, 5)], (3, 2, 5), {"adjX": True}, 120),
+        ("ADD", [(1, 8), (1, 8)], (1, 8), {}, 0),
+    ],
+)
+def test_worked_numbers(operation, inputs, out, options, expected, tmp_path):
+    tiny = TinyFile()
+    numbers = [tiny.tensor(shape) for shape in inputs]
+    y = tiny.apply(operation, numbers, (out, FLOAT), **options)
+    [read] = read_operations(tiny.write(tmp_path / "m.tflite", numbers, [y])).operations
+    assert operation_macs(read) == expected
+
+
+def test_a_transposed_convolution_counts_by_its_input(tmp_path):
+    tiny = TinyFile()
+    x, size = tiny.tensor((1, 4, 4, 3)), tiny.tensor((4,), "INT32")
+    y = tiny.apply("TRANSPOSE_CONV", [size, tiny.weights((5, 2, 2, 3)), x], ((1, 8, 8, 5), FLOAT))
+    [read] = read_operations(tiny.write(tmp_path / "m.tflite", [size, x], [y])).operations
+    assert operation_macs(read) == 4 * 4 * 3 * 2 * 2 * 5
