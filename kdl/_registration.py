@@ -10,7 +10,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-_ROOMS = ("kdl.layers", "kdl.applications", "kdl.training")
+_ROOMS = ("kdl.layers", "kdl.applications", "kdl.training", "kdl.compression")
 
 
 def register_with_keras():

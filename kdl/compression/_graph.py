@@ -121,6 +121,19 @@ def rebuild(graph, apply, begin=None):
     return keras.Model(fresh, renew(graph.outputs), name=graph.name)
 
 
+def copy_of(model):
+    """A model of the same class with new layers and equal weights, not compiled."""
+    known = {type(layer).__name__: type(layer) for layer in model.layers}
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(model), custom_objects=known, safe_mode=False
+    )
+    copy.set_weights(model.get_weights())
+    for old, new in zip(model.layers, copy.layers, strict=True):
+        if not old.trainable:  # what the config of an application doesn't tell
+            new.trainable = False
+    return copy
+
+
 def is_float(x):
     """Whether a KerasTensor holds floating-point numbers."""
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))

@@ -15,7 +15,7 @@ def plot_history(rows, path):
     """
     names = [n for n in rows[0] if f"val_{n}" in rows[0]]
     names = names or [n for n in rows[0] if n not in ("epoch", "learning_rate")]
-    figure = _figure((4.5 * len(names), 3.2))
+    figure = make_figure((4.5 * len(names), 3.2))
     epochs = [row["epoch"] for row in rows]
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
@@ -43,7 +43,7 @@ def plot_confusion_matrix(labels, predictions, class_names, path):
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
     side = min(max(3.5, 0.45 * classes + 1.5), 16)
-    figure = _figure((side, side))
+    figure = make_figure((side, side))
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -57,7 +57,8 @@ def plot_confusion_matrix(labels, predictions, class_names, path):
     figure.savefig(path, dpi=120)
 
 
-def _figure(size):
+def make_figure(size):
+    """An empty figure of this size in inches; ImportError says how to get matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
