@@ -266,6 +266,8 @@ def test_unknown_room():
     with pytest.raises(AttributeError, match="has no attribute 'attic'"):
         kdl.attic  # noqa: B018
     assert "layers" in dir(kdl)
+    with pytest.raises(AttributeError, match=r"'kdl\.deploy' has no attribute 'attic'"):
+        kdl.deploy.attic  # noqa: B018
 
 
 def loaded_after(code):
@@ -277,6 +279,8 @@ def loaded_after(code):
 def test_import_loads_no_second_backend():
     """kdl adds to what Keras loads nothing but itself; alone it does not even load Keras."""
     assert not loaded_after("import kdl") & {"keras", "tensorflow", "jax", "torch", "numpy"}
+    rooms = loaded_after("import kdl.deploy, kdl.data")
+    assert not rooms & {"keras", "tensorflow", "jax", "torch", "ai_edge_litert"}
     others = {"tensorflow", "jax", "torch", "ai_edge_litert"}
     rooms = "import keras, kdl, kdl.deploy, kdl.data, kdl.testing"
     assert loaded_after(rooms) & others == loaded_after("import keras") & others
