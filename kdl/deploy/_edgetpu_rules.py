@@ -83,7 +83,7 @@ _RULES = [
         ["CONV_2D"],
         facts.grouped,
         "convolution in {} is not documented",
-        "split, convolve, concatenate: kdl.deploy.rewrite_for",
+        "split, convolve, concatenate",
         _OPEN,
         UNKNOWN,
     ),
@@ -157,8 +157,7 @@ _RULES = [
         ["TRANSPOSE"],
         facts.always,
         "{} is refused by compilers before 16, and by 16 at times without a reason",
-        'shuffle channels by a 1×1 convolution: ChannelShuffle(mode="conv1x1"), '
-        "kdl.deploy.rewrite_for",
+        "shuffle channels by a 1×1 convolution with a permutation as its kernel",
         _TRANSPOSE,
     ),
     _open(
