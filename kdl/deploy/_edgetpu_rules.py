@@ -157,7 +157,7 @@ _RULES = [
         ["TRANSPOSE"],
         facts.always,
         "{} is refused by compilers before 16, and by 16 at times without a reason",
-        "shuffle channels by a 1×1 convolution with a permutation as its kernel",
+        'shuffle channels by a 1×1 convolution: ChannelShuffle(mode="conv1x1")',
         _TRANSPOSE,
     ),
     _open(
