@@ -7,6 +7,7 @@ from collections import Counter
 
 from kdl.deploy._report_page import page
 from kdl.deploy._rule import REFUSED, RUNS, VERDICTS
+from kdl.deploy.atomic import write_whole
 from kdl.deploy.device_run import DeviceRun
 
 _AGREEMENT = {
@@ -159,7 +160,7 @@ class DeviceReport:
         return page(self)
 
     def save(self, path):
-        """Writes the report; the ending says how: `.html`, `.json`, or `.txt`.
+        """Writes the report, whole or not at all; the ending says how: `.html`, `.json`, `.txt`.
 
         Args:
             path: File to write.
@@ -172,8 +173,7 @@ class DeviceReport:
         ending = os.path.splitext(os.fspath(path))[1].lower()
         if ending not in forms:
             raise ValueError(f"A report is saved as {', '.join(forms)}; received {path}.")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(forms[ending]() + "\n")
+        write_whole(path, f"{forms[ending]()}\n".encode())
 
     def _share(self, verdicts):
         if not self.macs:

@@ -129,6 +129,16 @@ def test_the_mask_is_that_of_the_weights_that_the_optimizer_made():
     np.testing.assert_allclose(kernels(pruned)[0], expected, atol=1e-6)
 
 
+def test_what_was_pruned_does_not_grow_back():
+    """Steps so large that every weight outside the mask would be among the largest."""
+    schedule = PolynomialSparsity(0.5, end_step=2, initial_sparsity=0.5, frequency=1)
+    pruned = prune(dense(8, 4), schedule)
+    [before] = [w != 0 for w in kernels(pruned)]
+    pruned.compile(keras.optimizers.SGD(10.0), "mse")
+    pruned.fit(*data(32), batch_size=16, verbose=0)
+    np.testing.assert_array_equal(kernels(pruned)[0] != 0, before)
+
+
 @pytest.mark.parametrize("eager", [False, True])
 def test_mixed_precision_and_eager_steps(eager):
     dtype = keras.DTypePolicy("mixed_float16")
