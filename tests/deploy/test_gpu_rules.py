@@ -1,13 +1,14 @@
 """The GPU tables, rule by rule; and, where this machine has a driver, beside the accelerator."""
 
 import pytest
-from gpu_zoo import RUNS, UNKNOWN, ZOO
+from gpu_zoo import REFUSED, RUNS, UNKNOWN, ZOO, conv
 from tiny_tflite import FLOAT, TinyFile
 
 from kdl.deploy import _operation_facts as facts
 from kdl.deploy import check
 from kdl.deploy._gpu_rules import GPU
 from kdl.deploy.tflite_graph import read_operations
+from kdl.ops import mobile_gpu_safe
 
 
 @pytest.fixture(params=ZOO)
@@ -45,6 +46,14 @@ def test_the_real_accelerator_says_the_same(file_and_verdict, accelerator):
         assert report.run.outcome != "ran", "measured now: add it to the table"
     else:
         assert report.agrees, str(report)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 8])
+def test_groups_are_judged_as_the_layers_lower_them(width, tmp_path):
+    """The tables know no Keras, so that the rule of `kdl.ops` stands in them once more."""
+    for filters in (1, 2, 4, 6, 8):
+        verdict = check(conv(width, 3 * filters, 3)(tmp_path / "groups.tflite")).verdict
+        assert verdict == (RUNS if mobile_gpu_safe(width, 3 * filters, 3) else REFUSED)
 
 
 def test_every_rule_is_broken_by_a_file(tmp_path):
