@@ -7,18 +7,17 @@ does not have; to leave it to the user would make loading depend on the order of
 
 import importlib
 import importlib.abc
-import importlib.util
 import sys
 
 _ROOMS = ("kdl.layers", "kdl.applications", "kdl.training", "kdl.compression")
 
 
 def register_with_keras():
-    """Imports the rooms that hold serialisable classes: now, or right after `import keras`."""
+    """Imports the rooms that hold serialisable classes: now, or once Keras is imported."""
     if sys.modules.get("keras") is not None:
         _import_rooms()
     else:
-        sys.meta_path.insert(0, _AfterKeras())
+        sys.meta_path.insert(0, _Watch())
 
 
 def _import_rooms():
@@ -26,22 +25,45 @@ def _import_rooms():
         importlib.import_module(room)
 
 
-class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Finder that lets others find `keras` and imports the rooms once it is loaded."""
+class _Watch(importlib.abc.MetaPathFinder):
+    """Imports the rooms when Keras is loaded and no module of kdl is halfway.
+
+    Where a module of kdl is what first imports Keras, the rooms wait for its end: they may need
+    names that it does not have yet.
+    """
+
+    def __init__(self):
+        self.keras_is_loaded = False
+        self.halfway = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != "keras":
+        """What the other finders find, with a loader that tells when it is done."""
+        if fullname != "keras" and not fullname.startswith("kdl."):
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("keras")
-        if spec is not None:
-            spec.loader = _Loader(spec.loader)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)
         return spec
+
+    def begins(self, name):
+        """A module is about to be executed."""
+        if name != "keras":
+            self.halfway.add(name)
+
+    def ends(self, name, loaded):
+        """A module was executed, or failed to."""
+        self.halfway.discard(name)
+        self.keras_is_loaded |= loaded and name == "keras"
+        if self.keras_is_loaded and not self.halfway and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            _import_rooms()
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader):
-        self._loader = loader
+    def __init__(self, loader, watch):
+        self._loader, self._watch = loader, watch
 
     def __getattr__(self, name):
         return getattr(self._loader, name)
@@ -51,5 +73,10 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _import_rooms()
+        name, loaded = module.__name__, False
+        self._watch.begins(name)
+        try:
+            self._loader.exec_module(module)
+            loaded = True
+        finally:
+            self._watch.ends(name, loaded)
