@@ -18,8 +18,10 @@ from kdl.deploy.warm_converter import warm_converter
 _NEED_KERAS = {
     "ExportError": "conversion",
     "Gates": "verify",
+    "Rewrite": "rewrite",
     "Verification": "verify",
     "export_tflite": "export",
+    "rewrite_for": "rewrite",
     "verify_tflite": "verify",
 }
 

@@ -83,7 +83,7 @@ _RULES = [
         ["CONV_2D"],
         facts.grouped,
         "convolution in {} is not documented",
-        "split, convolve, concatenate",
+        "split, convolve, concatenate: kdl.deploy.rewrite_for",
         _OPEN,
         UNKNOWN,
     ),
@@ -157,7 +157,8 @@ _RULES = [
         ["TRANSPOSE"],
         facts.always,
         "{} is refused by compilers before 16, and by 16 at times without a reason",
-        'shuffle channels by a 1×1 convolution: ChannelShuffle(mode="conv1x1")',
+        'shuffle channels by a 1×1 convolution: ChannelShuffle(mode="conv1x1"), '
+        "kdl.deploy.rewrite_for",
         _TRANSPOSE,
     ),
     _open(

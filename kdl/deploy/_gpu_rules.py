@@ -90,7 +90,7 @@ _RULES = [
         ["CONV_2D"],
         facts.odd_groups,
         "mobile GPUs compute {} wrong, or die",
-        "split, convolve, concatenate, as a GroupedConv2D of kdl is exported",
+        "split, convolve, concatenate: kdl.deploy.rewrite_for, or export a GroupedConv2D",
     ),
     _refused(
         ["BATCH_MATMUL"],

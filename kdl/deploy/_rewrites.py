@@ -1,0 +1,336 @@
+"""Equal forms of layers and operations that a device takes, and when they are needed."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
+
+from kdl.compression._elementary import activation_name
+from kdl.ops import channel_shuffle, mobile_gpu_safe
+from kdl.ops.channels import channel_axis
+
+# Narrower convolutions cost more in calls than the zeros between their groups do.
+_NARROWEST = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """Another form of a layer or an operation.
+
+    Attributes:
+        kinds: Names of the classes that have it; empty for all.
+        needed: Function of a `Node` and the `View` of its graph: whether the device needs it.
+        make: Function of the node, its new arguments and the view; gives its new outputs.
+        text: What it becomes.
+        exact: Whether the outputs stay equal.
+    """
+
+    kinds: tuple
+    needed: Callable
+    make: Callable
+    text: str
+    exact: bool = True
+
+
+class View:
+    """What a form must know of the graph that is rebuilt.
+
+    Args:
+        graph: The `Graph`.
+    """
+
+    def __init__(self, graph):
+        self.makers, self.readers = graph.makers(), graph.readers()
+        self.new = {}  # id of an old tensor → the new one
+        self._layers = {}
+
+    def layer(self, layer, suffix, make):
+        """The new layer of this name; that of a shared layer is shared."""
+        key = id(layer), suffix
+        if key not in self._layers:
+            self._layers[key] = make(f"{layer.name}{suffix}")
+        return self._layers[key]
+
+
+def _grouped(node, view):
+    return node.operation.groups > 1
+
+
+def _unsafe_groups(node, view):
+    layer = node.operation
+    return not mobile_gpu_safe(layer.kernel.shape[2], layer.filters, layer.groups)
+
+
+def _split_groups(node, args, view):
+    """Split, plain convolutions with zeros between narrow groups, concatenation."""
+    layer, axis = node.operation, channel_axis(node.operation.data_format)
+    width = layer.kernel.shape[2]
+    together = _groups_in_a_part(layer.groups, width)
+    parts = layer.groups // together
+    kernel, *bias = layer.get_weights()
+    kernels = np.split(kernel, parts, axis=-1)
+    biases = np.split(bias[0], parts) if bias else [None] * parts
+    images = ops.split(args[0], parts, axis=axis) if parts > 1 else [args[0]]
+    convolved = []
+    for number, (image, part, shift) in enumerate(zip(images, kernels, biases, strict=True)):
+        conv = view.layer(layer, f"_part{number}", lambda name: _part(layer, parts, name))
+        convolved.append(conv(image))
+        dense = _block_diagonal(part, together)
+        conv.set_weights([dense] if shift is None else [dense, shift])
+    return keras.layers.Concatenate(axis=axis)(convolved) if parts > 1 else convolved[0]
+
+
+def _part(layer, parts, name):
+    config = {**layer.get_config(), "name": name, "groups": 1, "filters": layer.filters // parts}
+    return keras.layers.Conv2D.from_config(config)
+
+
+def _groups_in_a_part(groups, width):
+    wanted = math.ceil(_NARROWEST / width)
+    return next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
+
+
+def _block_diagonal(kernel, groups):
+    *sides, width, filters = kernel.shape
+    dense = np.zeros((*sides, groups * width, filters), kernel.dtype)
+    each = filters // groups
+    for n in range(groups):
+        rows, columns = slice(n * width, (n + 1) * width), slice(n * each, (n + 1) * each)
+        dense[..., rows, columns] = kernel[..., columns]
+    return dense
+
+
+def _shuffle(node, view):
+    """`(input, groups)` of a channel shuffle that ends in this reshape; None if it is none."""
+    back = view.makers.get(id(node.inputs[0]))
+    apart = back and back.kind == "Transpose" and view.makers.get(id(back.inputs[0]))
+    if not apart or apart.kind != "Reshape":
+        return None
+    image, between = apart.inputs[0], apart.results[0]
+    shape, inner = tuple(image.shape), tuple(between.shape)
+    last_two_change = tuple(back.operation.axes or ()) == (
+        *range(len(inner) - 2),
+        len(inner) - 1,
+        len(inner) - 2,
+    )
+    known = len(shape) == 4 and None not in shape[1:] and None not in inner[1:]
+    if not known or not last_two_change or tuple(node.results[0].shape) != shape:
+        return None
+    if math.prod(inner[1:-2]) != shape[1] * shape[2] or inner[-2] * inner[-1] != shape[3]:
+        return None
+    return image, inner[-2]
+
+
+def _is_shuffle(node, view):
+    return _shuffle(node, view) is not None
+
+
+def _is_wide_shuffle(node, view):
+    return _is_shuffle(node, view) and len(node.inputs[0].shape) > 4
+
+
+def _reshaped_shuffle(node, args, view):
+    image, groups = _shuffle(node, view)
+    return channel_shuffle(view.new[id(image)], groups)
+
+
+def _convolved_shuffle(node, args, view):
+    """A 1×1 convolution with a constant permutation."""
+    image, groups = _shuffle(node, view)
+    channels = image.shape[3]
+
+    def make(name):
+        return keras.layers.Conv2D(
+            channels,
+            1,
+            use_bias=False,
+            data_format="channels_last",
+            trainable=False,
+            dtype=image.dtype,
+            name=f"{name}_permutation",
+        )
+
+    conv = view.layer(node.operation, "", make)
+    outputs = conv(view.new[id(image)])
+    order = np.arange(channels).reshape(groups, -1).T.ravel()
+    conv.set_weights([np.eye(channels, dtype="float32")[:, order][None, None]])
+    return outputs
+
+
+def _rejoined(node, view):
+    """Whether an operation reads several parts of this split and nothing else."""
+    own = {id(x) for x in node.results}
+    readers = [reader for x in node.results for reader in view.readers[id(x)] if reader]
+    return any(len({id(x) for x in r.inputs}) > 1 and _all_of(r, own) for r in readers)
+
+
+def _all_of(node, ids):
+    return all(id(x) in ids for x in node.inputs)
+
+
+def _sliced(node, args, view):
+    """A slice for each part of a split."""
+    axis = node.operation.axis % len(args[0].shape)
+    parts, start = [], 0
+    for part in node.results:
+        stop = start + part.shape[axis]
+        index = tuple(slice(start, stop) if i == axis else slice(None) for i in range(axis + 1))
+        parts.append(args[0][index])
+        start = stop
+    return parts
+
+
+def _counts_from_end(node, view):
+    axis = node.operation.axis
+    return axis is not None and axis < 0
+
+
+def _summed_from_front(node, args, view):
+    axis = node.operation.axis % len(args[0].shape)
+    return ops.cumsum(args[0], axis=axis, dtype=node.operation.dtype)
+
+
+def _steps(node):
+    """Steps of a slice of images over height and width alone; None for any other."""
+    if len(node.args) != 2 or not isinstance(node.args[1], list | tuple) or len(node.inputs) != 1:
+        return None
+    index, rank = tuple(node.args[1]), len(node.args[0].shape)
+    if rank != 4 or len(index) > 4 or not all(isinstance(part, slice) for part in index):
+        return None
+    steps = [part.step or 1 for part in index] + [1] * (4 - len(index))
+    inner = [part for part in index[:1] + index[3:] if part != slice(None)]
+    return None if inner or min(steps) < 1 else tuple(steps[1:3])
+
+
+def _steps_over_pixels(node, view):
+    return (_steps(node) or (1, 1)) != (1, 1)
+
+
+def _pooled_slice(node, args, view):
+    """The slice without steps, then a 1×1 pooling with strides."""
+    index = tuple(slice(part.start, part.stop) for part in node.args[1])
+    whole = all(part == slice(None) for part in index)
+    x = args[0] if whole else args[0][index]
+    pool = keras.layers.MaxPooling2D(
+        1, strides=_steps(node), data_format="channels_last", name=f"{node.operation.name}_steps"
+    )
+    return pool(x)
+
+
+def _on_pixels(node, view):
+    return len(node.inputs[0].shape) == 4
+
+
+def _pixelwise(node, args, view):
+    """A 1×1 convolution with the kernel of a dense layer."""
+    layer = node.operation
+    same = ("activation", "use_bias", "dtype", "trainable")
+    config = {key: value for key, value in layer.get_config().items() if key in same}
+    settings = {"filters": layer.units, "kernel_size": 1, "data_format": "channels_last"}
+
+    def make(name):
+        return keras.layers.Conv2D.from_config({**config, **settings, "name": name})
+
+    conv = view.layer(layer, "", make)
+    outputs = conv(args[0])
+    kernel, *bias = layer.get_weights()
+    conv.set_weights([kernel[None, None], *bias])
+    return outputs
+
+
+def _acts(name):
+    """Whether a layer ends with the activation, or is its operation."""
+
+    def needed(node, view):
+        if node.kind in _ACTIVATION_KINDS.get(name, ()):
+            return True
+        return isinstance(node.operation, keras.layers.Layer) and _ends_in(node.operation, name)
+
+    return needed
+
+
+def _ends_in(layer, name):
+    aliases = {"hard_swish": "hard_silu"}
+    own = activation_name(layer)
+    return aliases.get(own, own) == name
+
+
+def _with(function):
+    """Makes the layer without its activation, and `function(x, slope, name)` after it."""
+
+    def make(node, args, view):
+        operation, x = node.operation, args[0]
+        if getattr(operation, "activation", None) and node.kind != "Activation":
+            config = {**operation.get_config(), "activation": None}
+            linear = view.layer(operation, "", lambda n: type(operation).from_config(config))
+            x = linear(x)
+            linear.set_weights(operation.get_weights())
+        slope = getattr(operation, "negative_slope", 0.2)
+        return function(x, slope, lambda make: view.layer(operation, "_activation", make))
+
+    make.function = function
+    return make
+
+
+def _hard_swish(x, slope, layer):
+    # In any other order the converter makes it one HARD_SWISH again.
+    return ops.multiply(ops.multiply(x, 1 / 6), ops.relu6(ops.add(x, 3.0)))
+
+
+def _sigmoid_gelu(x, slope, layer):
+    return ops.multiply(x, ops.sigmoid(ops.multiply(x, 1.702)))
+
+
+def _log_softmax(x, slope, layer):
+    # The logarithm of softmax, and the difference to that of the sum, the converter makes one
+    # LOG_SOFTMAX again.
+    x = ops.subtract(x, ops.max(x, axis=-1, keepdims=True))
+    total = ops.sum(ops.exp(x), axis=-1, keepdims=True)
+    return ops.add(x, ops.log(ops.divide(1.0, total)))
+
+
+def _constant_prelu(x, slope, layer):
+    axes = list(range(1, len(x.shape) - 1)) or None
+
+    def make(name):
+        start = keras.initializers.Constant(slope)
+        return keras.layers.PReLU(start, shared_axes=axes, trainable=False, name=name)
+
+    return layer(make)(x)
+
+
+_ACTIVATION_KINDS = {
+    "gelu": ("Gelu",),
+    "hard_silu": ("HardSilu",),
+    "leaky_relu": ("LeakyRelu", "LeakyReLU"),
+    "log_softmax": ("LogSoftmax",),
+}
+
+_CONVOLUTIONS = ("Conv2D", "GroupedConv2D")
+
+FORMS = {
+    "gpu": [
+        Form(_CONVOLUTIONS, _unsafe_groups, _split_groups, "split, convolutions, concatenation"),
+        Form(("Reshape",), _is_wide_shuffle, _reshaped_shuffle, "a shuffle of four axes"),
+        Form(("Split",), _rejoined, _sliced, "slices"),
+        Form(("Cumsum",), _counts_from_end, _summed_from_front, "an axis counted from the front"),
+        Form(
+            (),
+            _acts("log_softmax"),
+            _with(_log_softmax),
+            "z + log(1 / sum(exp(z)))",
+        ),
+    ],
+    "edgetpu": [
+        Form(_CONVOLUTIONS, _grouped, _split_groups, "split, convolutions, concatenation"),
+        Form(("Reshape",), _is_shuffle, _convolved_shuffle, "a 1×1 permutation convolution"),
+        Form(("Dense",), _on_pixels, _pixelwise, "a 1×1 convolution"),
+        Form(("GetItem",), _steps_over_pixels, _pooled_slice, "a 1×1 pooling with strides"),
+        Form((), _acts("hard_silu"), _with(_hard_swish), "x / 6 · relu6(x + 3)"),
+        Form((), _acts("leaky_relu"), _with(_constant_prelu), "PReLU with constant slopes"),
+        Form((), _acts("gelu"), _with(_sigmoid_gelu), "x · sigmoid(1.702 x)", exact=False),
+    ],
+}
