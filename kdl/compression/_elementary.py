@@ -28,7 +28,7 @@ _KNOWN_ACTIVATIONS = {
 }
 
 
-def elementary(model):
+def elementary(model, keep=()):
     """Rewrites a flat model so that every rounding of an int8 file has a tensor of its own.
 
     - activations leave the layers that they belong to
@@ -38,6 +38,10 @@ def elementary(model):
     - averages are a sum and a product, quotients by numbers are products
 
     What it does not know is left as it is.
+
+    Args:
+        model: The flat model.
+        keep: Names of classes that are left as they are, too.
 
     Returns:
         A functional model with equal outputs in inference.
@@ -55,7 +59,8 @@ def elementary(model):
                 made[id(layer), suffix] = make(f"{layer.name}{suffix}")
             return made[id(layer), suffix]
 
-        rewrite = None if id(layer) in folds_later else _REWRITES.get(node.kind)
+        as_it_is = id(layer) in folds_later or node.kind in keep
+        rewrite = None if as_it_is else _REWRITES.get(node.kind)
         outputs = rewrite(layer, args, kwargs, once) if rewrite else None
         return layer(*args, **kwargs) if outputs is None else outputs
 
@@ -171,18 +176,21 @@ def _batch_norm(layer, args, kwargs, once):
     return _affine(layer, args[0], *affine_of(layer), layer.axis, once)
 
 
-def _rescaling(layer, args, kwargs, once):
-    if not np.isscalar(layer.scale) or not np.isscalar(layer.offset):
-        return None
-    return _affine(layer, args[0], layer.scale, layer.offset, -1, once)
+def _constants(layer, args, kwargs, once):
+    pair = constants_of(layer, len(args[0].shape))
+    return _affine(layer, args[0], *pair, -1, once) if pair else None
 
 
-def _normalization(layer, args, kwargs, once):
-    if layer.invert or tuple(layer.axis) not in ((-1,), (len(args[0].shape) - 1,)):
+def constants_of(layer, rank):
+    """`(scale, shift)` of a `Rescaling` or `Normalization` of the last axis; else None."""
+    if type(layer).__name__ == "Rescaling":
+        plain = np.isscalar(layer.scale) and np.isscalar(layer.offset)
+        return (layer.scale, layer.offset) if plain else None
+    if layer.invert or tuple(layer.axis) not in ((-1,), (rank - 1,)):
         return None
     mean, variance = (np.ravel(ops.convert_to_numpy(x)) for x in (layer.mean, layer.variance))
     scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
-    return _affine(layer, args[0], scale, -mean * scale, -1, once)
+    return scale, -mean * scale
 
 
 def _affine(layer, x, scale, shift, axis, once):
@@ -231,8 +239,8 @@ _REWRITES = {
     "Softmax": _softmax_layer,
     "SeparableConv2D": _separable,
     "BatchNormalization": _batch_norm,
-    "Rescaling": _rescaling,
-    "Normalization": _normalization,
+    "Rescaling": _constants,
+    "Normalization": _constants,
     "Average": _average,
     "TrueDivide": _divide,
     "Divide": _divide,

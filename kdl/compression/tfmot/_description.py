@@ -1,0 +1,291 @@
+"""A Keras 3 model as plain data, from which another process builds it in tf_keras."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kdl.compression._elementary import constants_of, elementary
+from kdl.compression._graph import read_graph
+from kdl.compression._rules import reason_for_float
+from kdl.compression.flatten import flatten
+from kdl.compression.fold_batch_norm import takes_up
+from kdl.compression.tfmot._twins import (
+    AFFINE,
+    LAYERS,
+    MERGES,
+    NOTHING,
+    OPERATIONS,
+    OUTPUT,
+    SAME_ACTIVATIONS,
+    TAKES_NORM,
+    WITH_KERNEL,
+    Twin,
+)
+
+_REGULARIZERS = ("L1", "L2", "L1L2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A model for the other process.
+
+    Attributes:
+        graph: Dict for JSON: `inputs`, `nodes`, `outputs`.
+        weights: Dict: name of a node's layer → its arrays.
+        origin: Dict: name of a node's layer → name of the layer in the flat, elementary model.
+    """
+
+    graph: dict
+    weights: dict
+    origin: dict
+
+    def with_kernel(self, layers=None):
+        """Names, in the other process, of the layers with a kernel.
+
+        Args:
+            layers: Names of these layers in the flat model; all by default.
+
+        Raises:
+            ValueError: If there is no such layer.
+        """
+        known = {n["label"]: n["name"] for n in self.graph["nodes"] if n["layer"] in WITH_KERNEL}
+        if layers is None:
+            return list(known.values())
+        found = [known.get(name, known.get(f"{name}_pointwise")) for name in layers]
+        if None in found:
+            raise ValueError(
+                f"The model has no layer {layers[found.index(None)]} with a kernel; it has "
+                f"{', '.join(known)}."
+            )
+        return found
+
+
+def describe(model, for_quantization):
+    """`Description` of a functional model.
+
+    Args:
+        model: The model.
+        for_quantization: Whether each operation must have an int8 form.
+
+    Raises:
+        ValueError: If the model is not functional or not float32, or something in it has no twin.
+    """
+    flat = flatten(model)
+    _check_dtypes(flat)
+    return _Describer(read_graph(elementary(flat, keep=AFFINE)), for_quantization).description()
+
+
+def _check_dtypes(flat):
+    for layer in flat.layers:
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                f"TensorFlow Model Optimization works in float32; {layer.name} computes in "
+                f"{layer.compute_dtype}. Build the model with dtype float32 and load its weights."
+            )
+    for x in flat.inputs:
+        if keras.backend.standardize_dtype(x.dtype) != "float32":
+            raise ValueError(f"Expected inputs of float32; the input {x.name} has {x.dtype}.")
+
+
+class _Describer:
+    """Goes through a graph once and notes each node."""
+
+    def __init__(self, graph, for_quantization):
+        self.graph = graph
+        self.for_quantization = for_quantization
+        self.makers, self.readers = graph.makers(), graph.readers()
+        self.tensors = {}  # id → number
+        self.names = {}  # id of a layer → name of its twin
+        self.nodes, self.weights, self.origin = [], {}, {}
+
+    def description(self):
+        """The whole model."""
+        inputs = keras.tree.flatten(self.graph.inputs)
+        shapes = [{"tensor": self._number(x), "shape": list(x.shape[1:])} for x in inputs]
+        for node in self.graph.nodes:
+            self._add(node)
+        outputs = [self.tensors[id(x)] for x in keras.tree.flatten(self.graph.outputs)]
+        graph = {"inputs": shapes, "nodes": self.nodes, "outputs": outputs}
+        return Description(graph, self.weights, self.origin)
+
+    def _number(self, x):
+        return self.tensors.setdefault(id(x), len(self.tensors))
+
+    def _add(self, node):
+        idle = "Dropout" in node.kind and node.kwargs.get("training") is False
+        if node.kind in NOTHING or idle:
+            self.tensors[id(node.results[0])] = self.tensors[id(node.inputs[0])]
+            return
+        twin = self._twin(node)
+        name = self._name(node)
+        self.nodes.append(
+            {
+                "name": name,
+                "label": node.operation.name,
+                "layer": twin.layer,
+                "config": self._config(node, twin),
+                "quantize": twin.quantize,
+                "inputs": [self.tensors[id(x)] for x in node.inputs],
+                "outputs": [self._number(x) for x in node.results],
+            }
+        )
+        if _is_layer(node) and name not in self.weights:
+            self.weights[name] = self._arrays(node, twin)
+            self.origin[name] = node.operation.name
+
+    def _name(self, node):
+        """Name of the twin; the calls of a shared layer share it."""
+        fresh = f"n{len(self.nodes)}"
+        return self.names.setdefault(id(node.operation), fresh) if _is_layer(node) else fresh
+
+    def _twin(self, node):
+        """The twin of a node, or ValueError."""
+        if self._stands_alone(node):
+            return self._affine_twin(node)
+        known = LAYERS if _is_layer(node) else OPERATIONS
+        tensors_only = len(node.args) == len(node.inputs) == 2
+        if node.kind in MERGES and not _is_layer(node) and tensors_only:
+            known = MERGES
+        twin = known.get(node.kind)
+        reason = None if twin else "tf_keras has no twin of it"
+        if twin and node.kind == "Activation" and _activation(node) not in SAME_ACTIVATIONS:
+            reason = f"tf_keras has no activation {_activation(node)} that computes the same"
+        if not reason and self.for_quantization:
+            reason = reason_for_float(node, after_convolution=True)
+            if not reason and twin.quantize is None:
+                reason = "it has no int8 form"
+        if reason:
+            raise ValueError(_refusal(node, reason, self.for_quantization))
+        return twin
+
+    def _stands_alone(self, node):
+        """Whether a node is a scale and a shift that no layer before it takes up."""
+        if node.kind != "BatchNormalization":
+            return node.kind in AFFINE
+        return self.for_quantization and not self._joins_layer_before(node)
+
+    def _joins_layer_before(self, node):
+        [x] = node.inputs
+        before = self.makers.get(id(x))
+        return (
+            before is not None
+            and before.kind in TAKES_NORM
+            and len(self.readers[id(x)]) == 1
+            and takes_up(before.operation, node.operation, len(x.shape))
+        )
+
+    def _affine_twin(self, node):
+        [x] = node.inputs
+        rank = len(x.shape)
+        last = node.kind != "BatchNormalization" or node.operation.axis in (-1, rank - 1)
+        constant = node.kind != "BatchNormalization" and constants_of(node.operation, rank) is None
+        if rank not in (2, 4) or not last or constant:
+            raise ValueError(_refusal(node, "no twin acts on this axis", self.for_quantization))
+        return Twin("ChannelAffine", quantize=OUTPUT)
+
+    def _config(self, node, twin):
+        config = node.operation.get_config()
+        if config.get("data_format") == "channels_first":
+            raise ValueError(_refusal(node, "channels_first does not run there", False))
+        if twin.layer == "ChannelAffine":
+            return _affine_config(node)
+        found = {key: _plain(node, config[key]) for key in twin.arguments if key in config}
+        found.update({key: config[other] for key, other in twin.others.items()})
+        found.update(twin.fixed)
+        if any(_matters(key, value) for key, value in node.kwargs.items()):
+            raise ValueError(_refusal(node, f"it is called with {sorted(node.kwargs)}", False))
+        if twin.layer == "Operation":
+            template = [_plain(node, x, node.inputs) for x in node.args]
+            return {"kind": node.kind, "settings": found, "template": template}
+        found.update(_regularizers(node, config))
+        frozen = node.kind == "BatchNormalization" and node.kwargs.get("training") is False
+        found["trainable"] = bool(config.get("trainable", True)) and not frozen
+        return found
+
+    def _arrays(self, node, twin):
+        constant = twin.layer == "ChannelAffine" and node.kind != "BatchNormalization"
+        if not constant:
+            return [np.asarray(x) for x in node.operation.get_weights()]
+        [x] = node.inputs
+        pair = constants_of(node.operation, len(x.shape))
+        return [np.broadcast_to(np.float32(a), (x.shape[-1],)) for a in pair]
+
+
+def _is_layer(node):
+    return isinstance(node.operation, keras.layers.Layer)
+
+
+def _matters(key, value):
+    """Whether an argument of a call asks for something that the twin does not do."""
+    return key != "training" and not (value is None or (isinstance(value, int) and not value))
+
+
+def _activation(node):
+    return getattr(node.operation.activation, "__name__", "of its own")
+
+
+def _affine_config(node):
+    layer = node.operation
+    if node.kind != "BatchNormalization":
+        return {"epsilon": None, "trainable": False}
+    return {
+        "epsilon": layer.epsilon,
+        "center": layer.center,
+        "scale": layer.scale,
+        "trainable": layer.trainable,
+    }
+
+
+def _regularizers(node, config):
+    found = {}
+    for key, value in config.items():
+        if value is None or not key.endswith(("_regularizer", "_constraint")):
+            continue
+        name = value.get("class_name") if isinstance(value, dict) else None
+        if not key.endswith("_regularizer") or name not in _REGULARIZERS:
+            reason = f"its {key} has no twin; of these L1, L2 and L1L2 regularizers have"
+            raise ValueError(_refusal(node, reason, False))
+        found[key] = {"class_name": name, "config": value["config"]}
+    return found
+
+
+def _plain(node, x, tensors=()):
+    """An argument as JSON holds it; tensors become their place among the node's inputs."""
+    if keras.backend.is_keras_tensor(x):
+        place = next((i for i, other in enumerate(tensors) if other is x), None)
+        if place is None:
+            raise ValueError(_refusal(node, "an open size decides its shape", False))
+        return {"tensor": place}
+    if isinstance(x, slice):
+        return {"slice": [_plain(node, part) for part in (x.start, x.stop, x.step)]}
+    if x is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(x, list | tuple):
+        return [_plain(node, part, tensors) for part in x]
+    if isinstance(x, np.generic):
+        return x.item()
+    if x is None or isinstance(x, bool | int | float | str):
+        return x
+    raise ValueError(_refusal(node, "an argument is a constant array", False))
+
+
+def _refusal(node, reason, for_quantization):
+    kinds = {*LAYERS, *OPERATIONS, *AFFINE}
+    known = sorted({x for x in kinds if not for_quantization or _has_int8_form(x)})
+    advice = (
+        "kdl.compression.quantize_aware takes the model and leaves the layer in float."
+        if for_quantization
+        else "Rewrite that part of the model in terms of these."
+    )
+    return (
+        f"{node.operation.name} ({node.kind}) cannot go to TensorFlow Model Optimization: "
+        f"{reason}. These can: {', '.join(known)}. {advice}"
+    )
+
+
+def _has_int8_form(kind):
+    twins = [table[kind] for table in (LAYERS, OPERATIONS) if kind in table]
+    return kind in AFFINE or any(twin.quantize is not None for twin in twins)
+
+

@@ -1,0 +1,188 @@
+"""Run as `python -m kdl.compression.tfmot._worker`: TensorFlow Model Optimization's process.
+
+It reads a job a line from its input and writes a line of JSON for each thing that happens.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+
+import numpy as np
+
+from kdl.compression.tfmot._tf_methods import METHODS
+from kdl.compression.tfmot._tf_model import build, prove
+
+# Seconds between two lines on the progress of an epoch.
+_PROGRESS = 0.2
+
+
+def main():
+    """Carries out the jobs of the input, one after the other."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print would be taken for an answer
+
+    def say(event, **details):
+        answers.write(json.dumps({"event": event, **details}) + "\n")
+        answers.flush()
+
+    for line in sys.stdin:
+        try:
+            _Job(json.loads(line), say).carry_out()
+        except Exception as error:
+            traceback.print_exc()
+            kind = "ImportError" if isinstance(error, ImportError) else type(error).__name__
+            say("error", type=kind, message=str(error))
+        else:
+            say("done")
+
+
+class _Job:
+    """One job: a model is built, wrapped, and trained, asked or converted."""
+
+    def __init__(self, job, say):
+        import tensorflow as tf
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+
+        tf_keras.backend.clear_session()
+        if job["seed"] is not None:
+            tf_keras.utils.set_random_seed(job["seed"])
+        self.tf, self.keras, self.job, self.say = tf, tf_keras, job, say
+        self.arrays = dict(np.load(job["arrays"]))
+        self.method = METHODS[job["method"]["kind"]](tf, tf_keras, tfmot, job["method"])
+
+    def carry_out(self):
+        """Does the task, and leaves its arrays in a file."""
+        self.model = build(self.tf, self.keras, self.job["graph"], self._grouped("weight"))
+        prove(self.model, self._list("sample"), self._list("expected"))
+        self.wrapped = self.method.apply(self.model, self.job["graph"])
+        state = self._list("state")
+        if state:
+            self.wrapped.set_weights(state)
+        results = getattr(self, f"_{self.job['task']}")()
+        np.savez(self.job["results"], **results)
+
+    def _fit(self):
+        job, inputs = self.job, self._list("x")
+        if not self._list("state"):
+            self.method.start(self.wrapped, self.model, inputs)
+        self.wrapped.compile(
+            _optimizer(self.keras, job["optimizer"]), _loss(self.keras, job["loss"]), job["metrics"]
+        )
+        validation = None
+        if self._list("x_validation"):
+            validation = self._list("x_validation"), self._list("y_validation")
+        callbacks = [*self.method.callbacks(), _progress(self.keras, self.say)]
+        if "rates" in self.arrays:
+            callbacks.append(_rates(self.keras, self.arrays["rates"]))
+        history = self.wrapped.fit(
+            inputs,
+            self._list("y"),
+            batch_size=job["batch_size"],
+            epochs=job["epochs"],
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        self.say("history", history=history.history)
+        return {**self._state(), **self._weights()}
+
+    def _predict(self):
+        outputs = self.wrapped.predict(self._list("x"), batch_size=32, verbose=0)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return {f"output/{number}": value for number, value in enumerate(outputs)}
+
+    def _convert(self):
+        """The int8 file, beside the answers that it must give."""
+        content = np.frombuffer(_int8(self.tf, self.wrapped, self.job), "uint8")
+        return {**self._predict(), "tflite": content}
+
+    def _state(self):
+        return {f"state/{n}": value for n, value in enumerate(self.wrapped.get_weights())}
+
+    def _weights(self):
+        found = self.method.weights(self.wrapped, self.model)
+        return {f"weight/{name}/{n}": a for name, arrays in found.items() for n, a in enumerate(arrays)}
+
+    def _list(self, kind):
+        found, number = [], 0
+        while f"{kind}/{number}" in self.arrays:
+            found.append(self.arrays[f"{kind}/{number}"])
+            number += 1
+        return found
+
+    def _grouped(self, kind):
+        names = dict.fromkeys(key.split("/")[1] for key in self.arrays if key.startswith(f"{kind}/"))
+        return {name: self._list(f"{kind}/{name}") for name in names}
+
+
+def _optimizer(keras, settings):
+    return getattr(keras.optimizers, settings["class_name"])(**settings["config"])
+
+
+def _loss(keras, settings):
+    if isinstance(settings, str):
+        return settings
+    return getattr(keras.losses, settings["class_name"])(**settings["config"])
+
+
+def _progress(keras, say):
+    class Progress(keras.callbacks.Callback):
+        """Tells how training goes on."""
+
+        last = 0.0
+
+        def on_train_begin(self, logs=None):
+            say("begin", steps=self.params["steps"], epochs=self.params["epochs"])
+
+        def on_train_batch_end(self, batch, logs=None):
+            if time.monotonic() - self.last > _PROGRESS:
+                self.last = time.monotonic()
+                say("batch", step=batch + 1, logs=_numbers(logs))
+
+        def on_epoch_end(self, epoch, logs=None):
+            say("epoch", epoch=epoch + 1, logs=_numbers(logs))
+
+    return Progress()
+
+
+def _numbers(logs):
+    return {name: float(value) for name, value in (logs or {}).items()}
+
+
+def _rates(keras, rates):
+    class Rates(keras.callbacks.Callback):
+        """Sets the learning rate of each step."""
+
+        step = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate.assign(rates[min(self.step, len(rates) - 1)])
+            self.step += 1
+
+    return Rates()
+
+
+def _int8(tf, model, job):
+    """Bytes of the int8 file; without representative data, or the converter would measure anew."""
+    module = tf.Module()
+    module.kept = list(model.variables)
+    spec = tf.TensorSpec(job["input_shape"], tf.float32, name=job["input_name"])
+
+    @tf.function(input_signature=[spec])
+    def serve(image):
+        outputs = tf.nest.flatten(model(image, training=False))
+        return dict(zip(job["output_names"], outputs, strict=True))
+
+    module.serve = serve
+    function = serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+if __name__ == "__main__":
+    main()

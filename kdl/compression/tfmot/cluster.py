@@ -1,0 +1,64 @@
+"""TF-MOT's clustering of weights."""
+
+from kdl.compression.tfmot.tfmot_model import TFMOTModel
+from kdl.layers._block import check_choice
+
+_INITIALIZATIONS = {
+    "kmeans++": "KMEANS_PLUS_PLUS",
+    "linear": "LINEAR",
+    "random": "RANDOM",
+    "density": "DENSITY_BASED",
+}
+
+
+def cluster(
+    model,
+    clusters=16,
+    initialization="kmeans++",
+    layers=None,
+    per_channel=False,
+    preserve_sparsity=False,
+):
+    """Prepares a Keras 3 model for TensorFlow Model Optimization's clustering of weights.
+
+    Each kernel takes no more than `clusters` distinct values, which `fit` trains, so that the file
+    compresses. Kernels of convolutions, transposed ones and dense layers are clustered, of
+    separable convolutions the pointwise kernel, depthwise kernels not, nor those of fewer weights
+    than clusters. `strip` gives the model.
+
+    Args:
+        model: A functional or Sequential model, built, in float32; its own weights are not touched.
+        clusters: Number of values, at least 2. Defaults to 16.
+        initialization: Where the values start: `"kmeans++"` (default), `"linear"`, `"random"` or
+            `"density"`.
+        layers: Names of the layers to cluster, as in `kdl.compression.flatten(model)`; all by
+            default.
+        per_channel: Whether each output channel of a convolution has values of its own.
+        preserve_sparsity: Whether zeros, as `prune` made them, stay zero.
+
+    Returns:
+        `TFMOTModel`.
+
+    Raises:
+        ValueError: If an argument is out of range, the model is not functional or not float32, or
+            something in it has no twin in tf_keras; the message names it.
+
+    Source: Deep Compression (arXiv 1510.00149), section 3.
+
+    Example:
+        >>> import keras
+        >>> inputs = keras.Input((4,))
+        >>> cluster(keras.Model(inputs, keras.layers.Dense(2)(inputs)), 4).method
+        'cluster'
+    """
+    if not isinstance(clusters, int) or clusters < 2:
+        raise ValueError(f"clusters must be an integer of at least 2; received {clusters!r}.")
+    check_choice("initialization", initialization, tuple(_INITIALIZATIONS))
+    settings = {
+        "kind": "cluster",
+        "clusters": clusters,
+        "initialization": _INITIALIZATIONS[initialization],
+        "per_channel": per_channel,
+        "preserve_sparsity": preserve_sparsity,
+    }
+    return TFMOTModel(model, settings, layers)

@@ -1,0 +1,231 @@
+"""A model in the hands of TensorFlow Model Optimization."""
+
+import keras
+import numpy as np
+
+from kdl.compression.tfmot._description import describe
+from kdl.compression.tfmot._process import run_job
+from kdl.compression.tfmot._progress import Progress
+from kdl.compression.tfmot._training import as_job, learning_rates
+from kdl.layers._block import check_positive
+from kdl.layers._inline import inline
+
+# Inputs on which Keras 3 and tf_keras must agree before anything is trained.
+_PROOF_SAMPLES = 16
+
+
+class TFMOTModel:
+    """A Keras 3 model that TensorFlow Model Optimization quantises, prunes or clusters.
+
+    `quantize`, `prune` and `cluster` make it. The Keras 3 model may be of any backend. For `fit` it
+    is rebuilt, layer by layer, in tf_keras in a TensorFlow process of its own, proven there to give
+    the answers of the Keras 3 model (within 1e-4 of their spread), wrapped by TF-MOT and trained.
+    All state comes back, so that `fit` may be called again. `strip` gives the Keras 3 model with
+    the new weights, `kdl.deploy.export_tflite(wrapped, path, "int8")` the file of a quantised one.
+
+    Attributes:
+        method: `"quantize"`, `"prune"` or `"cluster"`.
+    """
+
+    def __init__(self, model, settings, layers=None):
+        self._description = describe(model, settings["kind"] == "quantize")
+        self._settings = {**settings, "layers": self._description.with_kernel(layers)}
+        self._original = _copy(model)
+        self._state = []  # arrays of the wrapped model in tf_keras
+        self._weights = self._description.weights
+        self.method = settings["kind"]
+
+    def fit(
+        self,
+        x,
+        y,
+        epochs=1,
+        batch_size=32,
+        *,
+        loss,
+        optimizer="adam",
+        metrics=(),
+        validation_data=None,
+        seed=None,
+        verbose="auto",
+    ):
+        """Trains the wrapped model in its TensorFlow process.
+
+        Args:
+            x: Inputs as an array, or a list of arrays where the model has several.
+            y: Targets, likewise for several outputs.
+            epochs: Number of epochs. Defaults to 1.
+            batch_size: Defaults to 32.
+            loss: Name of a Keras loss, or one of `keras.losses`.
+            optimizer: Name of a Keras optimizer, or one of `keras.optimizers`; its learning rate
+                may be a schedule. Defaults to `"adam"`.
+            metrics: Names of Keras metrics, such as `("accuracy",)`.
+            validation_data: Pair `(x, y)`, or None.
+            seed: Integer for equal results, or None.
+            verbose: 0 (nothing), 1 (a bar), 2 (a line an epoch) or `"auto"` (1).
+
+        Returns:
+            Dict: name of a loss or metric → its values, one an epoch.
+
+        Raises:
+            ValueError: If the data does not fit, tf_keras has no such loss or optimizer, its model
+                does not answer like the Keras 3 model, or TF-MOT refuses something.
+            ImportError: If TensorFlow or TensorFlow Model Optimization is missing.
+            RuntimeError: If the process was ended.
+        """
+        check_positive("epochs", epochs)
+        check_positive("batch_size", batch_size)
+        inputs, targets = self._inputs(x), _arrays(y)
+        _check_lengths(inputs, targets)
+        arrays = {**_named("x", inputs), **_named("y", targets)}
+        if validation_data is not None:
+            more, wanted = self._inputs(validation_data[0]), _arrays(validation_data[1])
+            _check_lengths(more, wanted)
+            arrays.update({**_named("x_validation", more), **_named("y_validation", wanted)})
+        rates = learning_rates(optimizer, epochs * -(-len(inputs[0]) // batch_size))
+        if rates is not None:
+            arrays["rates"] = rates
+        job = {"epochs": epochs, "batch_size": batch_size, "metrics": list(metrics)}
+        job.update(as_job(loss, optimizer))
+        progress = Progress(verbose)
+        results = self._run("fit", job, arrays, inputs, progress.see, seed)
+        self._state = _numbered(results, "state")
+        self._weights = _grouped(results, "weight")
+        return progress.history
+
+    def predict(self, x):
+        """Answers of the wrapped model: of a quantised one, with all its rounding.
+
+        Args:
+            x: Inputs, as for `fit`.
+
+        Returns:
+            An array, or a list of them where the model has several outputs.
+        """
+        inputs = self._inputs(x)
+        results = self._run("predict", {}, _named("x", inputs), inputs)
+        outputs = _numbered(results, "output")
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def convert(self, x, input_shape, input_name, output_names):
+        """The int8 `.tflite` file of a quantised model, and its answers to compare with.
+
+        `kdl.deploy.export_tflite` is what proves and writes the file; this is a part of it.
+
+        Args:
+            x: Inputs, as for `fit`.
+            input_shape: Static shape of the file's input, batch included.
+            input_name: Its name in the file.
+            output_names: Names of the outputs.
+
+        Returns:
+            Pair of the file's bytes and a list of the wrapped model's outputs for `x`.
+
+        Raises:
+            ValueError: If the model is not quantised, was never trained, or has several inputs.
+        """
+        if self.method != "quantize":
+            raise ValueError(f"Only a quantised model has an int8 file; this one: {self.method}.")
+        if not self._state:
+            raise ValueError("The model has no ranges yet: call fit, which measures them, first.")
+        inputs = self._inputs(x)
+        if len(inputs) > 1:
+            raise ValueError(f"A file has one input; the model takes {len(inputs)}.")
+        job = {
+            "input_shape": list(input_shape),
+            "input_name": input_name,
+            "output_names": list(output_names),
+        }
+        results = self._run("convert", job, _named("x", inputs), inputs)
+        return results["tflite"].tobytes(), _numbered(results, "output")
+
+    def _run(self, task, job, arrays, inputs, see=lambda event: None, seed=None):
+        samples = [x[:_PROOF_SAMPLES] for x in inputs]
+        structure = keras.tree.pack_sequence_as(self._original.input, samples)
+        outputs = self._original.predict(structure, batch_size=_PROOF_SAMPLES, verbose=0)
+        expected = keras.tree.flatten(outputs)
+        job.update(task=task, seed=seed, method=self._settings, graph=self._description.graph)
+        arrays = {
+            **arrays,
+            **_named("sample", samples),
+            **_named("expected", expected),
+            **_named("state", self._state),
+        }
+        for name, values in self._description.weights.items():
+            arrays.update(_named(f"weight/{name}", values))
+        return run_job(job, arrays, see)
+
+    def _inputs(self, x):
+        """Arrays for the model's inputs, in float32."""
+        arrays = [np.asarray(a, "float32") for a in _arrays(x)]
+        wanted = [tuple(i.shape[1:]) for i in self._original.inputs]
+        shapes = [a.shape[1:] for a in arrays]
+        fits = len(shapes) == len(wanted) and all(
+            len(a) == len(b) and all(n in (None, m) for m, n in zip(a, b, strict=True))
+            for a, b in zip(shapes, wanted, strict=True)
+        )
+        if not fits or not all(len(a) for a in arrays):
+            raise ValueError(
+                f"x must have shape {_shapes(wanted)}, with at least one sample; received "
+                f"{', '.join(str(a.shape) for a in arrays)}."
+            )
+        return arrays
+
+    def stripped(self):
+        """See `kdl.compression.tfmot.strip`."""
+        model = _copy(self._original)
+        places = _layers_by_name(model)
+        found = {self._description.origin[name]: arrays for name, arrays in self._weights.items()}
+        for name, layer in places.items():
+            parts = [name] if name in found else [f"{name}_depthwise", f"{name}_pointwise"]
+            arrays = [a for part in parts for a in found.get(part, ())]
+            if len(arrays) == len(layer.weights) and arrays:
+                layer.set_weights(arrays)
+        return model
+
+
+def _copy(model):
+    """A model of the same layers and weights, which goes its own way."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _layers_by_name(model):
+    """Dict: name in the flat model → layer of `model`."""
+    found = {}
+
+    def see(layer, name):
+        found[name] = layer
+        return layer
+
+    inline(model, see)
+    return found
+
+
+def _arrays(x):
+    return [np.asarray(keras.ops.convert_to_numpy(a)) for a in keras.tree.flatten(x)]
+
+
+def _check_lengths(inputs, targets):
+    lengths = {len(a) for a in [*inputs, *targets]}
+    if len(lengths) > 1:
+        raise ValueError(f"Inputs and targets differ in length: {sorted(lengths)}.")
+
+
+def _shapes(shapes):
+    return ", ".join(f"(samples, {', '.join(map(str, shape))})" for shape in shapes)
+
+
+def _named(kind, arrays):
+    return {f"{kind}/{number}": array for number, array in enumerate(arrays)}
+
+
+def _numbered(results, kind):
+    count = sum(key.rpartition("/")[0] == kind for key in results)
+    return [results[f"{kind}/{number}"] for number in range(count)]
+
+
+def _grouped(results, kind):
+    names = dict.fromkeys(key.split("/")[1] for key in results if key.startswith(f"{kind}/"))
+    return {name: _numbered(results, f"{kind}/{name}") for name in names}
