@@ -1,5 +1,6 @@
 """Making trained models smaller and faster."""
 
+from kdl.compression import tfmot
 from kdl.compression.calibrate import calibrate
 from kdl.compression.constant_sparsity import ConstantSparsity
 from kdl.compression.flatten import flatten

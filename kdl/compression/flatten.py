@@ -30,27 +30,33 @@ def flatten(model):
         >>> flat.count_params() == model.count_params(), type(flat.layers[-1]).__name__
         (True, 'Dense')
     """
-    pairs = []
+    return flatten_with_origin(model)[0]
+
+
+def flatten_with_origin(model):
+    """Pair of `flatten(model)` and a dict: name of a layer in it → the layer of `model`."""
+    origin = {}
 
     def copy(layer, name):
         twin = _plain_copy(layer, name)
-        pairs.append((layer, twin))
+        origin[twin.name] = layer
         return twin
 
     flat = _fresh(inline(model, copy), model.name)
-    for layer, twin in pairs:
-        if isinstance(twin, keras.layers.InputLayer):
-            continue
-        fresh = flat.get_layer(twin.name)
-        fresh.set_weights(layer.get_weights())
-        fresh.trainable = layer.trainable
-    return flat
+    for name, layer in origin.items():
+        if not isinstance(layer, keras.layers.InputLayer):
+            fresh = flat.get_layer(name)
+            fresh.set_weights(layer.get_weights())
+            fresh.trainable = layer.trainable
+    return flat, origin
 
 
 def _fresh(model, name):
     """The same graph of new layers, each called once: `layer.output` is then a tensor of it."""
     graph = keras.Model(model.input, model.output, name=name)
-    known = {type(layer).__name__: type(layer) for layer in graph.layers}
+    # Keras finds its own by their module; by name alone, Reshape is a layer and an operation.
+    classes = [type(layer) for layer in graph.layers]
+    known = {x.__name__: x for x in classes if x.__module__.split(".")[0] != "keras"}
     return keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(graph), custom_objects=known, safe_mode=False
     )

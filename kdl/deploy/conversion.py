@@ -51,7 +51,7 @@ def convert(model, targets, input_shape, representative_data=None):
         }
         _run_worker(job, folder)
     for kind, path in targets.items():
-        _check_contents(kind, path)
+        check_contents(kind, path)
 
 
 def _run_worker(job, folder):
@@ -104,7 +104,7 @@ def _death(done):
     return f"The export process stopped with exit status {done.returncode}: {last[:600]}"
 
 
-def _check_contents(kind, path):
+def check_contents(kind, path):
     """Raises ExportError if a converted file holds what its kind must not."""
     summary = read_tflite(path)
     custom = sorted(name for name in summary.operations if name.startswith("custom:"))

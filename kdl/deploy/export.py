@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 
+from kdl.compression.tfmot import TFMOTModel, strip
 from kdl.data.model_info import ModelInfo
+from kdl.deploy._tfmot import write_and_compare
 from kdl.deploy.atomic import temporary_beside
 from kdl.deploy.conversion import ExportError, convert
 from kdl.deploy.metadata import write_metadata
@@ -48,10 +50,12 @@ def export_tflite(
     - `"dynamic"`: weights in int8, activations quantised while running.
     - `"int8"`: all in int8, input and output too; what accelerators want. The ranges of the
       activations are measured on `representative_data`, or are those of a model of
-      `kdl.compression.quantize_aware` or `calibrate`, which needs no data and has only this form.
+      `kdl.compression.quantize_aware`, `calibrate` or `tfmot.quantize`, which needs no data and has
+      only this form.
 
     Args:
-        model: A built functional or Sequential model with one input.
+        model: A built functional or Sequential model with one input, or one that
+            `kdl.compression.tfmot` trained.
         path: File to write; its folder must exist.
         quantization: One of the above. Defaults to `"float32"`.
         representative_data: Array `(samples, …)` of inputs as in use, or a pair `(inputs, labels)`;
@@ -83,25 +87,32 @@ def export_tflite(
         >>> result.passed
         True
     """
-    check_exportable(model)
-    _check_arguments(quantization, representative_data, labels, model, batch_size)
-    shape = _static_shape(model, input_shape)
+    if isinstance(model, TFMOTModel) and model.method != "quantize":
+        model = strip(model)
+    network = model.model if isinstance(model, TFMOTModel) else model
+    quantized = network is not model or _is_quantized(model)
+    check_exportable(network)
+    _check_arguments(quantization, quantized, representative_data, labels, network, batch_size)
+    shape = _static_shape(network, input_shape)
     _check_spec(input_spec, shape)
     representative = _inputs(representative_data, shape, "representative_data")
     if verification_data is not None:
         _inputs(verification_data, shape, "verification_data")
     check_writable(path)
 
-    model = as_float32(model)
+    info = None if labels is None and input_spec is None else ModelInfo(labels, input_spec)
     with temporary_beside(path) as draft:
-        quantized = _is_quantized(model)
-        unknown_ranges = None if quantized else representative
-        convert(model, {quantization: draft}, (batch_size, *shape), unknown_ranges)
-        if labels is not None or input_spec is not None:
-            write_metadata(draft, ModelInfo(labels, input_spec), model.name)
         samples = _samples(verification_data, representative, shape)
         gates = _QUANTIZE_AWARE_GATES if quantized else None
-        result = verify_tflite(draft, model, samples, gates)
+        if network is not model:
+            result = write_and_compare(model, draft, (batch_size, *shape), samples, gates, info)
+        else:
+            model = as_float32(model)
+            unknown_ranges = None if quantized else representative
+            convert(model, {quantization: draft}, (batch_size, *shape), unknown_ranges)
+            if info is not None:
+                write_metadata(draft, info, model.name)
+            result = verify_tflite(draft, model, samples, gates)
         if not result.passed:
             raise ExportError(_explain(result, quantization))
         if quantization == "int8" and result.sqnr < _LOW_SQNR:
@@ -128,12 +139,11 @@ def check_writable(path):
         raise type(error)(error.errno, f"Cannot write {path}: {error.strerror}.") from error
 
 
-def _check_arguments(quantization, representative_data, labels, model, batch_size):
+def _check_arguments(quantization, quantized, representative_data, labels, model, batch_size):
     if quantization not in _QUANTIZATIONS:
         raise ValueError(
             f"quantization must be one of {_QUANTIZATIONS}; received {quantization!r}."
         )
-    quantized = _is_quantized(model)
     if quantized and quantization != "int8":
         raise ValueError(
             f"The model rounds as an int8 file does, so that is the only form that it has: pass "

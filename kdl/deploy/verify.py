@@ -186,6 +186,11 @@ def split_labels(data):
 def _reference_outputs(model, inputs, runner):
     """Outputs of the Keras model in float32, in the order in which the file gives them."""
     outputs = as_float32(model).predict(inputs, batch_size=32, verbose=0)
+    return in_order_of_file(outputs, model, runner)
+
+
+def in_order_of_file(outputs, model, runner):
+    """A list of the model's `outputs`, in the order in which the file gives them."""
     named = dict(zip(output_names(model), keras.tree.flatten(outputs), strict=True))
     if len(named) == len(runner.output_names) == 1:
         return list(named.values())

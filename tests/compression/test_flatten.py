@@ -113,3 +113,10 @@ def test_open_sizes_are_refused_where_a_layer_needs_them():
     model = ShuffleNetV2(0.5, input_shape=(None, None, 3), include_top=False)
     with pytest.raises(ValueError, match=r"must be known to lay .* Give the model a full input_sh"):
         flatten(model)
+
+
+def test_a_layer_and_an_operation_of_one_name():
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Reshape((16, 3))(inputs)
+    model = keras.Model(inputs, keras.ops.reshape(x, (-1, 6, 8)))
+    assert flatten(model).output_shape == (None, 6, 8)

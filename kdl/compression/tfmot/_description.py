@@ -33,7 +33,8 @@ class Description:
     Attributes:
         graph: Dict for JSON: `inputs`, `nodes`, `outputs`.
         weights: Dict: name of a node's layer → its arrays.
-        origin: Dict: name of a node's layer → name of the layer in the flat, elementary model.
+        origin: Dict: name of a node's layer → name of the layer in the flat, elementary model whose
+            weights it has.
     """
 
     graph: dict
@@ -131,8 +132,7 @@ class _Describer:
             }
         )
         if _is_layer(node) and name not in self.weights:
-            self.weights[name] = self._arrays(node, twin)
-            self.origin[name] = node.operation.name
+            self._keep_weights(name, node, twin)
 
     def _name(self, node):
         """Name of the twin; the calls of a shared layer share it."""
@@ -203,13 +203,14 @@ class _Describer:
         found["trainable"] = bool(config.get("trainable", True)) and not frozen
         return found
 
-    def _arrays(self, node, twin):
-        constant = twin.layer == "ChannelAffine" and node.kind != "BatchNormalization"
-        if not constant:
-            return [np.asarray(x) for x in node.operation.get_weights()]
-        [x] = node.inputs
-        pair = constants_of(node.operation, len(x.shape))
-        return [np.broadcast_to(np.float32(a), (x.shape[-1],)) for a in pair]
+    def _keep_weights(self, name, node, twin):
+        if twin.layer == "ChannelAffine" and node.kind != "BatchNormalization":
+            [x] = node.inputs
+            pair = constants_of(node.operation, len(x.shape))
+            self.weights[name] = [np.broadcast_to(np.float32(a), x.shape[-1:]) for a in pair]
+        elif node.operation.weights:
+            self.weights[name] = node.operation.get_weights()
+            self.origin[name] = node.operation.name
 
 
 def _is_layer(node):
@@ -287,5 +288,3 @@ def _refusal(node, reason, for_quantization):
 def _has_int8_form(kind):
     twins = [table[kind] for table in (LAYERS, OPERATIONS) if kind in table]
     return kind in AFFINE or any(twin.quantize is not None for twin in twins)
-
-

@@ -59,9 +59,6 @@ def run_job(job, arrays, see):
         np.savez(job["arrays"], **arrays)
         try:
             process.run(job, see)
-        except BaseException:  # its further answers would be taken for those of the next job
-            process.kill()
-            raise
         finally:
             if process is not _kept:
                 process.end()
@@ -79,23 +76,27 @@ class _Process:
         """Sends a job and shows what is answered, to the end."""
         if self.process is None or self.process.poll() is not None:
             self._start()
+        try:
+            last = self._ask(job, see)
+        except BaseException:  # its further answers would be taken for those of the next job
+            self.process.kill()
+            raise
+        if last is None:
+            raise RuntimeError(self._death())
+        if last["event"] == "error":
+            raise _error(last)
+
+    def _ask(self, job, see):
+        """The last answer to a job; None if the process ended before."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()
         for line in self.process.stdout:
             answer = json.loads(line)
-            if answer["event"] == "done":
-                return
-            if answer["event"] == "error":
-                raise _error(answer)
+            if answer["event"] in ("done", "error"):
+                return answer
             see(answer)
-        raise RuntimeError(self._death())
-
-    def kill(self):
-        """Ends the process at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.end()
+        return None
 
     def end(self):
         """Ends the process, if there is one."""
@@ -109,12 +110,12 @@ class _Process:
 
     def _start(self):
         self.end()
-        self.messages = tempfile.TemporaryFile("w+", errors="replace")
+        self.messages = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, see end()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kdl.compression.tfmot._worker"],
             env={
                 **os.environ,
-                "KERAS_BACKEND": "tensorflow",
+                "KERAS_BACKEND": "numpy",  # Keras 3 has nothing to do there
                 "TF_USE_LEGACY_KERAS": "1",
                 "TF_FORCE_GPU_ALLOW_GROWTH": "true",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

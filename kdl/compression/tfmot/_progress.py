@@ -15,7 +15,6 @@ class Progress:
         self.history = {}
         self.bar = None
         self.steps = self.epochs = 0
-        self.epoch = 1
 
     def see(self, event):
         """Takes one event of the worker."""
@@ -23,21 +22,25 @@ class Progress:
 
     def _begin(self, event):
         self.steps, self.epochs = event["steps"], event["epochs"]
+        self._start(1)
+
+    def _start(self, epoch):
+        if self.verbose and epoch <= self.epochs:
+            print(f"Epoch {epoch}/{self.epochs}")
+            self.bar = keras.utils.Progbar(self.steps, verbose=self.verbose)
 
     def _batch(self, event):
         if self.verbose == 1:
-            self._shown().update(event["step"], list(event["logs"].items()), finalize=False)
+            self.bar.update(event["step"], _values(event), finalize=False)
 
     def _epoch(self, event):
         if self.verbose:
-            self._shown().update(self.steps, list(event["logs"].items()), finalize=True)
-        self.bar, self.epoch = None, event["epoch"] + 1
+            self.bar.update(self.steps, _values(event), finalize=True)
+        self._start(event["epoch"] + 1)
 
     def _history(self, event):
         self.history = event["history"]
 
-    def _shown(self):
-        if self.bar is None:
-            print(f"Epoch {self.epoch}/{self.epochs}")
-            self.bar = keras.utils.Progbar(self.steps, verbose=self.verbose, stateful_metrics=())
-        return self.bar
+
+def _values(event):
+    return list(event["logs"].items())

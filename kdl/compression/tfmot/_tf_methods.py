@@ -1,5 +1,6 @@
 """TF-MOT's methods on a tf_keras model. Used in the worker process only."""
 
+import re
 
 import numpy as np
 
@@ -38,13 +39,13 @@ class Quantize:
         ranges = {}
         for layer in wrapped.layers:
             for variable in layer.weights:
-                scope, name = variable.name.split(":")[0].split("/")[-2:]
-                if name in _ENDS:
-                    ranges.setdefault(scope.removeprefix("quant_"), {})[_ENDS[name]] = variable
+                end = _ENDS.search(variable.name)
+                if end:
+                    ranges.setdefault(_observed(layer), {})[end[1]] = variable
         found = _extremes(self.keras, model, ranges, [x[:_RANGE_SAMPLES] for x in inputs])
         for name, ends in ranges.items():
-            ends["low"].assign(min(found[name][0], 0.0))
-            ends["high"].assign(max(found[name][1], 0.0))
+            ends["min"].assign(min(found[name][0], 0.0))
+            ends["max"].assign(max(found[name][1], 0.0))
 
     def callbacks(self):
         """What training needs."""
@@ -60,14 +61,16 @@ class Quantize:
         }
 
 
-_ENDS = {
-    "output_min": "low",
-    "output_max": "high",
-    "post_activation_min": "low",
-    "post_activation_max": "high",
-    "quantize_layer_min": "low",
-    "quantize_layer_max": "high",
-}
+# Names of the variables that hold the range of an activation.
+_ENDS = re.compile(r"(?:output|post_activation|quantize_layer(?:_\d+)?)_(min|max):0$")
+
+
+def _observed(layer):
+    """Name of the float model's layer whose outputs a layer of the wrapped model rounds."""
+    if hasattr(layer, "layer"):
+        return layer.layer.name
+    [node] = layer.inbound_nodes
+    return node.inbound_layers.name
 
 
 def _scheme(tfmot, preserve):
@@ -121,16 +124,10 @@ def _configs(api):
 
 def _extremes(keras, model, names, inputs):
     """Dict: name of a layer → (smallest, largest) value of its outputs."""
-    outputs = []
-    for name in names:
-        if name == "quantize_layer":
-            outputs.append(model.inputs)
-        else:
-            layer = model.get_layer(name)
-            calls = range(len(layer.inbound_nodes))
-            outputs.append([layer.get_output_at(number) for number in calls])
+    layers = [model.get_layer(name) for name in names]
+    outputs = [[x.get_output_at(n) for n in range(len(x.inbound_nodes))] for x in layers]
     probe = keras.Model(model.inputs, outputs)
-    found = {name: (np.inf, -np.inf) for name in names}
+    found = dict.fromkeys(names, (np.inf, -np.inf))
     for start in range(0, len(inputs[0]), 32):
         values = probe([x[start : start + 32] for x in inputs], training=False)
         for name, calls in zip(names, values, strict=True):
@@ -192,14 +189,11 @@ class Cluster(_Wrapping):
     """Weights that share few values."""
 
     def _wrap(self, layer):
-        centroids = self.tfmot.clustering.keras.CentroidInitialization
-        # The public form of the same name lacks the last two.
-        from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
-
-        return cluster.cluster_weights(
+        api = self.tfmot.clustering.keras
+        return api.cluster_weights(
             layer,
             self.settings["clusters"],
-            centroids[self.settings["initialization"].upper()],
+            api.CentroidInitialization[self.settings["initialization"]],
             preserve_sparsity=self.settings["preserve_sparsity"],
             cluster_per_channel=self.settings["per_channel"],
         )

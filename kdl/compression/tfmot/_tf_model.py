@@ -45,9 +45,10 @@ def custom_layers(tf, keras):
             self.scale = scale
 
         def build(self, shape):
-            def weight(name, start, wanted=True, trainable=True):
-                arguments = {"shape": shape[-1:], "trainable": trainable}
-                return self.add_weight(name=name, initializer=start, **arguments) if wanted else None
+            def weight(name, start, wanted, trainable):
+                if not wanted:
+                    return None
+                return self.add_weight(name, shape[-1:], initializer=start, trainable=trainable)
 
             learns = self.epsilon is not None
             self.gamma = weight("gamma", "ones", self.scale, learns)
@@ -100,7 +101,7 @@ def build(tf, keras, graph, weights):
     own = custom_layers(tf, keras)
     tensors, layers = {}, {}
     for entry in graph["inputs"]:
-        tensors[entry["tensor"]] = keras.Input(entry["shape"])
+        tensors[entry["tensor"]] = keras.Input(entry["shape"], name=f"i{entry['tensor']}")
     inputs = list(tensors.values())
     for node in graph["nodes"]:
         if node["name"] not in layers:

@@ -1,5 +1,7 @@
 """What the operations of `keras.ops` are in TensorFlow. Used in the worker process only."""
 
+import itertools
+
 
 def run(tf, kind, settings, arguments):
     """Result of the operation `kind` with its settings on the arguments."""
@@ -22,7 +24,7 @@ def _split(tf, settings, x):
     if isinstance(parts, int):
         return tf.split(x, parts, axis=axis)
     ends = [0, *parts, x.shape[axis]]
-    return tf.split(x, [b - a for a, b in zip(ends, ends[1:], strict=False)], axis=axis)
+    return tf.split(x, [b - a for a, b in itertools.pairwise(ends)], axis=axis)
 
 
 def _get_item(tf, settings, x, key):

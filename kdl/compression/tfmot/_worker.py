@@ -11,6 +11,7 @@ import traceback
 
 import numpy as np
 
+from kdl.compression.tfmot._arrays import grouped, named, numbered
 from kdl.compression.tfmot._tf_methods import METHODS
 from kdl.compression.tfmot._tf_model import build, prove
 
@@ -55,31 +56,31 @@ class _Job:
 
     def carry_out(self):
         """Does the task, and leaves its arrays in a file."""
-        self.model = build(self.tf, self.keras, self.job["graph"], self._grouped("weight"))
-        prove(self.model, self._list("sample"), self._list("expected"))
+        self.model = build(self.tf, self.keras, self.job["graph"], grouped(self.arrays, "weight"))
+        prove(self.model, numbered(self.arrays, "sample"), numbered(self.arrays, "expected"))
         self.wrapped = self.method.apply(self.model, self.job["graph"])
-        state = self._list("state")
+        state = numbered(self.arrays, "state")
         if state:
             self.wrapped.set_weights(state)
         results = getattr(self, f"_{self.job['task']}")()
         np.savez(self.job["results"], **results)
 
     def _fit(self):
-        job, inputs = self.job, self._list("x")
-        if not self._list("state"):
+        job, inputs = self.job, numbered(self.arrays, "x")
+        if not numbered(self.arrays, "state"):
             self.method.start(self.wrapped, self.model, inputs)
         self.wrapped.compile(
             _optimizer(self.keras, job["optimizer"]), _loss(self.keras, job["loss"]), job["metrics"]
         )
         validation = None
-        if self._list("x_validation"):
-            validation = self._list("x_validation"), self._list("y_validation")
+        if "x_validation/0" in self.arrays:
+            validation = [numbered(self.arrays, f"{a}_validation") for a in ("x", "y")]
         callbacks = [*self.method.callbacks(), _progress(self.keras, self.say)]
         if "rates" in self.arrays:
             callbacks.append(_rates(self.keras, self.arrays["rates"]))
         history = self.wrapped.fit(
             inputs,
-            self._list("y"),
+            numbered(self.arrays, "y"),
             batch_size=job["batch_size"],
             epochs=job["epochs"],
             validation_data=validation,
@@ -87,35 +88,20 @@ class _Job:
             verbose=0,
         )
         self.say("history", history=history.history)
-        return {**self._state(), **self._weights()}
+        results = named("state", self.wrapped.get_weights())
+        for name, arrays in self.method.weights(self.wrapped, self.model).items():
+            results.update(named(f"weight/{name}", arrays))
+        return results
 
     def _predict(self):
-        outputs = self.wrapped.predict(self._list("x"), batch_size=32, verbose=0)
+        outputs = self.wrapped.predict(numbered(self.arrays, "x"), batch_size=32, verbose=0)
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        return {f"output/{number}": value for number, value in enumerate(outputs)}
+        return named("output", outputs)
 
     def _convert(self):
         """The int8 file, beside the answers that it must give."""
         content = np.frombuffer(_int8(self.tf, self.wrapped, self.job), "uint8")
         return {**self._predict(), "tflite": content}
-
-    def _state(self):
-        return {f"state/{n}": value for n, value in enumerate(self.wrapped.get_weights())}
-
-    def _weights(self):
-        found = self.method.weights(self.wrapped, self.model)
-        return {f"weight/{name}/{n}": a for name, arrays in found.items() for n, a in enumerate(arrays)}
-
-    def _list(self, kind):
-        found, number = [], 0
-        while f"{kind}/{number}" in self.arrays:
-            found.append(self.arrays[f"{kind}/{number}"])
-            number += 1
-        return found
-
-    def _grouped(self, kind):
-        names = dict.fromkeys(key.split("/")[1] for key in self.arrays if key.startswith(f"{kind}/"))
-        return {name: self._list(f"{kind}/{name}") for name in names}
 
 
 def _optimizer(keras, settings):

@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 
+from kdl.compression.flatten import flatten_with_origin
+from kdl.compression.tfmot._arrays import grouped, named, numbered
 from kdl.compression.tfmot._description import describe
 from kdl.compression.tfmot._process import run_job
 from kdl.compression.tfmot._progress import Progress
 from kdl.compression.tfmot._training import as_job, learning_rates
 from kdl.layers._block import check_positive
-from kdl.layers._inline import inline
 
 # Inputs on which Keras 3 and tf_keras must agree before anything is trained.
 _PROOF_SAMPLES = 16
@@ -24,13 +25,14 @@ class TFMOTModel:
     the new weights, `kdl.deploy.export_tflite(wrapped, path, "int8")` the file of a quantised one.
 
     Attributes:
+        model: The Keras 3 model that was wrapped, with its weights of then; a copy.
         method: `"quantize"`, `"prune"` or `"cluster"`.
     """
 
     def __init__(self, model, settings, layers=None):
         self._description = describe(model, settings["kind"] == "quantize")
         self._settings = {**settings, "layers": self._description.with_kernel(layers)}
-        self._original = _copy(model)
+        self.model = _copy(model)
         self._state = []  # arrays of the wrapped model in tf_keras
         self._weights = self._description.weights
         self.method = settings["kind"]
@@ -77,11 +79,11 @@ class TFMOTModel:
         check_positive("batch_size", batch_size)
         inputs, targets = self._inputs(x), _arrays(y)
         _check_lengths(inputs, targets)
-        arrays = {**_named("x", inputs), **_named("y", targets)}
+        arrays = {**named("x", inputs), **named("y", targets)}
         if validation_data is not None:
             more, wanted = self._inputs(validation_data[0]), _arrays(validation_data[1])
             _check_lengths(more, wanted)
-            arrays.update({**_named("x_validation", more), **_named("y_validation", wanted)})
+            arrays.update({**named("x_validation", more), **named("y_validation", wanted)})
         rates = learning_rates(optimizer, epochs * -(-len(inputs[0]) // batch_size))
         if rates is not None:
             arrays["rates"] = rates
@@ -89,8 +91,8 @@ class TFMOTModel:
         job.update(as_job(loss, optimizer))
         progress = Progress(verbose)
         results = self._run("fit", job, arrays, inputs, progress.see, seed)
-        self._state = _numbered(results, "state")
-        self._weights = _grouped(results, "weight")
+        self._state = numbered(results, "state")
+        self._weights = grouped(results, "weight")
         return progress.history
 
     def predict(self, x):
@@ -101,10 +103,14 @@ class TFMOTModel:
 
         Returns:
             An array, or a list of them where the model has several outputs.
+
+        Raises:
+            ValueError: If the data does not fit, or a quantised model was never trained.
         """
+        self._check_ranges()
         inputs = self._inputs(x)
-        results = self._run("predict", {}, _named("x", inputs), inputs)
-        outputs = _numbered(results, "output")
+        results = self._run("predict", {}, named("x", inputs), inputs)
+        outputs = numbered(results, "output")
         return outputs if len(outputs) > 1 else outputs[0]
 
     def convert(self, x, input_shape, input_name, output_names):
@@ -126,8 +132,7 @@ class TFMOTModel:
         """
         if self.method != "quantize":
             raise ValueError(f"Only a quantised model has an int8 file; this one: {self.method}.")
-        if not self._state:
-            raise ValueError("The model has no ranges yet: call fit, which measures them, first.")
+        self._check_ranges()
         inputs = self._inputs(x)
         if len(inputs) > 1:
             raise ValueError(f"A file has one input; the model takes {len(inputs)}.")
@@ -136,29 +141,33 @@ class TFMOTModel:
             "input_name": input_name,
             "output_names": list(output_names),
         }
-        results = self._run("convert", job, _named("x", inputs), inputs)
-        return results["tflite"].tobytes(), _numbered(results, "output")
+        results = self._run("convert", job, named("x", inputs), inputs)
+        return results["tflite"].tobytes(), numbered(results, "output")
+
+    def _check_ranges(self):
+        if self.method == "quantize" and not self._state:
+            raise ValueError("The model has no ranges yet: call fit, which measures them, first.")
 
     def _run(self, task, job, arrays, inputs, see=lambda event: None, seed=None):
         samples = [x[:_PROOF_SAMPLES] for x in inputs]
-        structure = keras.tree.pack_sequence_as(self._original.input, samples)
-        outputs = self._original.predict(structure, batch_size=_PROOF_SAMPLES, verbose=0)
+        structure = keras.tree.pack_sequence_as(self.model.input, samples)
+        outputs = self.model.predict(structure, batch_size=_PROOF_SAMPLES, verbose=0)
         expected = keras.tree.flatten(outputs)
         job.update(task=task, seed=seed, method=self._settings, graph=self._description.graph)
         arrays = {
             **arrays,
-            **_named("sample", samples),
-            **_named("expected", expected),
-            **_named("state", self._state),
+            **named("sample", samples),
+            **named("expected", expected),
+            **named("state", self._state),
         }
         for name, values in self._description.weights.items():
-            arrays.update(_named(f"weight/{name}", values))
+            arrays.update(named(f"weight/{name}", values))
         return run_job(job, arrays, see)
 
     def _inputs(self, x):
         """Arrays for the model's inputs, in float32."""
         arrays = [np.asarray(a, "float32") for a in _arrays(x)]
-        wanted = [tuple(i.shape[1:]) for i in self._original.inputs]
+        wanted = [tuple(i.shape[1:]) for i in self.model.inputs]
         shapes = [a.shape[1:] for a in arrays]
         fits = len(shapes) == len(wanted) and all(
             len(a) == len(b) and all(n in (None, m) for m, n in zip(a, b, strict=True))
@@ -169,18 +178,21 @@ class TFMOTModel:
                 f"x must have shape {_shapes(wanted)}, with at least one sample; received "
                 f"{', '.join(str(a.shape) for a in arrays)}."
             )
+        for a in arrays:
+            if not np.isfinite(a).all():
+                raise ValueError("x holds values that are not finite (NaN or infinite).")
         return arrays
 
     def stripped(self):
         """See `kdl.compression.tfmot.strip`."""
-        model = _copy(self._original)
-        places = _layers_by_name(model)
-        found = {self._description.origin[name]: arrays for name, arrays in self._weights.items()}
+        model = _copy(self.model)
+        _, places = flatten_with_origin(model)
+        origin = self._description.origin
+        found = {origin[name]: self._weights[name] for name in origin}
         for name, layer in places.items():
             parts = [name] if name in found else [f"{name}_depthwise", f"{name}_pointwise"]
-            arrays = [a for part in parts for a in found.get(part, ())]
-            if len(arrays) == len(layer.weights) and arrays:
-                layer.set_weights(arrays)
+            if parts[0] in found:
+                layer.set_weights([a for part in parts for a in found[part]])
         return model
 
 
@@ -189,18 +201,6 @@ def _copy(model):
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())
     return twin
-
-
-def _layers_by_name(model):
-    """Dict: name in the flat model → layer of `model`."""
-    found = {}
-
-    def see(layer, name):
-        found[name] = layer
-        return layer
-
-    inline(model, see)
-    return found
 
 
 def _arrays(x):
@@ -215,17 +215,3 @@ def _check_lengths(inputs, targets):
 
 def _shapes(shapes):
     return ", ".join(f"(samples, {', '.join(map(str, shape))})" for shape in shapes)
-
-
-def _named(kind, arrays):
-    return {f"{kind}/{number}": array for number, array in enumerate(arrays)}
-
-
-def _numbered(results, kind):
-    count = sum(key.rpartition("/")[0] == kind for key in results)
-    return [results[f"{kind}/{number}"] for number in range(count)]
-
-
-def _grouped(results, kind):
-    names = dict.fromkeys(key.split("/")[1] for key in results if key.startswith(f"{kind}/"))
-    return {name: _numbered(results, f"{kind}/{name}") for name in names}
