@@ -109,7 +109,8 @@ def build(tf, keras, graph, weights):
         read = [tensors[number] for number in node["inputs"]]
         made = layers[node["name"]](read if len(read) > 1 else read[0])
         tensors.update(zip(node["outputs"], tf.nest.flatten(made), strict=True))
-    model = keras.Model(inputs, [tensors[number] for number in graph["outputs"]])
+    outputs = [tensors[number] for number in graph["outputs"]]
+    model = keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
     for name, arrays in weights.items():
         layers[name].set_weights(arrays)
     return model

@@ -58,7 +58,9 @@ class _Job:
         """Does the task, and leaves its arrays in a file."""
         self.model = build(self.tf, self.keras, self.job["graph"], grouped(self.arrays, "weight"))
         prove(self.model, numbered(self.arrays, "sample"), numbered(self.arrays, "expected"))
-        self.wrapped = self.method.apply(self.model, self.job["graph"])
+        # Nothing in it needs autograph, which would double the time.
+        apply = self.tf.autograph.experimental.do_not_convert(self.method.apply)
+        self.wrapped = apply(self.model, self.job["graph"])
         state = numbered(self.arrays, "state")
         if state:
             self.wrapped.set_weights(state)
@@ -72,15 +74,16 @@ class _Job:
         self.wrapped.compile(
             _optimizer(self.keras, job["optimizer"]), _loss(self.keras, job["loss"]), job["metrics"]
         )
+        self._make_variables(inputs)
         validation = None
         if "x_validation/0" in self.arrays:
-            validation = [numbered(self.arrays, f"{a}_validation") for a in ("x", "y")]
+            validation = numbered(self.arrays, "x_validation"), self._targets("y_validation")
         callbacks = [*self.method.callbacks(), _progress(self.keras, self.say)]
         if "rates" in self.arrays:
             callbacks.append(_rates(self.keras, self.arrays["rates"]))
         history = self.wrapped.fit(
             inputs,
-            numbered(self.arrays, "y"),
+            self._targets("y"),
             batch_size=job["batch_size"],
             epochs=job["epochs"],
             validation_data=validation,
@@ -92,6 +95,18 @@ class _Job:
         for name, arrays in self.method.weights(self.wrapped, self.model).items():
             results.update(named(f"weight/{name}", arrays))
         return results
+
+    def _make_variables(self, inputs):
+        """Makes those of optimizer, loss and metrics, for which training would be traced twice."""
+        self.wrapped.optimizer.build(self.wrapped.trainable_variables)
+        outputs = self.wrapped([x[:1] for x in inputs], training=False)
+        targets = self.tf.nest.map_structure(lambda y: self.tf.constant(y[:1]), self._targets("y"))
+        self.wrapped.compiled_loss(targets, outputs)
+        self.wrapped.compiled_metrics.update_state(targets, outputs)
+
+    def _targets(self, kind):
+        targets = numbered(self.arrays, kind)
+        return targets if len(targets) > 1 else targets[0]
 
     def _predict(self):
         outputs = self.wrapped.predict(numbered(self.arrays, "x"), batch_size=32, verbose=0)
