@@ -1,5 +1,7 @@
 """A flat graph in the operations that devices know, one at a time."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -36,6 +38,7 @@ def elementary(model, keep=()):
     - separable convolutions are a depthwise and a 1×1 convolution
     - batch norms, rescalings and normalisations that stand alone are depthwise 1×1 convolutions
     - averages are a sum and a product, quotients by numbers are products
+    - what joins three tensors or more joins them one after the other
 
     What it does not know is left as it is.
 
@@ -211,7 +214,15 @@ def _affine(layer, x, scale, shift, axis, once):
 
 
 def _average(layer, args, kwargs, once):
-    return ops.multiply(keras.layers.Add()(args[0]), 1 / len(args[0]))
+    return ops.multiply(functools.reduce(ops.add, args[0]), 1 / len(args[0]))
+
+
+def _pairwise(operation):
+    def rewrite(layer, args, kwargs, once):
+        several = isinstance(args[0], list | tuple) and len(args[0]) > 2
+        return functools.reduce(operation, args[0]) if several else None
+
+    return rewrite
 
 
 def _divide(operation, args, kwargs, once):
@@ -241,6 +252,10 @@ _REWRITES = {
     "BatchNormalization": _batch_norm,
     "Rescaling": _constants,
     "Normalization": _constants,
+    "Add": _pairwise(ops.add),
+    "Multiply": _pairwise(ops.multiply),
+    "Maximum": _pairwise(ops.maximum),
+    "Minimum": _pairwise(ops.minimum),
     "Average": _average,
     "TrueDivide": _divide,
     "Divide": _divide,

@@ -81,6 +81,22 @@ def test_the_zoo_exports_as_integers(batch_norm, model, images, tmp_path):
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(summary.operations)
 
 
+@pytest.mark.export
+@pytest.mark.parametrize("join", [K.Add, K.Average, K.Multiply, K.Maximum])
+def test_three_tensors_are_joined_in_integers(join, images, tmp_path):
+    """TFLite joins two at a time, and each result needs a range."""
+    from kdl.deploy import export_tflite
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = join()([K.Conv2D(4, 3)(inputs) for _ in range(3)])
+    model = keras.Model(inputs, K.Conv2D(2, 1)(x))
+    quantized, _ = quantize_aware(model, images, verbose=0)
+    export_tflite(quantized, tmp_path / "joined.tflite", "int8", verification_data=images)
+    found = signal_to_noise(*(m.predict(images, verbose=0) for m in (model, quantized)))
+    assert found > 25
+
+
 def test_fewer_bits_are_coarser(images):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, K.Conv2D(4, 3)(inputs))
