@@ -143,4 +143,4 @@ def _error(answer):
     if answer["type"] == "ValueError":
         return ValueError(message)
     lines = " ".join(line.strip() for line in message.splitlines() if line.strip())
-    return ValueError(f"TensorFlow Model Optimization failed ({answer['type']}): …{lines[-500:]}")
+    return ValueError(f"TensorFlow Model Optimization failed ({answer['type']}): {lines[:600]}")

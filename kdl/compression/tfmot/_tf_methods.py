@@ -45,7 +45,7 @@ class Quantize:
         found = _extremes(self.keras, model, ranges, [x[:_RANGE_SAMPLES] for x in inputs])
         for name, ends in ranges.items():
             ends["min"].assign(min(found[name][0], 0.0))
-            pass
+            ends["max"].assign(max(found[name][1], 0.0))
 
     def callbacks(self):
         """What training needs."""
