@@ -109,8 +109,6 @@ PUBLIC = {
         "strip",
     ],
     "compression.tfmot": [
-        "ConstantSparsity",
-        "PolynomialDecay",
         "TFMOTModel",
         "cluster",
         "prune",

@@ -101,9 +101,9 @@ def export_tflite(
     check_writable(path)
 
     info = None if labels is None and input_spec is None else ModelInfo(labels, input_spec)
+    samples = _samples(verification_data, representative, shape)
+    gates = _QUANTIZE_AWARE_GATES if quantized else None
     with temporary_beside(path) as draft:
-        samples = _samples(verification_data, representative, shape)
-        gates = _QUANTIZE_AWARE_GATES if quantized else None
         if network is not model:
             result = write_and_compare(model, draft, (batch_size, *shape), samples, gates, info)
         else:

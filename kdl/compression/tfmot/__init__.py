@@ -2,8 +2,6 @@
 
 from kdl.compression.tfmot._process import warm_process
 from kdl.compression.tfmot.cluster import cluster
-from kdl.compression.tfmot.constant_sparsity import ConstantSparsity
-from kdl.compression.tfmot.polynomial_decay import PolynomialDecay
 from kdl.compression.tfmot.prune import prune
 from kdl.compression.tfmot.quantize import quantize
 from kdl.compression.tfmot.strip import strip

@@ -1,17 +1,12 @@
 """TF-MOT's pruning."""
 
-import dataclasses
-
-from kdl.compression.tfmot.constant_sparsity import ConstantSparsity
-from kdl.compression.tfmot.polynomial_decay import PolynomialDecay
+from kdl.compression.constant_sparsity import ConstantSparsity
+from kdl.compression.polynomial_sparsity import PolynomialSparsity
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 from kdl.layers._block import check_choice
 
-# Names that TF-MOT has for the fields that differ.
-_THEIR_NAMES = {"sparsity": "target_sparsity"}
 
-
-def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", m_by_n=None):
+def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", n_of_m=None):
     """Prepares a Keras 3 model for TensorFlow Model Optimization's pruning of small weights.
 
     In `fit`, the weights of smallest magnitude of each kernel become zero, as many as the schedule
@@ -20,14 +15,15 @@ def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", 
 
     Args:
         model: A functional or Sequential model, built, in float32; its own weights are not touched.
-        schedule: `PolynomialDecay` or `ConstantSparsity`.
+        schedule: `kdl.compression.PolynomialSparsity` or `ConstantSparsity`. TF-MOT chooses the
+            weights anew every `frequency` steps, and at `end_step` only if that is one of them.
         layers: Names of the layers to prune, as in `kdl.compression.flatten(model)`; all by
             default.
         block_size: Pair: kernels of dense layers lose blocks of this shape at once. Only with
             `layers` that are dense. Defaults to single weights.
         block_pooling: What a block is judged by: `"avg"` (default) or `"max"` magnitude.
-        m_by_n: Pair `(m, n)`: of `n` consecutive weights, `m` become zero, whatever the sparsity
-            of the schedule; or None (default).
+        n_of_m: Pair `(n, m)`, as `(2, 4)`: of `m` weights that follow each other `n` stay,
+            whatever the sparsity of the schedule; or None (default).
 
     Returns:
         `TFMOTModel`.
@@ -40,31 +36,45 @@ def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", 
 
     Example:
         >>> import keras
+        >>> from kdl.compression import ConstantSparsity
         >>> inputs = keras.Input((4,))
         >>> model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
         >>> prune(model, ConstantSparsity(0.5)).method
         'prune'
     """
-    if not isinstance(schedule, ConstantSparsity | PolynomialDecay):
-        raise ValueError(
-            f"schedule must be a ConstantSparsity or PolynomialDecay; received {schedule!r}."
-        )
     check_choice("block_pooling", block_pooling, ("avg", "max"))
-    _check_m_by_n(m_by_n)
-    fields = dataclasses.asdict(schedule)
     settings = {
         "kind": "prune",
-        "schedule": {
-            "kind": type(schedule).__name__,
-            **{_THEIR_NAMES.get(key, key): value for key, value in fields.items()},
-        },
+        "schedule": _their_schedule(schedule),
         "block_size": list(block_size),
         "block_pooling": block_pooling,
-        "m_by_n": None if m_by_n is None else list(m_by_n),
+        "m_by_n": _zeros_by(n_of_m),
     }
     return TFMOTModel(model, settings, layers)
 
 
-def _check_m_by_n(m_by_n):
-    if m_by_n is not None and not 0 < m_by_n[0] < m_by_n[1]:
-        raise ValueError(f"m_by_n must be a pair with 0 < m < n; received {m_by_n!r}.")
+def _their_schedule(schedule):
+    """Class and arguments of TF-MOT's schedule."""
+    if isinstance(schedule, PolynomialSparsity):
+        return {"kind": "PolynomialDecay", **schedule.get_config()}
+    if isinstance(schedule, ConstantSparsity):
+        return {
+            "kind": "ConstantSparsity",
+            "target_sparsity": schedule.sparsity,
+            "begin_step": schedule.begin_step,
+            "end_step": schedule.end_step,
+            "frequency": 1,  # the one step between its ends
+        }
+    raise ValueError(
+        f"schedule must be a ConstantSparsity or PolynomialSparsity; received {schedule!r}."
+    )
+
+
+def _zeros_by(n_of_m):
+    """TF-MOT's pair: how many become zero, of how many."""
+    if n_of_m is None:
+        return None
+    n, m = n_of_m
+    if not 0 < n < m:
+        raise ValueError(f"n_of_m must be a pair with 0 < n < m; received {n_of_m!r}.")
+    return [m - n, m]
