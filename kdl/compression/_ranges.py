@@ -66,6 +66,11 @@ def _of_a_sample(reduce, x):
 
 
 def _check_shapes(model, data):
+    if data is None or isinstance(data, str):
+        raise ValueError(
+            f"data must be some hundred inputs as model.predict takes them: an array or a dataset; "
+            f"received {data!r}."
+        )
     arrays = keras.tree.flatten(data)
     if not all(hasattr(x, "shape") for x in arrays):
         return  # a dataset, which predict will check

@@ -42,8 +42,8 @@ def quantize_aware(
     its inputs, and what it joins shares one. Sums need none: TFLite rescales their terms.
 
     Train the result with `fit`, on any backend, save and load it, and export it with
-    `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. It refuses a model in
-    which something stays float.
+    `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. Where
+    something stays float, the file holds it so, with a warning.
 
     Args:
         model: A functional or Sequential model, built; its own weights are not touched.

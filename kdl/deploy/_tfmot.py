@@ -32,7 +32,7 @@ def write_and_compare(wrapped, path, input_shape, samples, gates, info=None):
         raise ExportError(str(error)) from error
     with open(path, "wb") as file:
         file.write(content)
-    check_contents("int8", path)
+    check_contents(path)
     if info is not None:
         write_metadata(path, info, wrapped.model.name)
     runner = TFLiteRunner(path)

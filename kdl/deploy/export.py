@@ -14,6 +14,7 @@ from kdl.deploy.conversion import ExportError, convert
 from kdl.deploy.metadata import write_metadata
 from kdl.deploy.precision import as_float32
 from kdl.deploy.signature import check_exportable
+from kdl.deploy.tflite_file import read_tflite
 from kdl.deploy.verify import GATES, Gates, split_labels, verify_tflite
 from kdl.layers import FakeQuantize
 
@@ -72,7 +73,8 @@ def export_tflite(
         `Verification` of the file.
 
     Raises:
-        ValueError: If an argument is out of range, or int8 lacks representative data.
+        ValueError: If an argument is out of range, int8 lacks representative data, data is not
+            finite or not in the range that `input_spec` gives, or the model is above 2 GB.
         ExportError: A ValueError: the model has no TFLite form, or the file answers otherwise.
         OSError: If `path` cannot be written (`FileNotFoundError` if its folder does not exist).
         ImportError: If TensorFlow or `ai-edge-litert` is missing.
@@ -95,9 +97,8 @@ def export_tflite(
     _check_arguments(quantization, quantized, representative_data, labels, network, batch_size)
     shape = _static_shape(network, input_shape)
     _check_spec(input_spec, shape)
-    representative = _inputs(representative_data, shape, "representative_data")
-    if verification_data is not None:
-        _inputs(verification_data, shape, "verification_data")
+    representative = _inputs(representative_data, shape, input_spec, "representative_data")
+    _inputs(verification_data, shape, input_spec, "verification_data")
     check_writable(path)
 
     info = None if labels is None and input_spec is None else ModelInfo(labels, input_spec)
@@ -113,6 +114,8 @@ def export_tflite(
             if info is not None:
                 write_metadata(draft, info, model.name)
             result = verify_tflite(draft, model, samples, gates)
+        if quantization == "int8":
+            _check_integers(draft, quantized)
         if not result.passed:
             raise ExportError(_explain(result, quantization))
         if quantization == "int8" and result.sqnr < _LOW_SQNR:
@@ -169,6 +172,24 @@ def _is_quantized(model):
     )
 
 
+def _check_integers(path, quantized):
+    """Raises ExportError, or warns if the model itself keeps a part in floating point."""
+    summary = read_tflite(path)
+    if not summary.float_tensors:
+        return
+    text = (
+        f"{summary.float_tensors} tensors stay floating-point in the int8 file; its operations are "
+        f"{dict(summary.operations)}."
+    )
+    if not quantized:
+        raise ExportError(f"{text} One of them has no int8 form.")
+    warnings.warn(
+        f"{text} The report of quantize_aware or calibrate says which of the model's and why. An "
+        f"accelerator for integers runs the file in part.",
+        stacklevel=3,
+    )
+
+
 def _static_shape(model, input_shape):
     own = tuple(model.inputs[0].shape[1:])
     shape = own if input_shape is None else tuple(input_shape)
@@ -191,7 +212,8 @@ def _check_spec(spec, shape):
         )
 
 
-def _inputs(data, shape, argument):
+def _inputs(data, shape, spec, argument):
+    """The inputs of `data`; None if there is none."""
     if data is None:
         return None
     inputs, _ = split_labels(data)
@@ -200,7 +222,27 @@ def _inputs(data, shape, argument):
             f"{argument} must have shape (samples, {', '.join(map(str, shape))}); received "
             f"{tuple(inputs.shape)}."
         )
+    finite = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{argument} holds values that are not finite (NaN or infinite), first in sample "
+            f"{int(np.argmin(finite))}."
+        )
+    if spec is not None:
+        _check_range(inputs, spec, argument)
     return inputs
+
+
+def _check_range(inputs, spec, argument):
+    """Raises ValueError if `inputs` are outside of what pictures become by `spec`."""
+    black, white = (spec.normalize(np.full(spec.channels, byte, "uint8")) for byte in (0, 255))
+    low, high = float(black.min()), float(white.max())
+    margin = 0.01 * (high - low)
+    if inputs.min() < low - margin or inputs.max() > high + margin:
+        raise ValueError(
+            f"{argument} spans {inputs.min():.4g} … {inputs.max():.4g}, but pictures become "
+            f"{low:.4g} … {high:.4g} by input_spec: pass what input_spec.load or normalize gives."
+        )
 
 
 def _samples(verification_data, representative, shape):

@@ -91,6 +91,9 @@ def find_info(path):
 
     Args:
         path: The file.
+
+    Raises:
+        ValueError: If it is damaged, or lacks the labels that its metadata speaks of.
     """
     info = read_model_info(path)
     if info != ModelInfo():
@@ -278,9 +281,14 @@ def _labels_of(outputs, path):
     ]
     if len(names) != 1:
         return None
-    with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
-        return archive.read(names[0]).decode().splitlines()
-    return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(names[0]).decode().splitlines()
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged or truncated: the labels in {names[0]} that it speaks of are "
+            f"missing. Export it again."
+        ) from error
 
 
 def _stem(path):

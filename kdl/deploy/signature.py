@@ -1,8 +1,13 @@
 """Names under which a `.tflite` file takes its input and gives its outputs."""
 
+import math
+
 import keras
 
 INPUT_NAME = "image"
+
+# Of a message of TensorFlow's, through which every converted model goes as float32.
+_MOST_BYTES = 2**31 - 1
 
 
 def output_names(model):
@@ -24,7 +29,7 @@ def output_names(model):
 
 
 def check_exportable(model):
-    """Raises ValueError unless `model` is a built functional or sequential model of one input."""
+    """Raises ValueError unless `model` has a graph, one input, and no more than 2 GB of weights."""
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
             f"Expected a built functional or Sequential keras.Model; received "
@@ -32,6 +37,12 @@ def check_exportable(model):
         )
     if len(model.inputs) != 1:
         raise ValueError(f"Expected a model with one input; {model.name} has {len(model.inputs)}.")
+    size = 4 * sum(math.prod(variable.shape) for variable in model.variables)
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"{model.name} has {size / 1e9:.2f} GB of weights in float32; TensorFlow's converter "
+            f"takes 2.14. Export a smaller model, or its parts one by one."
+        )
 
 
 def _ends_in_probabilities(model):

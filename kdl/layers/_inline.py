@@ -74,7 +74,7 @@ def _functional(model):
     if not hasattr(model, "operations"):
         raise ValueError(
             f"{model.name} is a {type(model).__name__} whose graph is unknown: only functional and "
-            f"Sequential models can be laid open."
+            f"Sequential models can be laid open. Build it as keras.Model(inputs, outputs)."
         )
     return model
 

@@ -63,14 +63,20 @@ def test_a_quantised_model_has_one_form(pictures, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_what_stays_float_is_refused(pictures, tmp_path):
+@pytest.mark.parametrize("last", [False, True])
+def test_what_stays_float_is_float_in_the_file(last, pictures, tmp_path):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Activation("elu")(keras.layers.Conv2D(2, 3)(inputs))
+    x = x if last else keras.layers.Conv2D(2, 3)(x)
     quantized, report = calibrate(keras.Model(inputs, x), pictures, verbose=0)
     assert not report.complete
-    with pytest.raises(ExportError, match="has no int8 form"):
-        export_tflite(quantized, tmp_path / "model.tflite", "int8")
-    assert not os.listdir(tmp_path)
+    path = tmp_path / "model.tflite"
+    with pytest.warns(UserWarning, match=r"tensors stay floating-point.*'ELU': 1"):
+        result = export_tflite(quantized, path, "int8", verification_data=pictures)
+    assert result.sqnr > 25
+    operations = read_tflite(path).operations
+    assert operations["CONV_2D"] == 2 - last
+    assert operations["ELU"] == 1
 
 
 def test_mixed_precision_is_exported_as_float32(tmp_path, pictures):
@@ -159,6 +165,12 @@ def network_with_large_logits():
     return keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="ones")(x))
 
 
+def with_infinity():
+    images = np.zeros((4, 12, 12, 3))
+    images[2, 3, 4, 1] = -np.inf
+    return images
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -171,6 +183,12 @@ def network_with_large_logits():
         ({"verification_data": np.zeros((4, 8, 8, 3))}, "verification_data must have shape"),
         ({"verification_data": (np.zeros((4, 12, 12, 3)), [1])}, "4 inputs but 1 labels"),
         ({"representative_data": np.zeros((0, 12, 12, 3))}, "at least one"),
+        ({"representative_data": np.full((4, 12, 12, 3), np.nan)}, "representative_data.*sample 0"),
+        ({"verification_data": with_infinity()}, "verification_data.*finite.*first in sample 2"),
+        (
+            {"verification_data": np.full((1, 12, 12, 3), 255), "input_spec": InputSpec((12, 12))},
+            r"verification_data spans 255 … 255, but pictures become 0 … 1 by input_spec",
+        ),
     ],
 )
 def test_bad_arguments(network, arguments, message, tmp_path):
@@ -189,6 +207,14 @@ def test_models_that_cannot_be_exported(tmp_path):
     inputs = [keras.Input((2,)), keras.Input((2,))]
     with pytest.raises(ValueError, match="has 2"):
         export_tflite(keras.Model(inputs, keras.layers.add(inputs)), tmp_path / "m.tflite")
+
+
+def test_a_model_that_the_converter_cannot_hold(network, tmp_path, monkeypatch):
+    size = 4 * sum(np.prod(w.shape) for w in network.get_weights())
+    monkeypatch.setattr("kdl.deploy.signature._MOST_BYTES", size - 1)
+    with pytest.raises(ValueError, match="GB of weights in float32"):
+        export_tflite(network, tmp_path / "m.tflite")
+    assert os.listdir(tmp_path) == []
 
 
 def test_unwritable_paths(network, tmp_path):
