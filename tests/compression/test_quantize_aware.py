@@ -242,5 +242,5 @@ def test_a_model_without_a_graph(images):
 @pytest.mark.parametrize("data", [None, "pictures.npy"])
 def test_what_is_no_data(data):
     inputs = keras.Input((16, 16, 3))
-    with pytest.raises(ValueError, match="data must be some hundred inputs.*received"):
+    with pytest.raises(ValueError, match=r"data must be some hundred inputs.*received"):
         quantize_aware(keras.Model(inputs, K.Conv2D(2, 1)(inputs)), data)
