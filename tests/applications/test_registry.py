@@ -11,7 +11,7 @@ import pytest
 from kdl.applications import create_model, list_models, macs
 from kdl.compression import flatten
 from kdl.layers import AveragePooling2D
-from kdl.testing import _checks
+from kdl.testing._lively_weights import give_lively_weights
 
 ENTRIES = {entry.name: entry for entry in list_models()}
 
@@ -50,30 +50,12 @@ def shallow(model_name, request):
 
 
 def build(model_name, **arguments):
-    """The model at a small size, with weights like those of the golden files.
-
-    Networks with Keras's initial weights die out; with batch norms run on data they are chaotic
-    while untrained, and magnify rounding a thousandfold.
-    """
+    """The model at a small size, with weights like those of the golden files."""
     size = next((s for start, s in SIZES.items() if model_name.startswith(start)), 32)
     model = create_model(
         model_name, input_shape=(size, size, 3), classes=10, classifier_activation=None, **arguments
     )
-    last_norms = ["bn3/gamma", "project_bn/gamma"]
-    if model_name.endswith(("shufflenet_v2_50", "shufflenet_v2_164")):
-        last_norms.append("pointwise2_bn/gamma")  # only the deep ones add the input
-    rng = np.random.default_rng(0)
-    for weight in filter(_checks.is_float, model.weights):
-        shape = tuple(weight.shape)
-        if len(shape) > 1:
-            depthwise = shape[-1] == 1 and len(shape) == 4
-            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-            weight.assign(rng.standard_normal(shape) * np.sqrt(2 / fan_in))
-        elif weight.name in ("gamma", "moving_variance"):
-            ends_branch = weight.path.endswith(tuple(last_norms))
-            weight.assign(rng.uniform(*((0.1, 0.3) if ends_branch else (0.8, 1.2)), shape))
-        elif weight.name in ("beta", "moving_mean", "bias"):
-            weight.assign(0.1 * rng.standard_normal(shape))
+    give_lively_weights(model)
     return model
 
 
