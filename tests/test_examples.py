@@ -12,8 +12,6 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent / "examples"
 PAPERS = sorted(
     p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_") and p.stem != "quickstart"
 )
-
-
 EXPORTING = ("edge_tpu", "mobile_gpu", "quantization")
 
 
@@ -22,7 +20,7 @@ def _marked(paper):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="on the backend that starts fastest")
-@pytest.mark.parametrize("paper", map(_marked, PAPERS))
+@pytest.mark.parametrize("paper", [_marked(paper) for paper in PAPERS])
 def test_smoke(paper, tmp_path):
     done = subprocess.run(
         [sys.executable, FOLDER / f"{paper}.py", "--smoke", "--output", tmp_path / "run"],
