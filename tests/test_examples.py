@@ -9,11 +9,18 @@ import keras
 import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "examples"
-PAPERS = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("_study", "quickstart"))
+PAPERS = sorted(
+    p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_") and p.stem != "quickstart"
+)
+EXPORTING = ("edge_tpu", "mobile_gpu", "quantization")
+
+
+def _marked(paper):
+    return pytest.param(paper, marks=pytest.mark.export if paper in EXPORTING else ())
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="on the backend that starts fastest")
-@pytest.mark.parametrize("paper", PAPERS)
+@pytest.mark.parametrize("paper", [_marked(paper) for paper in PAPERS])
 def test_smoke(paper, tmp_path):
     done = subprocess.run(
         [sys.executable, FOLDER / f"{paper}.py", "--smoke", "--output", tmp_path / "run"],

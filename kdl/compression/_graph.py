@@ -123,15 +123,22 @@ def rebuild(graph, apply, begin=None):
 
 def copy_of(model):
     """A model of the same class with new layers and equal weights, not compiled."""
-    known = {type(layer).__name__: type(layer) for layer in model.layers}
-    copy = keras.saving.deserialize_keras_object(
-        keras.saving.serialize_keras_object(model), custom_objects=known, safe_mode=False
-    )
+    copy = deserialized(model)
     copy.set_weights(model.get_weights())
     for old, new in zip(model.layers, copy.layers, strict=True):
         if not old.trainable:  # what the config of an application doesn't tell
             new.trainable = False
     return copy
+
+
+def deserialized(model):
+    """A model of the config of another, with new layers and new weights."""
+    # Keras finds its own classes by itself. By name alone its layer Add would be taken for its
+    # operation Add.
+    kinds = {type(layer) for layer in model.layers}
+    known = {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
+    config = keras.saving.serialize_keras_object(model)
+    return keras.saving.deserialize_keras_object(config, custom_objects=known, safe_mode=False)
 
 
 def is_float(x):

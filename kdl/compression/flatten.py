@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl.compression._graph import deserialized
 from kdl.layers._inline import inline
 
 
@@ -54,12 +55,7 @@ def flatten_with_origin(model):
 def _fresh(model, name):
     """The same graph of new layers, each called once: `layer.output` is then a tensor of it."""
     graph = keras.Model(model.input, model.output, name=name)
-    # Keras finds its own by their module; by name alone, Reshape is a layer and an operation.
-    classes = [type(layer) for layer in graph.layers]
-    known = {x.__name__: x for x in classes if x.__module__.split(".")[0] != "keras"}
-    return keras.saving.deserialize_keras_object(
-        keras.saving.serialize_keras_object(graph), custom_objects=known, safe_mode=False
-    )
+    return deserialized(graph)
 
 
 def _plain_copy(layer, name):

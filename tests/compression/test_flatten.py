@@ -36,6 +36,13 @@ def several_inputs_and_outputs():
     return keras.Model(inputs, {"sum": x, "mean": keras.ops.mean(x)})
 
 
+def layers_named_as_operations():
+    inputs = keras.Input((6, 6, 4))
+    x = keras.layers.Add()([inputs, keras.ops.add(inputs, 3.0)])
+    x = keras.layers.Multiply()([x, keras.ops.multiply(x, 0.5)])
+    return keras.Model(inputs, x)
+
+
 MODELS = {
     "shufflenet_v2": small,
     "resnext_a": lambda: resnext("a"),
@@ -43,6 +50,7 @@ MODELS = {
     "nested": nested,
     "sequential": sequential,
     "several": several_inputs_and_outputs,
+    "names": layers_named_as_operations,
 }
 
 
