@@ -19,6 +19,8 @@ import tempfile
 
 import numpy as np
 
+from kdl.deploy import measure_latency
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROUNDS = 5
 
@@ -47,21 +49,25 @@ def main():
         tool, name, path = arguments.write
         write_peer(name, path) if tool == "peer" else write_ours(name, path)
         return
-    rows = {}
-    for name in arguments.networks:
-        with tempfile.TemporaryDirectory() as folder:
-            rows[name] = measure(name, folder, arguments)
-        print(name, json.dumps(rows[name]), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.networks:
+            write_all(name, os.path.join(folder, name))
+        rows = {name: measure(os.path.join(folder, name), arguments) for name in arguments.networks}
+    print(json.dumps(rows, indent=1))
     (HERE / "results" / "latency.md").write_text(table(rows, arguments))
 
 
-def measure(name, folder, arguments):
-    """Dict: kind of file → median milliseconds, the smallest of several rounds."""
+def write_all(name, folder):
+    """All files of a network."""
+    print(f"writing the files of {name}", flush=True)
+    os.mkdir(folder)
     write("ours", name, folder)
     if NETWORKS[name] and importlib.util.find_spec("litert_torch"):
         write("peer", name, folder)
-    from kdl.deploy import measure_latency
 
+
+def measure(folder, arguments):
+    """Dict: kind of file → median milliseconds, the smallest of several rounds."""
     files = sorted(pathlib.Path(folder).glob("*.tflite"))
     times = {file.stem: [] for file in files}
     for _ in range(ROUNDS):
