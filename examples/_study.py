@@ -80,24 +80,43 @@ def compare(networks, arguments, title, callbacks=None):
     for name, build in networks.items():
         keras.utils.set_random_seed(0)
         model = build(train[0].shape[1:], classes)
-        start = time.monotonic()
-        history = fit(model, train, test, arguments, (callbacks or {}).get(name))
-        rows.append(
-            {
-                "name": name,
-                "parameters": model.count_params(),
-                "macs": kdl.applications.macs(model),
-                "accuracy": history[-1],
-                "seconds": time.monotonic() - start,
-                "history": history,
-            }
-        )
+        callback = (callbacks or {}).get(name)
+        rows.append(measure(name, model, model, train, test, arguments, callback))
+    show(rows, arguments, title)
+    return rows
+
+
+def measure(name, trainer, network, train, test, arguments, callback=None):
+    """Trains a network and gives its row of the table.
+
+    Args:
+        name: Name of the row.
+        trainer: What is fitted: the network itself, or a model that trains it.
+        network: What remains after training; its parameters and multiply-adds count.
+        train: Training pictures and labels.
+        test: Test pictures and labels.
+        arguments: From `parse_arguments`.
+        callback: Function of the number of steps that gives a callback.
+    """
+    start = time.monotonic()
+    history = fit(trainer, train, test, arguments, callback)
+    return {
+        "name": name,
+        "parameters": network.count_params(),
+        "macs": kdl.applications.macs(network),
+        "accuracy": history[-1],
+        "seconds": time.monotonic() - start,
+        "history": history,
+    }
+
+
+def show(rows, arguments, title):
+    """Prints, draws and saves what came out."""
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
     print_table(rows, title)
     plot(rows, title, arguments.output / "accuracy.png")
     print(f"Curves: {arguments.output / 'accuracy.png'}")
-    return rows
 
 
 def fit(model, train, test, arguments, callback=None):

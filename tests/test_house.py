@@ -93,6 +93,7 @@ PUBLIC = {
     ],
     "compression": [
         "ConstantSparsity",
+        "Distillation",
         "KeptFloat",
         "LayerSparsity",
         "PolynomialSparsity",
@@ -101,6 +102,7 @@ PUBLIC = {
         "SparsityReport",
         "SparsitySchedule",
         "calibrate",
+        "distill",
         "flatten",
         "fold_batch_norm",
         "measure_sparsity",
@@ -235,6 +237,7 @@ def test_registered_names_are_frozen():
         "kdl>Conv2D",
         "kdl>DepthwiseConv2D",
         "kdl>DilatedContext",
+        "kdl>Distillation",
         "kdl>FactorizedReduction",
         "kdl>FakeQuantize",
         "kdl>FireModule",

@@ -27,7 +27,7 @@ def visit(model, see):
             see(operation, args, outputs)
         return outputs
 
-    keras.models.clone_model(_functional(model), clone_function=_same, call_function=apply)
+    keras.models.clone_model(functional(model), clone_function=_same, call_function=apply)
 
 
 def inline(model, make_layer):
@@ -61,14 +61,19 @@ def _rebuild(model, prefix, make_layer, made):
         inner = _graph_of(operation, *args)
         return _rebuild(inner, f"{prefix}{operation.name}_", make_layer, made).call(*args)
 
-    return keras.models.clone_model(_functional(model), clone_function=clone, call_function=apply)
+    return keras.models.clone_model(functional(model), clone_function=clone, call_function=apply)
 
 
 def _same(layer):
     return layer
 
 
-def _functional(model):
+def functional(model):
+    """The model, or a Sequential one as a functional model of the same layers.
+
+    Raises:
+        ValueError: If it is neither.
+    """
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "operations"):
