@@ -55,15 +55,6 @@ def _skip_exports_of_other_backends(items):
             item.add_marker(skip)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _shared_converter():
-    """One TensorFlow process for all exports of a test process: each start takes seconds."""
-    from kdl.deploy import warm_converter
-
-    with warm_converter():
-        yield
-
-
 @pytest.fixture(scope="session")
 def root():
     return ROOT
