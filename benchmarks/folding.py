@@ -37,8 +37,8 @@ def main():
         "folding.md",
         "Inference with batch norms folded",
         f"`python benchmarks/folding.py`: batch {BATCH}, {SIZE}², ms per image; smallest of "
-        f"{TURNS} turns. A folded network's convolutions are kdl's, a flat one's Keras's own: on JAX "
-        "most of the gain is theirs.",
+        f"{TURNS} turns. A folded network's convolutions are kdl's, a flat one's Keras's own: on "
+        "JAX most of the gain is theirs.",
         ["network", "backend", "flat", "folded", "faster by"],
         rows,
     )
