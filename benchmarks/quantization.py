@@ -1,12 +1,12 @@
-"""Six networks on the digits, as int8 files: calibrated, and trained with their rounding.
+"""Networks on the digits as int8 files: calibrated, trained with their rounding, and by TF-MOT.
 
     python benchmarks/quantization.py
 
 Each network is trained in floating point for 20 epochs, once. On each backend it is then made into
-an int8 file twice: by `calibrate`, without training, and by `quantize_aware` and 3 epochs. A file
-is compared with the model that rounds as it does, on the logits of 360 test pictures, and its
-accuracy with that of the float network. What is finished is kept in
-`benchmarks/results/quantization.json`, so an interrupted run goes on.
+an int8 file twice: by `calibrate`, without training, and by `quantize_aware` and 3 epochs; and once
+by `tfmot.quantize` and 3 epochs. A file is compared with the model that rounds as it does, on the
+logits of 360 test pictures, and its accuracy with that of the float network. What is finished is
+kept in `benchmarks/results/quantization.json`, so an interrupted run goes on.
 """
 
 import argparse
@@ -25,22 +25,48 @@ from kdl.data import ArrayDataset, RandomShift
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
 ROUTES = ("calibrate", "quantize_aware")
+# TF-MOT trains in TensorFlow whatever the backend.
+TFMOT = ("tfmot", "torch")
 SIZE = 48
 FLOAT_EPOCHS, QUANTIZED_EPOCHS = 20, 3
 OPTIONS = {"input_shape": (SIZE, SIZE, 3), "classes": 10, "classifier_activation": None}
 
-# Name → (constructor, its arguments, peak learning rate).
+# Route → how much accuracy may be below that of the float network.
+ALLOWED = {"calibrate": 0.01, "quantize_aware": 0.005, "tfmot": 0.01}
+
+
+def of_kdl(name, **arguments):
+    """Function that builds a network of kdl."""
+    return lambda: getattr(kdl.applications, name)(**arguments, **OPTIONS)
+
+
+def of_keras(name):
+    """Function that builds a network of `keras.applications`, nested as a user would nest it."""
+
+    def build():
+        network = getattr(keras.applications, name)(weights=None, **OPTIONS)
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.9  # theirs are for a million steps
+        inputs = keras.Input(OPTIONS["input_shape"])
+        return keras.Model(inputs, network(keras.layers.Rescaling(255.0)(inputs)))
+
+    return build
+
+
+# Name → (function that builds it, peak learning rate).
 NETWORKS = {
-    "ShuffleNetV2 0.5x": ("ShuffleNetV2", {"alpha": 0.5}, 0.02),
-    "MobileNetV2 0.35": ("MobileNetV2", {"alpha": 0.35}, 0.01),
-    "SqueezeNet 1.1": ("SqueezeNet", {"version": "1.1"}, 0.0005),
-    "SE-ResNet, 1-1-1-1": ("SEResNet", {"depth": (1, 1, 1, 1)}, 0.005),
-    "Res2Net, 1-1-1-1": ("Res2Net", {"depth": (1, 1, 1, 1)}, 0.005),
+    "ShuffleNetV2 0.5x": (of_kdl("ShuffleNetV2", alpha=0.5), 0.02),
+    "MobileNetV2 0.35": (of_kdl("MobileNetV2", alpha=0.35), 0.01),
+    "SqueezeNet 1.1": (of_kdl("SqueezeNet", version="1.1"), 0.0005),
+    "SE-ResNet, 1-1-1-1": (of_kdl("SEResNet", depth=(1, 1, 1, 1)), 0.005),
+    "Res2Net, 1-1-1-1": (of_kdl("Res2Net", depth=(1, 1, 1, 1)), 0.005),
     "NASNet, 192 channels": (
-        "NASNet",
-        {"penultimate_filters": 192, "blocks": 1, "stem_filters": 8, "momentum": 0.9},
+        of_kdl("NASNet", penultimate_filters=192, blocks=1, stem_filters=8, momentum=0.9),
         0.01,
     ),
+    "keras MobileNetV3Small": (of_keras("MobileNetV3Small"), 0.003),
+    "keras EfficientNetB0": (of_keras("EfficientNetB0"), 0.003),
 }
 
 
@@ -71,6 +97,7 @@ def measure_all(arguments, folder):
     for network in arguments.networks:
         path = folder / f"{network}.keras"
         wanted = [(route, backend) for backend in arguments.backends for route in ROUTES]
+        wanted += [TFMOT] * (TFMOT[1] in arguments.backends)
         missing = [w for w in wanted if " · ".join((network, *w)) not in rows]
         if missing and not path.exists():
             run("torch", network, "float", path)
@@ -97,8 +124,8 @@ def run(backend, network, route, path):
 def train_float(network, path):
     """Trains a network without rounding and saves it."""
     keras.utils.set_random_seed(0)
-    name, arguments, rate = NETWORKS[network]
-    model = getattr(kdl.applications, name)(**arguments, **OPTIONS)
+    build, rate = NETWORKS[network]
+    model = build()
     accuracy = fit(model, rate, FLOAT_EPOCHS)
     model.save(path)
     return {"accuracy": accuracy}
@@ -126,12 +153,10 @@ def accuracy_of(model, test):
 def measure(network, route, path):
     """One quantised file: how faithful, how accurate."""
     keras.utils.set_random_seed(0)
-    (images, _), test = kdl.data.digits(size=SIZE)
+    train, test = kdl.data.digits(size=SIZE)
     model = keras.models.load_model(path, compile=False)
     accuracy = accuracy_of(model, test)
-    quantized, report = getattr(kdl.compression, route)(model, images[:256], verbose=0)
-    if route == "quantize_aware":
-        fit(quantized, NETWORKS[network][2] / 50, QUANTIZED_EPOCHS)
+    quantized, complete = QUANTIZE[route](model, train, NETWORKS[network][1] / 50)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "model.tflite")
         proof = kdl.deploy.export_tflite(quantized, file, "int8", verification_data=test)
@@ -142,30 +167,54 @@ def measure(network, route, path):
         "rounded": proof.keras_accuracy,
         "sqnr": proof.sqnr,
         "agreement": proof.top1_agreement,
-        "complete": report.complete and not summary.float_tensors,
+        "complete": complete and not summary.float_tensors,
         "kib": summary.size / 1024,
     }
+
+
+def calibrated(model, train, rate):
+    """The rounding model, and whether all of it rounds."""
+    quantized, report = kdl.compression.calibrate(model, train[0][:256], verbose=0)
+    return quantized, report.complete
+
+
+def trained(model, train, rate):
+    """The same after training."""
+    quantized, report = kdl.compression.quantize_aware(model, train[0][:256], verbose=0)
+    fit(quantized, rate, QUANTIZED_EPOCHS)
+    return quantized, report.complete
+
+
+def trained_by_tfmot(model, train, rate):
+    """TF-MOT's model after training; it refuses what it cannot round."""
+    quantized = kdl.compression.tfmot.quantize(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.AdamW(rate)
+    quantized.fit(*train, QUANTIZED_EPOCHS, 64, loss=loss, optimizer=optimizer, seed=0, verbose=2)
+    return quantized, True
+
+
+QUANTIZE = {"calibrate": calibrated, "quantize_aware": trained, "tfmot": trained_by_tfmot}
 
 
 def table(rows):
     """The rows as Markdown, with a mark at each figure that misses its bound."""
     lines = [
-        "# int8 files of six networks on the digits",
+        "# int8 files of networks on the digits",
         "",
         f"Made by `python benchmarks/quantization.py`. {FLOAT_EPOCHS} epochs in floating point, "
-        f"then `calibrate`, or `quantize_aware` and {QUANTIZED_EPOCHS} epochs; pictures of "
-        f"{SIZE}², 360 for the test (one is 0.0028). dB and agreement compare a file with the "
-        "model that rounds as it does, on logits. ✗ marks what misses its bound: 25 dB, agreement "
-        "0.99, accuracy 0.01 (calibrated) or 0.005 (trained) below float.",
+        f"then `calibrate`, or `quantize_aware` or `tfmot.quantize` and {QUANTIZED_EPOCHS} epochs; "
+        f"pictures of {SIZE}², 360 for the test (one is 0.0028). dB and agreement compare a file "
+        "with the model that rounds as it does, on logits. ✗ marks what misses its bound: 25 dB, agreement "
+        "0.99, accuracy 0.005 (`quantize_aware`) or 0.01 (others) below float.",
         "",
         "| network | route | backend | float | file | dB | agreement | all int8 | KiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for key, row in rows.items():
         network, route, backend = key.split(" · ")
-        allowed = 0.01 if route == "calibrate" else 0.005
         cells = [
-            marked(f"{row['accuracy']:.4f}", row["float"] - row["accuracy"] <= allowed),
+            marked(f"{row['accuracy']:.4f}", row["float"] - row["accuracy"] <= ALLOWED[route]),
             marked(f"{row['sqnr']:.1f}", row["sqnr"] >= 25),
             marked(f"{row['agreement']:.4f}", row["agreement"] >= 0.99),
             marked("yes" if row["complete"] else "no", row["complete"]),
