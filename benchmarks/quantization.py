@@ -205,8 +205,8 @@ def table(rows):
         f"Made by `python benchmarks/quantization.py`. {FLOAT_EPOCHS} epochs in floating point, "
         f"then `calibrate`, or `quantize_aware` or `tfmot.quantize` and {QUANTIZED_EPOCHS} epochs; "
         f"pictures of {SIZE}², 360 for the test (one is 0.0028). dB and agreement compare a file "
-        "with the model that rounds as it does, on logits. ✗ marks what misses its bound: 25 dB, agreement "
-        "0.99, accuracy 0.005 (`quantize_aware`) or 0.01 (others) below float.",
+        "with the model that rounds as it does, on logits. ✗ marks what misses its bound: 25 dB, "
+        "agreement 0.99, accuracy 0.005 (`quantize_aware`) or 0.01 (others) below float.",
         "",
         "| network | route | backend | float | file | dB | agreement | all int8 | KiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
