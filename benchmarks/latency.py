@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py
 
-The networks take 224² pictures, without the classifier where it is kdl's alone. Files of one row
-are timed in turns, several times, and the smallest median of each counts, so that a busy machine
+The networks take 224² pictures and give pooled features, without a classifier. Files of one row are
+timed in turns, several times, and the smallest median of each counts, so that a busy machine
 strikes all alike. litert-torch's column needs `pip install litert-torch torchvision`, and is left
 empty without them.
 """
@@ -109,10 +109,21 @@ def write_peer(name, folder):
     from applications import import_torchvision
 
     network = getattr(import_torchvision().models, NETWORKS[name])(weights=None).eval()
+    replace_classifier(network, torch.nn)
     # Pictures with the channels last, as every other file takes them.
     network = litert_torch.to_channel_last_io(network, args=[0])
     example = (torch.randn(1, 224, 224, 3),)
     litert_torch.convert(network, example).export(os.path.join(folder, "litert-torch.tflite"))
+
+
+def replace_classifier(network, nn):
+    """Leaves pooled features, as kdl's files here have them."""
+    if hasattr(network, "fc"):
+        network.fc = nn.Identity()
+    elif type(network).__name__ == "SqueezeNet":
+        network.classifier = nn.AdaptiveAvgPool2d(1)  # its classifier pools, the others do not
+    else:
+        network.classifier = nn.Identity()
 
 
 def processor():

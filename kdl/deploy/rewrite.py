@@ -54,7 +54,9 @@ def rewrite_for(model, target):
     - hard-swish becomes `x / 6 · relu6(x + 3)`, leaky ReLU a PReLU with constant slopes
     - GELU becomes `x · sigmoid(1.702 x)`, which is not exact
 
-    Quantise after it, not before. What it does not know is left as it is: `check` the file.
+    Fold batch norms before it (`kdl.compression.fold_batch_norm`): after a convolution that was
+    split none can be folded. Quantise after it. What it does not know is left as it is: `check` the
+    file.
 
     Args:
         model: A functional or Sequential model, built.

@@ -210,6 +210,16 @@ def test_clustered_weights_have_few_values(images, labels, capsys):
 
 
 @pytest.mark.export
+def test_kernels_too_small_to_cluster_stay(images, labels):
+    wrapped = tfmot.cluster(network(), 32)
+    wrapped.fit(images, labels, loss="mse", verbose=0)
+    found = kernels(tfmot.strip(wrapped))
+    distinct = {name: len(np.unique(kernel)) for name, kernel in found.items()}
+    assert max(distinct[name] for name in ("conv", "separable", "inner_conv")) <= 32
+    assert distinct["dense"] == found["dense"].size == 24
+
+
+@pytest.mark.export
 def test_quantisation_keeps_zeros(images, labels):
     model = network()
     pruned = tfmot.prune(model, ConstantSparsity(0.5), layers=["dense"], n_of_m=(1, 3))

@@ -190,6 +190,8 @@ class Cluster(_Wrapping):
 
     def _wrap(self, layer):
         api = self.tfmot.clustering.keras
+        if self._values_at_most(layer) < self.settings["clusters"]:
+            return layer  # TF-MOT ends with an error there
         return api.cluster_weights(
             layer,
             self.settings["clusters"],
@@ -197,6 +199,12 @@ class Cluster(_Wrapping):
             preserve_sparsity=self.settings["preserve_sparsity"],
             cluster_per_channel=self.settings["per_channel"],
         )
+
+    def _values_at_most(self, layer):
+        """Number of weights that would share one set of values."""
+        *inner, outputs = layer.get_weights()[0].shape
+        per_channel = self.settings["per_channel"] and len(inner) > 1
+        return int(np.prod(inner)) * (1 if per_channel else outputs)
 
     def _strip(self, wrapped):
         return self.tfmot.clustering.keras.strip_clustering(wrapped)
