@@ -6,7 +6,13 @@ import keras
 
 from kdl.compression._elementary import norms_after_convolutions
 from kdl.compression._graph import is_float
-from kdl.compression._rules import FIXED_RANGE, SAME_RANGE, goes_unrounded, reason_for_float
+from kdl.compression._rules import (
+    FIXED_RANGE,
+    RELUS,
+    SAME_RANGE,
+    goes_unrounded,
+    reason_for_float,
+)
 
 
 @dataclasses.dataclass
@@ -32,11 +38,13 @@ class Placement:
         roundings: Dict: id of a tensor → `Rounding`.
         groups: For each range the names of what makes its tensors.
         reasons: Dict: id of a node → why it stays float.
+        lone_relus: Ids of the ReLUs that read what was rounded.
     """
 
     roundings: dict
     groups: list
     reasons: dict
+    lone_relus: set
 
 
 def place(graph):
@@ -57,7 +65,14 @@ def place(graph):
     for root, tensors in members.items():
         if root in wanted:
             _round_group(tensors, roundings, groups, reasons)
-    return Placement(roundings, groups, reasons)
+    lone_relus = {
+        id(node)
+        for node in graph.nodes
+        if node.kind in RELUS
+        and id(node) not in reasons
+        and not _is_inside(id(node.inputs[0]), makers[id(node.inputs[0])][1], readers, reasons)
+    }
+    return Placement(roundings, groups, reasons, lone_relus)
 
 
 def _reasons(graph):

@@ -68,8 +68,9 @@ FIXED_RANGE = {
     "Tanh": (-1.0, 127 / 128),
 }
 
+RELUS = ("Relu", "Relu6")
+
 _SUMS = ("Add", "Subtract")
-_RELUS = ("Relu", "Relu6")
 _NORM = "BatchNormalization"
 
 
@@ -109,7 +110,7 @@ def _reason_of_resizing(operation):
 def goes_unrounded(node, reader):
     """Whether `reader`, the only one of `node`'s output, is computed in one with it."""
     folds = node.kind in (*WEIGHTED, _NORM)
-    if reader.kind in _RELUS:
+    if reader.kind in RELUS:
         return folds or node.kind in (*_SUMS, "Multiply")
     adds_number = reader.kind in _SUMS and bool(_numbers(reader))
     return folds and (adds_number or reader.kind == _NORM)

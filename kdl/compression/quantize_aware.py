@@ -21,6 +21,10 @@ _QUANTIZED = {
     "GroupedConv2D": layers.QuantizedConv2D,
 }
 
+# By itself an int8 ReLU runs on LiteRT's slow kernel, fused into a product it runs on XNNPACK. This
+# is the least float32 above 1, where a converter would take a product by 1 out.
+_ALMOST_ONE = 1 + 2**-23
+
 
 def quantize_aware(
     model,
@@ -116,6 +120,8 @@ def _build(graph, placement, weight_bits, make_observer):
         return observers[rounding.group](new, site=rounding.site)
 
     def apply(node, args, kwargs):
+        if id(node) in placement.lone_relus:
+            args = [keras.ops.multiply(args[0], _ALMOST_ONE), *args[1:]]
         outputs = layer_of(node)(*args, **kwargs)
         fresh = keras.tree.flatten(outputs)
         results = [rounded(old, new) for old, new in zip(node.results, fresh, strict=True)]

@@ -15,6 +15,9 @@ from kdl.ops.channels import channel_axis
 # Narrower convolutions cost more in calls than the zeros between their groups do.
 _NARROWEST = 16
 
+# What channel shuffles are made of.
+_MOVES = ("Reshape", "Transpose")
+
 
 @dataclasses.dataclass(frozen=True)
 class Form:
@@ -104,24 +107,47 @@ def _block_diagonal(kernel, groups):
 
 
 def _shuffle(node, view):
-    """`(input, groups)` of a channel shuffle that ends in this reshape; None if it is none."""
-    back = view.makers.get(id(node.inputs[0]))
-    apart = back and back.kind == "Transpose" and view.makers.get(id(back.inputs[0]))
-    if not apart or apart.kind != "Reshape":
+    """`(input, groups, axes)` of a channel shuffle that ends in this call, or None.
+
+    Whatever steps it takes: they are carried out on the channels' numbers. `axes` is the largest
+    number of axes on the way.
+    """
+    shape, steps = tuple(node.results[0].shape), []
+    if len(shape) != 4 or None in shape[1:]:
         return None
-    image, between = apart.inputs[0], apart.results[0]
-    shape, inner = tuple(image.shape), tuple(between.shape)
-    last_two_change = tuple(back.operation.axes or ()) == (
-        *range(len(inner) - 2),
-        len(inner) - 1,
-        len(inner) - 2,
-    )
-    known = len(shape) == 4 and None not in shape[1:] and None not in inner[1:]
-    if not known or not last_two_change or tuple(node.results[0].shape) != shape:
+    while node is not None and node.kind in _MOVES:
+        steps.insert(0, node)
+        image = node.inputs[0]
+        if tuple(image.shape) == shape and (groups := _groups_of_shuffle(shape, steps)):
+            return image, groups, max(len(step.results[0].shape) for step in steps)
+        node = view.makers.get(id(image))
+    return None
+
+
+def _groups_of_shuffle(shape, steps):
+    """Groups of the channel shuffle that some reshapes and transposes are; None if they are none.
+
+    Two images of numbers go through the steps, the second to see that images stay apart.
+    """
+    channels = shape[3]
+    if channels < 4 or any(None in step.results[0].shape[1:] for step in steps):
         return None
-    if math.prod(inner[1:-2]) != shape[1] * shape[2] or inner[-2] * inner[-1] != shape[3]:
+    numbers = x = np.arange(2 * math.prod(shape[1:])).reshape(2, *shape[1:])
+    for step in steps:
+        if step.kind == "Reshape":
+            x = x.reshape(2, *step.results[0].shape[1:])
+        else:
+            x = x.transpose(step.operation.axes)
+    width = int(x[0, 0, 0, 1])  # the second channel is the first of the second group
+    if not 1 < width < channels or channels % width:
         return None
-    return image, inner[-2]
+    groups = channels // width
+    return groups if np.array_equal(x, numbers[..., _shuffled(channels, groups)]) else None
+
+
+def _shuffled(channels, groups):
+    """Where the channels of a channel shuffle come from."""
+    return np.arange(channels).reshape(groups, -1).T.ravel()
 
 
 def _is_shuffle(node, view):
@@ -129,17 +155,18 @@ def _is_shuffle(node, view):
 
 
 def _is_wide_shuffle(node, view):
-    return _is_shuffle(node, view) and len(node.inputs[0].shape) > 4
+    found = _shuffle(node, view)
+    return found is not None and found[2] > 4
 
 
 def _reshaped_shuffle(node, args, view):
-    image, groups = _shuffle(node, view)
+    image, groups, _ = _shuffle(node, view)
     return channel_shuffle(view.new[id(image)], groups)
 
 
 def _convolved_shuffle(node, args, view):
     """A 1×1 convolution with a constant permutation."""
-    image, groups = _shuffle(node, view)
+    image, groups, _ = _shuffle(node, view)
     channels = image.shape[3]
 
     def make(name):
@@ -155,7 +182,7 @@ def _convolved_shuffle(node, args, view):
 
     conv = view.layer(node.operation, "", make)
     outputs = conv(view.new[id(image)])
-    order = np.arange(channels).reshape(groups, -1).T.ravel()
+    order = _shuffled(channels, groups)
     conv.set_weights([np.eye(channels, dtype="float32")[:, order][None, None]])
     return outputs
 
@@ -314,7 +341,7 @@ _CONVOLUTIONS = ("Conv2D", "GroupedConv2D")
 FORMS = {
     "gpu": [
         Form(_CONVOLUTIONS, _unsafe_groups, _split_groups, "split, convolutions, concatenation"),
-        Form(("Reshape",), _is_wide_shuffle, _reshaped_shuffle, "a shuffle of four axes"),
+        Form(_MOVES, _is_wide_shuffle, _reshaped_shuffle, "a shuffle of four axes"),
         Form(("Split",), _rejoined, _sliced, "slices"),
         Form(("Cumsum",), _counts_from_end, _summed_from_front, "an axis counted from the front"),
         Form(
@@ -326,7 +353,7 @@ FORMS = {
     ],
     "edgetpu": [
         Form(_CONVOLUTIONS, _grouped, _split_groups, "split, convolutions, concatenation"),
-        Form(("Reshape",), _is_shuffle, _convolved_shuffle, "a 1×1 permutation convolution"),
+        Form(_MOVES, _is_shuffle, _convolved_shuffle, "a 1×1 permutation convolution"),
         Form(("Dense",), _on_pixels, _pixelwise, "a 1×1 convolution"),
         Form(("GetItem",), _steps_over_pixels, _pooled_slice, "a 1×1 pooling with strides"),
         Form((), _acts("hard_silu"), _with(_hard_swish), "x / 6 · relu6(x + 3)"),

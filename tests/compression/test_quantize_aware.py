@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kdl.applications import ShuffleNetV2
-from kdl.compression import quantize_aware
+from kdl.compression import calibrate, quantize_aware
 from kdl.layers import FakeQuantize
 from kdl.testing import _checks
 
@@ -95,6 +95,28 @@ def test_three_tensors_are_joined_in_integers(join, images, tmp_path):
     export_tflite(quantized, tmp_path / "joined.tflite", "int8", verification_data=images)
     found = signal_to_noise(*(m.predict(images, verbose=0) for m in (model, quantized)))
     assert found > 25
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("relu", [keras.ops.relu, keras.ops.relu6])
+def test_no_relu_is_left_by_itself(relu, tmp_path):
+    """LiteRT has no fast int8 ReLU, but fast sums and products that end in one."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 4))
+    kept = K.Conv2D(4, 3, padding="same")(inputs)
+    joined = keras.ops.concatenate([relu(kept), kept], axis=-1)
+    model = keras.Model(inputs, K.Conv2D(4, 1)(relu(joined)))
+    images = np.random.default_rng(0).normal(0, 5, (32, 6, 6, 4)).astype("float32")
+    quantized, report = calibrate(model, images, verbose=0)
+    assert report.complete
+    from kdl.deploy import export_tflite, read_tflite
+
+    path = tmp_path / "relu.tflite"
+    result = export_tflite(quantized, path, "int8", verification_data=images)
+    assert result.sqnr > 30
+    found = read_tflite(path).operations
+    assert not {"RELU", "RELU6"} & set(found)
+    assert found["MUL"] == 2
 
 
 def test_fewer_bits_are_coarser(images):

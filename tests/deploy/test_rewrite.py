@@ -19,6 +19,13 @@ def shuffled(x, groups, rank):
     return ops.reshape(ops.transpose(apart, order), (-1, *sides, channels))
 
 
+def shuffled_by_planes(x):
+    """In three transposes, as other tools write it."""
+    planes = ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, 3, 4, 64))
+    planes = ops.reshape(ops.transpose(planes, (0, 2, 1, 3)), (-1, 12, 8, 8))
+    return ops.transpose(planes, (0, 2, 3, 1))
+
+
 def met(x):
     """A split whose parts only meet each other."""
     return ops.add(*ops.split(x, 2, axis=-1))
@@ -45,6 +52,7 @@ CASES = {
     "shuffle of 4 axes": (lambda x: shuffled(x, 3, 4), "gpu", []),
     "shuffle on the Edge TPU": (lambda x: shuffled(x, 3, 4), "edgetpu", [PERMUTED]),
     "wide shuffle on the Edge TPU": (lambda x: shuffled(x, 4, 5), "edgetpu", [PERMUTED]),
+    "shuffle by planes": (shuffled_by_planes, "edgetpu", [PERMUTED]),
     "kdl's shuffle": (ChannelShuffle(2), "edgetpu", [PERMUTED]),
     "parts that meet": (met, "gpu", ["slices"]),
     "sum from the end": (
@@ -174,6 +182,17 @@ def test_what_looks_like_a_shuffle_and_is_none():
     def turned(x):
         apart = ops.reshape(x, (-1, 8, 96))
         return ops.reshape(ops.transpose(apart, (0, 2, 1)), (-1, *SHAPE))
+
+    assert rewrite_for(network(turned), "edgetpu")[1] == []
+
+
+def test_a_shuffle_across_images_is_none():
+    """The batch may not be taken for one image: the second tells it from a shuffle of the first."""
+
+    def turned(x):
+        return ops.reshape(
+            ops.transpose(ops.reshape(x, (-1, 64, 3, 4)), (1, 0, 3, 2)), (-1, *SHAPE)
+        )
 
     assert rewrite_for(network(turned), "edgetpu")[1] == []
 
