@@ -13,6 +13,9 @@ from kdl.compression.fold_batch_norm import affine_of, takes_up
 # Layers whose kernel is rounded.
 WEIGHTED = ("Conv2D", "GroupedConv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
 
+# The least float32 above 1: a product by it changes nothing, and converters do not take it out.
+ALMOST_ONE = 1 + 2**-23
+
 _KNOWN_ACTIVATIONS = {
     "linear": lambda x: x,
     "relu": ops.relu,

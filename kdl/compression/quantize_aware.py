@@ -3,7 +3,7 @@
 import keras
 
 from kdl import layers
-from kdl.compression._elementary import elementary
+from kdl.compression._elementary import ALMOST_ONE, elementary
 from kdl.compression._graph import read_graph, rebuild
 from kdl.compression._placement import place
 from kdl.compression._ranges import observe_ranges
@@ -20,10 +20,6 @@ _QUANTIZED = {
     "DepthwiseConv2D": layers.QuantizedDepthwiseConv2D,
     "GroupedConv2D": layers.QuantizedConv2D,
 }
-
-# By itself an int8 ReLU runs on LiteRT's slow kernel, fused into a product it runs on XNNPACK. This
-# is the least float32 above 1, where a converter would take a product by 1 out.
-_ALMOST_ONE = 1 + 2**-23
 
 
 def quantize_aware(
@@ -121,7 +117,8 @@ def _build(graph, placement, weight_bits, make_observer):
 
     def apply(node, args, kwargs):
         if id(node) in placement.lone_relus:
-            args = [keras.ops.multiply(args[0], _ALMOST_ONE), *args[1:]]
+            # An int8 ReLU by itself runs on LiteRT's slow kernel, one after a product on XNNPACK.
+            args = [keras.ops.multiply(args[0], ALMOST_ONE), *args[1:]]
         outputs = layer_of(node)(*args, **kwargs)
         fresh = keras.tree.flatten(outputs)
         results = [rounded(old, new) for old, new in zip(node.results, fresh, strict=True)]

@@ -9,6 +9,7 @@ from kdl.deploy import _operation_facts as facts
 from kdl.deploy._rule import REFUSED, UNKNOWN, DeviceRules, Rule
 
 _MEASURED = "measured: LiteRT's WebGPU accelerator, ai-edge-litert 2.3, on a software Vulkan driver"
+_BETWEEN = "put an operation between them: kdl.deploy.rewrite_for"
 _PLAIN = "keep it out of the graph, or run this part on the processor"
 
 _RUNS = """
@@ -91,6 +92,30 @@ _RULES = [
         facts.odd_groups,
         "mobile GPUs compute {} wrong, or die",
         "split, convolve, concatenate: kdl.deploy.rewrite_for, or export a GroupedConv2D",
+    ),
+    _refused(
+        ["CONV_2D"],
+        facts.strided_pointwise,
+        "an int8 1×1 convolution with {} is computed as if it had none",
+        "slice with steps, then convolve without strides: kdl.deploy.rewrite_for",
+    ),
+    _refused(
+        ["AVERAGE_POOL_2D"],
+        facts.averages_padding,
+        "what {} puts around the image is left out of the averages",
+        _BETWEEN,
+    ),
+    _refused(
+        ["MAX_POOL_2D"],
+        facts.pools_padding,
+        "what {} puts around the image, which may be negative, is left out of the maxima",
+        _BETWEEN,
+    ),
+    _refused(
+        ["CONV_2D", "DEPTHWISE_CONV_2D"],
+        facts.convolves_padding,
+        "what {} puts around the image is taken for zeros",
+        _BETWEEN,
     ),
     _refused(
         ["BATCH_MATMUL"],

@@ -8,12 +8,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.compression._elementary import activation_name
+from kdl.compression._elementary import ALMOST_ONE, activation_name
 from kdl.ops import channel_shuffle, mobile_gpu_safe
 from kdl.ops.channels import channel_axis
 
 # Narrower convolutions cost more in calls than the zeros between their groups do.
 _NARROWEST = 16
+
+# Padding by numbers of this size stands for −∞, and drowns what is added to it.
+_LARGEST_FILLING = 1e6
 
 # What channel shuffles are made of.
 _MOVES = ("Reshape", "Transpose")
@@ -187,6 +190,74 @@ def _convolved_shuffle(node, args, view):
     return outputs
 
 
+def _strided_pointwise(node, view):
+    layer = node.operation
+    return tuple(layer.kernel_size) == (1, 1) and max(layer.strides) > 1
+
+
+def _sliced_pointwise(node, args, view):
+    """A slice with steps, then the convolution without strides."""
+    layer = node.operation
+    steps = [slice(None, None, step) for step in layer.strides]
+    last = channel_axis(layer.data_format) == -1
+    index = (slice(None), *steps) if last else (slice(None), slice(None), *steps)
+
+    def make(name):
+        config = {**layer.get_config(), "name": name, "strides": 1}
+        return type(layer).from_config(config)
+
+    conv = view.layer(layer, "", make)
+    outputs = conv(args[0][index])
+    conv.set_weights(layer.get_weights())
+    return outputs
+
+
+def _averages_padding(node, view):
+    return _pad_before(node, view) is not None
+
+
+def _pools_padding(node, view):
+    """Whether a maximum may be what a pad puts around."""
+    pad = _pad_before(node, view)
+    if pad is None or _filling(pad) < -_LARGEST_FILLING:
+        return False
+    return _filling(pad) > 0 or not _ends_in_relu(view.makers.get(id(pad.inputs[0])))
+
+
+def _is_convolved(node, view):
+    """Whether a pad puts another number than zero around what a convolution reads."""
+    readers = [reader for reader in view.readers[id(node.results[0])] if reader]
+    convolved = any(reader.kind in (*_CONVOLUTIONS, "DepthwiseConv2D") for reader in readers)
+    return convolved and 0 < abs(_filling(node)) <= _LARGEST_FILLING
+
+
+def _padded_by_zeros(node, args, view):
+    """The pad by zeros of what is so much less, and then so much more."""
+    pad, filling = node.operation, _filling(node)
+    return ops.add(ops.pad(ops.subtract(args[0], filling), pad.pad_width), filling)
+
+
+def _pad_before(node, view):
+    """The pad of an image that this call reads, or None."""
+    maker = view.makers.get(id(node.inputs[0]))
+    return maker if maker is not None and maker.kind in ("Pad", "ZeroPadding2D") else None
+
+
+def _filling(pad):
+    return pad.kwargs.get("constant_values") or 0
+
+
+def _ends_in_relu(node):
+    return node is not None and (
+        node.kind in ("Relu", "Relu6") or activation_name(node.operation) in ("relu", "relu6")
+    )
+
+
+def _apart_from_padding(node, args, view):
+    """The same with a product between, which is not computed in one with the pad."""
+    return node.operation(ops.multiply(args[0], ALMOST_ONE), *args[1:])
+
+
 def _rejoined(node, view):
     """Whether an operation reads several parts of this split and nothing else."""
     own = {id(x) for x in node.results}
@@ -338,8 +409,14 @@ _ACTIVATION_KINDS = {
 
 _CONVOLUTIONS = ("Conv2D", "GroupedConv2D")
 
+_APART = "a product by 1 + 2⁻²³ after the padding"
+
 FORMS = {
     "gpu": [
+        Form(_CONVOLUTIONS, _strided_pointwise, _sliced_pointwise, "a slice with steps before it"),
+        Form(("AveragePool", "AveragePooling2D"), _averages_padding, _apart_from_padding, _APART),
+        Form(("MaxPool", "MaxPooling2D"), _pools_padding, _apart_from_padding, _APART),
+        Form(("Pad",), _is_convolved, _padded_by_zeros, "x - c, padding by zeros, x + c"),
         Form(_CONVOLUTIONS, _unsafe_groups, _split_groups, "split, convolutions, concatenation"),
         Form(_MOVES, _is_wide_shuffle, _reshaped_shuffle, "a shuffle of four axes"),
         Form(("Split",), _rejoined, _sliced, "slices"),

@@ -40,6 +40,10 @@ def rewrite_for(model, target):
 
     - convolutions in groups that mobile GPUs compute wrong (`kdl.ops.mobile_gpu_safe`) become a
       split, plain convolutions and a concatenation
+    - 1×1 convolutions with strides, which are computed wrong in int8, slice with steps before
+    - padding by zeros that a pooling would leave out is kept apart from it by a product with
+      `1 + 2⁻²³`; padding by other numbers that a convolution would take for zeros is padding by
+      zeros and a sum
     - channel shuffles by five axes become those by four
     - parts of one split that only meet each other again become slices
     - running sums along an axis counted from the end count it from the front

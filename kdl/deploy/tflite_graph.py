@@ -1,5 +1,6 @@
 """The operations of a `.tflite` file, one by one, with their tensors and options."""
 
+import collections
 import dataclasses
 import math
 
@@ -31,6 +32,7 @@ class FileTensor:
         type: Name of its element type, such as `INT8`.
         constant: Whether its values stand in the file.
         scales: How many scales it is quantised with; 0 for none.
+        readers: How many operations of its graph take it.
         content: The bytes of a constant.
     """
 
@@ -41,6 +43,7 @@ class FileTensor:
     type: str
     constant: bool
     scales: int
+    readers: int
     content: object = dataclasses.field(repr=False, compare=False)
 
     @property
@@ -153,10 +156,7 @@ def _graph(path, buffer, schema):
     kinds = [operation_name(code, names) for code in model.operatorCodes or []]
     activations = enum_names(schema.ActivationFunctionType)
     types = enum_names(schema.TensorType)
-    tensors = [
-        [_tensor(i, t, model.buffers, types) for i, t in enumerate(graph.tensors or [])]
-        for graph in model.subgraphs
-    ]
+    tensors = [_tensors(graph, model.buffers, types) for graph in model.subgraphs]
     operations = []
     for number, graph in enumerate(model.subgraphs):
         makers = {}
@@ -185,7 +185,17 @@ def _graph(path, buffer, schema):
     )
 
 
-def _tensor(index, raw, buffers, types):
+def _tensors(graph, buffers, types):
+    readers = collections.Counter()
+    for operator in graph.operators or []:
+        readers.update(set() if operator.inputs is None else set(map(int, operator.inputs)))
+    return [
+        _tensor(index, raw, buffers, types, readers[index])
+        for index, raw in enumerate(graph.tensors or [])
+    ]
+
+
+def _tensor(index, raw, buffers, types, readers):
     buffer = buffers[raw.buffer]
     # Models above two gigabytes keep their constants behind the flatbuffer, at an offset.
     outside = getattr(buffer, "offset", 0) > 1
@@ -200,6 +210,7 @@ def _tensor(index, raw, buffers, types):
         type=types.get(raw.type, str(raw.type)),
         constant=buffer.data is not None or outside,
         scales=0 if scales is None else len(scales),
+        readers=readers,
         content=buffer.data,
     )
 

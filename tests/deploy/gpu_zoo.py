@@ -60,6 +60,64 @@ def conv(width, filters, groups, kind=FLOAT):
     return build
 
 
+def pointwise(kind=FLOAT, strides=2, side=8, sizes=(1, 1)):
+    """A convolution of one pixel, or of `sizes` pixels, with strides."""
+
+    def build(path):
+        tiny = TinyFile()
+        x = tiny.tensor((1, side, side, 8), kind)
+        parts = [x, tiny.weights((8, *sizes, 8), kind), tiny.bias(8, kind)]
+        out = (1, *((side - n) // strides + 1 for n in sizes), 8)
+        options = {"strideW": strides, "strideH": strides, "padding": 1}
+        return tiny.write(path, [x], [tiny.apply("CONV_2D", parts, (out, kind), **options)])
+
+    return build
+
+
+def padded(reader, fill=None, kind=FLOAT, pads=((0, 0), (1, 1), (1, 1), (0, 0)), **between):
+    """A 3×3 pooling or convolution of an image with something around it.
+
+    `before` is an operation before the padding, `after` one after it, `beside` one that reads the
+    padded image too; with `given` that is a result itself.
+    """
+
+    def build(path):
+        tiny = TinyFile()
+        x = image = tiny.tensor(IMAGE, kind)
+        if "before" in between:
+            image = tiny.apply(between["before"], [x], (IMAGE, kind))
+        shape = tuple(n + sum(pad) for n, pad in zip(IMAGE, pads, strict=True))
+        parts = [image, tiny.constant(padding(*pads))]
+        if fill is not None:
+            parts.append(tiny.constant(np.array(fill, "float32" if kind == FLOAT else "int8")))
+        wide = read = tiny.apply("PAD" if fill is None else "PADV2", parts, (shape, kind))
+        if "after" in between:
+            read = tiny.apply(between["after"], [wide], (shape, kind))
+        y = three_by_three(tiny, reader, read, shape, kind)
+        results = [y, wide] if "given" in between else [y]
+        if "beside" in between:
+            results.append(tiny.apply(between["beside"], [wide], (shape, kind)))
+        return tiny.write(path, [x], results)
+
+    return build
+
+
+def three_by_three(tiny, operation, image, shape, kind):
+    """A pooling or a convolution without padding of its own."""
+    options = {"strideW": 1, "strideH": 1, "padding": 1}
+    channels = shape[3]
+    inputs = [image]
+    if operation.endswith("POOL_2D"):
+        options |= {"filterWidth": 3, "filterHeight": 3}
+    else:
+        lead = 1 if operation.startswith("DEPTHWISE") else channels
+        inputs += [tiny.weights((lead, 3, 3, channels), kind), tiny.bias(channels, kind)]
+    if operation.startswith("DEPTHWISE"):
+        options["depthMultiplier"] = 1
+    out = ((1, shape[1] - 2, shape[2] - 2, channels), kind)
+    return tiny.apply(operation, inputs, out, **options)
+
+
 def halves(operation, shape, axis, kind=FLOAT, between=False):
     """A split into two parts along `axis`, whose sum is the result; or first a RELU of one."""
 
@@ -147,6 +205,42 @@ ZOO = {
     "groups of 4, 2 filters each": (conv(4, 4, 2), REFUSED),
     "groups of 6": (conv(6, 12, 2), REFUSED),
     "groups of 2, int8": (conv(2, 8, 4, INT8), REFUSED),
+    "steps of 1 pixel": (pointwise(), RUNS),
+    "steps of 1 pixel, int8": (pointwise(INT8), REFUSED),
+    "steps of 1 pixel to 1 pixel, int8": (pointwise(INT8, side=2), RUNS),
+    "steps of 1×2 pixels, int8": (pointwise(INT8, sizes=(1, 2)), RUNS),
+    "no steps, int8": (pointwise(INT8, strides=1), RUNS),
+    "average of zeros around": (padded("AVERAGE_POOL_2D"), REFUSED),
+    "average of numbers around": (padded("AVERAGE_POOL_2D", fill=5), REFUSED),
+    "average of zeros around, int8": (padded("AVERAGE_POOL_2D", kind=INT8), RUNS),
+    "average of zeros on one side": (
+        padded("AVERAGE_POOL_2D", pads=((0, 0), (1, 0), (0, 0), (0, 0))),
+        REFUSED,
+    ),
+    "average of zero channels": (
+        padded("AVERAGE_POOL_2D", pads=((0, 0), (1, 1), (1, 1), (0, 4))),
+        RUNS,
+    ),
+    "average of zeros around and a relu": (padded("AVERAGE_POOL_2D", after="RELU"), RUNS),
+    "average of zeros around that are read twice": (
+        padded("AVERAGE_POOL_2D", beside="RELU"),
+        RUNS,
+    ),
+    "average of zeros around that are a result": (padded("AVERAGE_POOL_2D", given=True), REFUSED),
+    "maximum of zeros around": (padded("MAX_POOL_2D"), REFUSED),
+    "maximum of zeros around, int8": (padded("MAX_POOL_2D", kind=INT8), RUNS),
+    "maximum of zeros around what is above": (padded("MAX_POOL_2D", before="RELU"), RUNS),
+    "maximum of zeros around logistic": (padded("MAX_POOL_2D", before="LOGISTIC"), RUNS),
+    "maximum of zeros around tanh": (padded("MAX_POOL_2D", before="TANH"), REFUSED),
+    "maximum of numbers around": (padded("MAX_POOL_2D", fill=5, before="RELU"), REFUSED),
+    "maximum of −∞ around": (padded("MAX_POOL_2D", fill=-np.inf), RUNS),
+    "conv of zeros around": (padded("CONV_2D"), RUNS),
+    "conv of zeros around, as a number": (padded("CONV_2D", fill=0), RUNS),
+    "conv of numbers around": (padded("CONV_2D", fill=5), REFUSED),
+    "conv of numbers around, int8": (padded("CONV_2D", fill=5, kind=INT8), RUNS),
+    "conv of numbers around that are read twice": (padded("CONV_2D", fill=5, beside="RELU"), RUNS),
+    "depthwise of zeros around": (padded("DEPTHWISE_CONV_2D"), RUNS),
+    "depthwise of numbers around": (padded("DEPTHWISE_CONV_2D", fill=5), REFUSED),
     "two matrices": (two("BATCH_MATMUL", (1, 4, 4), (1, 4, 4), (1, 4, 4)), RUNS),
     "a matrix twice": (same_twice, REFUSED),
     "sum from the front": (one("CUMSUM", IMAGE, IMAGE, numbers(3)), RUNS),

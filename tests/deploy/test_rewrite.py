@@ -39,8 +39,53 @@ def grouped(groups, **arguments):
     return keras.layers.Conv2D(12, 3, groups=groups, **arguments)
 
 
+def around(x, fill):
+    return ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
+
+
+def below_zero(x):
+    return ops.negative(ops.relu(x))
+
+
+K = keras.layers
+APART = "a product by 1 + 2⁻²³ after the padding"
+SHIFTED = "x - c, padding by zeros, x + c"
+STEPS = "a slice with steps before it"
+
 # Name → (function of the image, target, what it becomes).
 CASES = {
+    "average of zeros around": (
+        lambda x: K.AveragePooling2D(3, 1)(K.ZeroPadding2D(1)(x)),
+        "gpu",
+        [APART],
+    ),
+    "average of pixels": (lambda x: K.AveragePooling2D(3, 1)(x), "gpu", []),
+    "maximum of zeros around": (
+        lambda x: K.MaxPooling2D(3, 2)(K.ZeroPadding2D(1)(below_zero(x))),
+        "gpu",
+        [APART],
+    ),
+    "maximum of zeros around a relu": (
+        lambda x: ops.max_pool(around(ops.relu(x), 0.0), 3, 2),
+        "gpu",
+        [],
+    ),
+    "maximum of numbers around a relu": (
+        lambda x: ops.max_pool(around(ops.relu(x), 5.0), 3, 2),
+        "gpu",
+        [APART],
+    ),
+    "maximum of −∞ around": (lambda x: ops.max_pool(around(x, -1e38), 3, 2), "gpu", []),
+    "conv of numbers around": (lambda x: K.Conv2D(4, 3)(around(x, 5.0)), "gpu", [SHIFTED]),
+    "depthwise of numbers around": (
+        lambda x: K.DepthwiseConv2D(3)(around(x, -5.0)),
+        "gpu",
+        [SHIFTED],
+    ),
+    "conv of zeros around": (lambda x: K.Conv2D(4, 3)(around(x, 0)), "gpu", []),
+    "1×1 with strides": (K.Conv2D(8, 1, 2), "gpu", [STEPS]),
+    "1×1 with strides in groups": (K.Conv2D(6, 1, 3, groups=2), "gpu", [STEPS, SPLIT]),
+    "3×3 with strides": (K.Conv2D(8, 3, 2), "gpu", []),
     "groups of 6": (grouped(2, name="c"), "gpu", [SPLIT]),
     "groups of 1 together": (grouped(12), "gpu", [SPLIT]),
     "groups of 3 with strides": (grouped(4, strides=2, padding="same"), "gpu", [SPLIT]),
