@@ -8,18 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.compression._elementary import ALMOST_ONE, activation_name
-from kdl.ops import channel_shuffle, mobile_gpu_safe
+from kdl.compression._elementary import activation_name
+from kdl.deploy import _padding_rewrites as padding
+from kdl.deploy import _shuffle_rewrites as shuffles
+from kdl.ops import mobile_gpu_safe
 from kdl.ops.channels import channel_axis
 
 # Narrower convolutions cost more in calls than the zeros between their groups do.
 _NARROWEST = 16
-
-# Padding by numbers of this size stands for −∞, and drowns what is added to it.
-_LARGEST_FILLING = 1e6
-
-# What channel shuffles are made of.
-_MOVES = ("Reshape", "Transpose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,87 +105,6 @@ def _block_diagonal(kernel, groups):
     return dense
 
 
-def _shuffle(node, view):
-    """`(input, groups, axes)` of a channel shuffle that ends in this call, or None.
-
-    Whatever steps it takes: they are carried out on the channels' numbers. `axes` is the largest
-    number of axes on the way.
-    """
-    shape, steps = tuple(node.results[0].shape), []
-    if len(shape) != 4 or None in shape[1:]:
-        return None
-    while node is not None and node.kind in _MOVES:
-        steps.insert(0, node)
-        image = node.inputs[0]
-        if tuple(image.shape) == shape and (groups := _groups_of_shuffle(shape, steps)):
-            return image, groups, max(len(step.results[0].shape) for step in steps)
-        node = view.makers.get(id(image))
-    return None
-
-
-def _groups_of_shuffle(shape, steps):
-    """Groups of the channel shuffle that some reshapes and transposes are; None if they are none.
-
-    Two images of numbers go through the steps, the second to see that images stay apart.
-    """
-    channels = shape[3]
-    if channels < 4 or any(None in step.results[0].shape[1:] for step in steps):
-        return None
-    numbers = x = np.arange(2 * math.prod(shape[1:])).reshape(2, *shape[1:])
-    for step in steps:
-        if step.kind == "Reshape":
-            x = x.reshape(2, *step.results[0].shape[1:])
-        else:
-            x = x.transpose(step.operation.axes)
-    width = int(x[0, 0, 0, 1])  # the second channel is the first of the second group
-    if not 1 < width < channels or channels % width:
-        return None
-    groups = channels // width
-    return groups if np.array_equal(x, numbers[..., _shuffled(channels, groups)]) else None
-
-
-def _shuffled(channels, groups):
-    """Where the channels of a channel shuffle come from."""
-    return np.arange(channels).reshape(groups, -1).T.ravel()
-
-
-def _is_shuffle(node, view):
-    return _shuffle(node, view) is not None
-
-
-def _is_wide_shuffle(node, view):
-    found = _shuffle(node, view)
-    return found is not None and found[2] > 4
-
-
-def _reshaped_shuffle(node, args, view):
-    image, groups, _ = _shuffle(node, view)
-    return channel_shuffle(view.new[id(image)], groups)
-
-
-def _convolved_shuffle(node, args, view):
-    """A 1×1 convolution with a constant permutation."""
-    image, groups, _ = _shuffle(node, view)
-    channels = image.shape[3]
-
-    def make(name):
-        return keras.layers.Conv2D(
-            channels,
-            1,
-            use_bias=False,
-            data_format="channels_last",
-            trainable=False,
-            dtype=image.dtype,
-            name=f"{name}_permutation",
-        )
-
-    conv = view.layer(node.operation, "", make)
-    outputs = conv(view.new[id(image)])
-    order = _shuffled(channels, groups)
-    conv.set_weights([np.eye(channels, dtype="float32")[:, order][None, None]])
-    return outputs
-
-
 def _strided_pointwise(node, view):
     layer = node.operation
     return tuple(layer.kernel_size) == (1, 1) and max(layer.strides) > 1
@@ -210,52 +125,6 @@ def _sliced_pointwise(node, args, view):
     outputs = conv(args[0][index])
     conv.set_weights(layer.get_weights())
     return outputs
-
-
-def _averages_padding(node, view):
-    return _pad_before(node, view) is not None
-
-
-def _pools_padding(node, view):
-    """Whether a maximum may be what a pad puts around."""
-    pad = _pad_before(node, view)
-    if pad is None or _filling(pad) < -_LARGEST_FILLING:
-        return False
-    return _filling(pad) > 0 or not _ends_in_relu(view.makers.get(id(pad.inputs[0])))
-
-
-def _is_convolved(node, view):
-    """Whether a pad puts another number than zero around what a convolution reads."""
-    readers = [reader for reader in view.readers[id(node.results[0])] if reader]
-    convolved = any(reader.kind in (*_CONVOLUTIONS, "DepthwiseConv2D") for reader in readers)
-    return convolved and 0 < abs(_filling(node)) <= _LARGEST_FILLING
-
-
-def _padded_by_zeros(node, args, view):
-    """The pad by zeros of what is so much less, and then so much more."""
-    pad, filling = node.operation, _filling(node)
-    return ops.add(ops.pad(ops.subtract(args[0], filling), pad.pad_width), filling)
-
-
-def _pad_before(node, view):
-    """The pad of an image that this call reads, or None."""
-    maker = view.makers.get(id(node.inputs[0]))
-    return maker if maker is not None and maker.kind in ("Pad", "ZeroPadding2D") else None
-
-
-def _filling(pad):
-    return pad.kwargs.get("constant_values") or 0
-
-
-def _ends_in_relu(node):
-    return node is not None and (
-        node.kind in ("Relu", "Relu6") or activation_name(node.operation) in ("relu", "relu6")
-    )
-
-
-def _apart_from_padding(node, args, view):
-    """The same with a product between, which is not computed in one with the pad."""
-    return node.operation(ops.multiply(args[0], ALMOST_ONE), *args[1:])
 
 
 def _rejoined(node, view):
@@ -414,11 +283,28 @@ _APART = "a product by 1 + 2⁻²³ after the padding"
 FORMS = {
     "gpu": [
         Form(_CONVOLUTIONS, _strided_pointwise, _sliced_pointwise, "a slice with steps before it"),
-        Form(("AveragePool", "AveragePooling2D"), _averages_padding, _apart_from_padding, _APART),
-        Form(("MaxPool", "MaxPooling2D"), _pools_padding, _apart_from_padding, _APART),
-        Form(("Pad",), _is_convolved, _padded_by_zeros, "x - c, padding by zeros, x + c"),
+        Form(
+            ("AveragePool", "AveragePooling2D"),
+            padding.averages_padding,
+            padding.apart_from_padding,
+            _APART,
+        ),
+        Form(
+            ("MaxPool", "MaxPooling2D"), padding.pools_padding, padding.apart_from_padding, _APART
+        ),
+        Form(
+            ("Pad",),
+            padding.is_convolved,
+            padding.padded_by_zeros,
+            "x - c, padding by zeros, x + c",
+        ),
         Form(_CONVOLUTIONS, _unsafe_groups, _split_groups, "split, convolutions, concatenation"),
-        Form(_MOVES, _is_wide_shuffle, _reshaped_shuffle, "a shuffle of four axes"),
+        Form(
+            shuffles.MOVES,
+            shuffles.is_wide_shuffle,
+            shuffles.reshaped_shuffle,
+            "a shuffle of four axes",
+        ),
         Form(("Split",), _rejoined, _sliced, "slices"),
         Form(("Cumsum",), _counts_from_end, _summed_from_front, "an axis counted from the front"),
         Form(
@@ -430,7 +316,12 @@ FORMS = {
     ],
     "edgetpu": [
         Form(_CONVOLUTIONS, _grouped, _split_groups, "split, convolutions, concatenation"),
-        Form(_MOVES, _is_shuffle, _convolved_shuffle, "a 1×1 permutation convolution"),
+        Form(
+            shuffles.MOVES,
+            shuffles.is_shuffle,
+            shuffles.convolved_shuffle,
+            "a 1×1 permutation convolution",
+        ),
         Form(("Dense",), _on_pixels, _pixelwise, "a 1×1 convolution"),
         Form(("GetItem",), _steps_over_pixels, _pooled_slice, "a 1×1 pooling with strides"),
         Form((), _acts("hard_silu"), _with(_hard_swish), "x / 6 · relu6(x + 3)"),
