@@ -1,7 +1,8 @@
-"""Run as a script: `python _accelerator_worker.py FILE OUTPUTS.npz gpu|cpu`.
+"""Run as a script: `python _accelerator_worker.py FILE OUTPUTS.npz gpu|cpu|plain`.
 
-It runs a `.tflite` file once, on random inputs, on one of LiteRT's accelerators. Native code of an
-accelerator may end the process: that is why it is one of its own, which imports nothing of kdl.
+It runs a `.tflite` file once, on random inputs, on one of LiteRT's accelerators, or by the plain
+kernels that its interpreter has besides. Native code of an accelerator may end the process: that is
+why it is one of its own, which imports nothing of kdl.
 """
 
 import sys
@@ -15,23 +16,44 @@ def main(path, outputs, accelerator):
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
     # One accelerator alone: with a second one, what the first refuses would pass unnoticed.
-    chosen = {"gpu": HardwareAccelerator.GPU, "cpu": HardwareAccelerator.CPU}[accelerator]
+    chosen = HardwareAccelerator.GPU if accelerator == "gpu" else HardwareAccelerator.CPU
     model = CompiledModel.from_file(path, hardware_accel=chosen)
     print("compiled", flush=True)
     key, names = next(iter(model.get_signature_list().items()))
-    takes, gives = model.create_input_buffers(0), model.create_output_buffers(0)
-    rng = np.random.default_rng(0)
     details = model.get_input_tensor_details(key)
-    for name, buffer in zip(names["inputs"], takes, strict=True):
-        buffer.write(_random(rng, _shape(details[name]), np.dtype(details[name]["dtype"])))
+    rng = np.random.default_rng(0)
+    inputs = {
+        name: _random(rng, _shape(details[name]), np.dtype(details[name]["dtype"]))
+        for name in names["inputs"]
+    }
+    run = _run_plainly if accelerator == "plain" else _run
+    found = run(path, model, key, inputs, names["outputs"])
+    np.savez(outputs, **{str(number): values for number, values in enumerate(found)})
+
+
+def _run(path, model, key, inputs, outputs):
+    """The results of the accelerator for which the model was compiled."""
+    takes, gives = model.create_input_buffers(0), model.create_output_buffers(0)
+    for values, buffer in zip(inputs.values(), takes, strict=True):
+        buffer.write(values)
     model.run_by_index(0, takes, gives)
     details = model.get_output_tensor_details(key)
-    results = {}
-    for number, (name, buffer) in enumerate(zip(names["outputs"], gives, strict=True)):
+    results = []
+    for name, buffer in zip(outputs, gives, strict=True):
         shape = _shape(details[name])
         values = buffer.read(int(np.prod(shape)), details[name]["dtype"])
-        results[str(number)] = values.reshape(shape)
-    np.savez(outputs, **results)
+        results.append(values.reshape(shape))
+    return results
+
+
+def _run_plainly(path, model, key, inputs, outputs):
+    """The results of the interpreter's own kernels."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+    found = interpreter.get_signature_runner(key)(**inputs)
+    return [found[name] for name in outputs]
 
 
 def _shape(details):

@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from tiny_tflite import FLOAT, TinyFile
 
 from kdl.deploy.device_run import run_on_gpu
 
@@ -39,9 +40,9 @@ def worker(tmp_path, monkeypatch):
     return install
 
 
-def answer(gpu, cpu):
+def answer(gpu, cpu, plain=None):
     return f"""
-    values = {{"gpu": {gpu}, "cpu": {cpu}}}[accelerator]
+    values = {{"gpu": {gpu}, "cpu": {cpu}, "plain": {plain or cpu}}}[accelerator]
     np.savez(outputs, **{{"0": np.array(values[0]), "1": np.array(values[1])}})
     """
 
@@ -65,6 +66,38 @@ def test_outputs_are_compared(gpu, cpu, outcome, error, worker):
     assert run.outcome == outcome, str(run)
     assert run.max_error == pytest.approx(error, nan_ok=True)
     assert run.verdict == ("runs" if outcome == "ran" else "refused")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "plain", "outcome"),
+    [
+        ("[[7], [90]]", "[[6], [90]]", "ran"),
+        ("[[8], [90]]", "[[6], [90]]", "ran"),
+        ("[[9], [90]]", "[[6], [90]]", "wrong"),
+        ("[[4], [95]]", "[[5], [90]]", "wrong"),
+        ("[[7.0], [90.0]]", "[[6.0], [90.0]]", "wrong"),
+    ],
+)
+def test_integers_may_differ_by_what_the_cpu_leaves_open(gpu, plain, outcome, worker):
+    """Twice the difference between the CPU's kernels; floats have no such excuse."""
+    cpu = "[[4.0], [90.0]]" if "." in gpu else "[[4], [90]]"
+    worker(answer(gpu, cpu, plain))
+    assert run_on_gpu("m.tflite").outcome == outcome
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "plain"])
+def test_the_worker_runs_a_file(accelerator, tmp_path):
+    """Two inputs and two results, which the signature names in an order of its own."""
+    tiny = TinyFile()
+    inputs = [tiny.tensor((1, 4)), tiny.tensor((1, 2))]
+    results = [tiny.apply("ABS", [x], ((1, n), FLOAT)) for x, n in zip(inputs, (4, 2), strict=True)]
+    path = tiny.write(tmp_path / "abs.tflite", inputs, results)
+    code, messages, found = device_run._run(path, tmp_path, accelerator)
+    assert code == 0, messages
+    assert [x.shape for x in found] == [(1, 4), (1, 2)]
+    rng = np.random.default_rng(0)
+    for x in found:
+        np.testing.assert_array_equal(x, np.abs(rng.standard_normal(x.shape).astype("float32")))
 
 
 def failing(body):
