@@ -18,6 +18,7 @@ import sys
 import tempfile
 
 import keras
+import numpy as np
 
 import kdl
 from kdl.data import ArrayDataset, RandomShift
@@ -167,6 +168,7 @@ def measure(network, route, path):
         file = os.path.join(folder, "model.tflite")
         proof = kdl.deploy.export_tflite(quantized, file, "int8", verification_data=test)
         summary = kdl.deploy.read_tflite(file)
+        content = pathlib.Path(file).read_bytes()
     return {
         "float": accuracy,
         "accuracy": proof.tflite_accuracy,
@@ -175,7 +177,29 @@ def measure(network, route, path):
         "agreement": proof.top1_agreement,
         "complete": complete and not summary.float_tensors,
         "kib": summary.size / 1024,
+        "kernels": between_kernels(content, test[0]),
     }
+
+
+def between_kernels(content, images):
+    """Decibels between XNNPACK's answers and those of LiteRT's plain kernels."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    answers = []
+    for kernels in (OpResolverType.AUTO, plain):
+        interpreter = Interpreter(model_content=content, experimental_op_resolver_type=kernels)
+        interpreter.allocate_tensors()
+        [takes], [gives] = interpreter.get_input_details(), interpreter.get_output_details()
+        scale, zero = takes["quantization"]
+        found = []
+        for image in np.clip(np.round(images / scale) + zero, -128, 127).astype("int8"):
+            interpreter.set_tensor(takes["index"], image[None])
+            interpreter.invoke()
+            found.append(interpreter.get_tensor(gives["index"]) - float(gives["quantization"][1]))
+        answers.append(np.concatenate(found))
+    noise = np.sum((answers[0] - answers[1]) ** 2)
+    return float(10 * np.log10(np.sum(answers[0] ** 2) / max(noise, 1e-9)))
 
 
 def calibrated(model, train, rate):
@@ -211,12 +235,14 @@ def table(rows):
         f"Made by `python benchmarks/quantization.py`. {FLOAT_EPOCHS} epochs in floating point, "
         f"then `calibrate`, or `quantize_aware` or `tfmot.quantize` and {QUANTIZED_EPOCHS} epochs; "
         f"test accuracy on 360 pictures of {SIZE}² (one is 0.0028). dB and agreement compare a "
-        "file with the model that rounds as it does, on logits; the worst of the backends. ✗ marks "
-        "what misses its bound: accuracy 0.005 (`quantize_aware`) or 0.01 (others) below float; "
-        "but for TF-MOT, which trains in TensorFlow whatever the backend, 25 dB and 0.99.",
+        "file with the model that rounds as it does, on logits; the worst of the backends. "
+        "Kernels: dB between XNNPACK and LiteRT's plain kernels on the same file, where measured. "
+        "✗ marks what misses its bound: accuracy 0.005 (`quantize_aware`) or 0.01 (others) below "
+        "float; but for TF-MOT, which trains in TensorFlow whatever the backend, 25 dB and 0.99.",
         "",
-        f"| network | route | float | {' | '.join(BACKENDS)} | dB | agreement | all int8 | KiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| network | route | float | {' | '.join(BACKENDS)} | dB | kernels | agreement "
+        "| all int8 | KiB |",
+        f"|{' --- |' * 11}",
     ]
     for network in NETWORKS:
         for route in QUANTIZE:
@@ -230,12 +256,14 @@ def cells(route, found):
     """What a network's row tells of one route; `found` has the results of each backend."""
     measured = [row for row in found.values() if row]
     float_accuracy = measured[0]["float"]
-    decibels, agreement = (min(row[key] for row in measured) for key in ("sqnr", "agreement"))
+    worst = min(measured, key=lambda row: row["sqnr"])
+    decibels, agreement = worst["sqnr"], min(row["agreement"] for row in measured)
     complete = all(row["complete"] for row in measured)
     return [
         f"{float_accuracy:.4f}",
         *(accuracy_cell(row, ALLOWED[route]) if row else "–" for row in found.values()),
         marked(f"{decibels:.1f}", decibels >= 25 or route == "tfmot"),
+        f"{worst['kernels']:.1f}" if "kernels" in worst else "",
         marked(f"{agreement:.4f}", agreement >= 0.99 or route == "tfmot"),
         marked("yes" if complete else "no", complete),
         f"{measured[0]['kib']:.0f}",
