@@ -166,7 +166,10 @@ def measure(network, route, path):
     quantized, complete = QUANTIZE[route](model, train, NETWORKS[network][1] / 50)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "model.tflite")
-        proof = kdl.deploy.export_tflite(quantized, file, "int8", verification_data=test)
+        try:
+            proof = kdl.deploy.export_tflite(quantized, file, "int8", verification_data=test)
+        except kdl.deploy.ExportError as error:
+            return {"float": accuracy, "refused": str(error)}
         summary = kdl.deploy.read_tflite(file)
         content = pathlib.Path(file).read_bytes()
     return {
@@ -237,6 +240,7 @@ def table(rows):
         f"test accuracy on 360 pictures of {SIZE}² (one is 0.0028). dB and agreement compare a "
         "file with the model that rounds as it does, on logits; the worst of the backends. "
         "Kernels: dB between XNNPACK and LiteRT's plain kernels on the same file, where measured. "
+        "Refused: `export_tflite` found the file too far from its model. "
         "✗ marks what misses its bound: accuracy 0.005 (`quantize_aware`) or 0.01 (others) below "
         "float; but for TF-MOT, which trains in TensorFlow whatever the backend, 25 dB and 0.99.",
         "",
@@ -254,14 +258,17 @@ def table(rows):
 
 def cells(route, found):
     """What a network's row tells of one route; `found` has the results of each backend."""
-    measured = [row for row in found.values() if row]
-    float_accuracy = measured[0]["float"]
+    accuracies = [accuracy_cell(row, ALLOWED[route]) if row else "–" for row in found.values()]
+    float_accuracy = f"{next(row['float'] for row in found.values() if row):.4f}"
+    measured = [row for row in found.values() if row and "refused" not in row]
+    if not measured:
+        return [float_accuracy, *accuracies, *[""] * 5]
     worst = min(measured, key=lambda row: row["sqnr"])
     decibels, agreement = worst["sqnr"], min(row["agreement"] for row in measured)
     complete = all(row["complete"] for row in measured)
     return [
-        f"{float_accuracy:.4f}",
-        *(accuracy_cell(row, ALLOWED[route]) if row else "–" for row in found.values()),
+        float_accuracy,
+        *accuracies,
         marked(f"{decibels:.1f}", decibels >= 25 or route == "tfmot"),
         f"{worst['kernels']:.1f}" if "kernels" in worst else "",
         marked(f"{agreement:.4f}", agreement >= 0.99 or route == "tfmot"),
@@ -271,7 +278,9 @@ def cells(route, found):
 
 
 def accuracy_cell(row, allowed):
-    """Accuracy of the file."""
+    """Accuracy of the file, if there is one."""
+    if "refused" in row:
+        return marked("refused", False)
     return marked(f"{row['accuracy']:.4f}", row["float"] - row["accuracy"] <= allowed)
 
 
