@@ -18,10 +18,10 @@ import sys
 import tempfile
 
 import keras
-import numpy as np
 
 import kdl
 from kdl.data import ArrayDataset, RandomShift
+from kdl.deploy.verify import between_kernels
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 KEPT = RESULTS / "quantization.json"
@@ -171,7 +171,7 @@ def measure(network, route, path):
         except kdl.deploy.ExportError as error:
             return {"float": accuracy, "refused": str(error)}
         summary = kdl.deploy.read_tflite(file)
-        content = pathlib.Path(file).read_bytes()
+        kernels = between_kernels(file, test[0])
     return {
         "float": accuracy,
         "accuracy": proof.tflite_accuracy,
@@ -180,29 +180,8 @@ def measure(network, route, path):
         "agreement": proof.top1_agreement,
         "complete": complete and not summary.float_tensors,
         "kib": summary.size / 1024,
-        "kernels": between_kernels(content, test[0]),
+        "kernels": kernels,
     }
-
-
-def between_kernels(content, images):
-    """Decibels between XNNPACK's answers and those of LiteRT's plain kernels."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    answers = []
-    for kernels in (OpResolverType.AUTO, plain):
-        interpreter = Interpreter(model_content=content, experimental_op_resolver_type=kernels)
-        interpreter.allocate_tensors()
-        [takes], [gives] = interpreter.get_input_details(), interpreter.get_output_details()
-        scale, zero = takes["quantization"]
-        found = []
-        for image in np.clip(np.round(images / scale) + zero, -128, 127).astype("int8"):
-            interpreter.set_tensor(takes["index"], image[None])
-            interpreter.invoke()
-            found.append(interpreter.get_tensor(gives["index"]) - float(gives["quantization"][1]))
-        answers.append(np.concatenate(found))
-    noise = np.sum((answers[0] - answers[1]) ** 2)
-    return float(10 * np.log10(np.sum(answers[0] ** 2) / max(noise, 1e-9)))
 
 
 def calibrated(model, train, rate):

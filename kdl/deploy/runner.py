@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from kdl.deploy.tflite_file import interpreter_class, read_tflite
+from kdl.deploy.tflite_file import interpreter_class, plain_kernels, read_tflite
 
 
 class TFLiteRunner:
@@ -16,6 +16,8 @@ class TFLiteRunner:
     Args:
         path: The file, with one input.
         threads: Number of threads. Defaults to 1.
+        delegate: Whether XNNPACK runs what it takes, as LiteRT does by default (True); or all is
+            run by LiteRT's plain kernels, which round integers otherwise at times.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -23,11 +25,14 @@ class TFLiteRunner:
         ImportError: If `ai-edge-litert` is missing.
     """
 
-    def __init__(self, path, threads=1):
+    def __init__(self, path, threads=1, delegate=True):
         read_tflite(path)
         self.path = os.fspath(path)
+        options = {} if delegate else {"experimental_op_resolver_type": plain_kernels()}
         try:
-            self._interpreter = interpreter_class()(model_path=self.path, num_threads=threads)
+            self._interpreter = interpreter_class()(
+                model_path=self.path, num_threads=threads, **options
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.path} cannot be run by LiteRT: {error}") from error

@@ -105,6 +105,13 @@ def interpreter_class():
     return Interpreter
 
 
+def plain_kernels():
+    """What tells LiteRT's interpreter to leave XNNPACK out."""
+    from ai_edge_litert.interpreter import OpResolverType
+
+    return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+
+
 def tflite_schema():
     """LiteRT's classes for the content of `.tflite` files.
 

@@ -168,6 +168,24 @@ def compare_outputs(path, quantization, expected, actual, labels, gates):
     )
 
 
+def between_kernels(path, inputs):
+    """SQNR in dB between the answers of XNNPACK and of LiteRT's plain kernels to one file.
+
+    They round integers otherwise at times. In a deep network such a step moves others, until its
+    answers are open by some dB, whatever the file is compared with.
+
+    Args:
+        path: The file.
+        inputs: Array `(samples, …)`.
+
+    Returns:
+        Decibels; infinite if they answer alike.
+    """
+    fast, plain = (TFLiteRunner(path, delegate=choice).predict(inputs) for choice in (True, False))
+    y, z = (np.concatenate([x.ravel() for x in outputs]) for outputs in (fast, plain))
+    return _sqnr(y.astype("float64"), z.astype("float64"))
+
+
 def split_labels(data):
     """`(inputs, labels)` of an array or of a pair; labels are integers `(samples,)` or None."""
     inputs, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)

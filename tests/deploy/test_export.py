@@ -1,3 +1,4 @@
+import importlib
 import os
 import resource
 import signal
@@ -10,6 +11,9 @@ from kdl.compression import calibrate
 from kdl.data import InputSpec, read_model_info
 from kdl.deploy import ExportError, export_tflite, read_tflite
 from kdl.deploy.precision import as_float32
+from kdl.deploy.verify import Gates
+
+export = importlib.import_module("kdl.deploy.export")
 
 pytestmark = pytest.mark.export
 
@@ -157,6 +161,31 @@ def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, pictures):
         )
     assert os.listdir(tmp_path) == ["m.tflite"]
     assert (tmp_path / "m.tflite").read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize(("apart", "passes"), [(5.0, True), (300.0, False)])
+def test_a_file_is_held_to_what_the_kernels_leave_open(
+    apart, passes, trained, samples, tmp_path, monkeypatch
+):
+    """A gate that no file meets, and kernels that are some dB apart from each other."""
+    quantized, _ = calibrate(trained, samples[0], verbose=0)
+    monkeypatch.setattr(export, "_QUANTIZE_AWARE_GATES", Gates(sqnr=200.0, top1_agreement=0.9))
+    monkeypatch.setattr(export, "between_kernels", lambda path, inputs: apart)
+    path = tmp_path / "model.tflite"
+    if passes:
+        result = export_tflite(quantized, path, "int8", verification_data=samples)
+        assert result.gates == Gates(sqnr=apart, top1_agreement=0.9)
+    else:
+        with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 200 dB"):
+            export_tflite(quantized, path, "int8", verification_data=samples)
+    assert path.exists() == passes
+
+
+def test_a_low_ratio_is_told(trained, samples, tmp_path, monkeypatch):
+    quantized, _ = calibrate(trained, samples[0], verbose=0)
+    monkeypatch.setattr(export, "_LOW_SQNR", 100.0)
+    with pytest.warns(UserWarning, match=r"LiteRT's own kernels are 20.0 dB apart"):
+        export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=samples)
 
 
 def network_with_large_logits():

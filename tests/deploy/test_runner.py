@@ -3,6 +3,7 @@ import pytest
 
 import kdl
 from kdl.deploy import TFLiteRunner, measure_latency, read_tflite
+from kdl.deploy.verify import between_kernels
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,21 @@ def test_int8_input_is_clipped_not_wrapped(files, digits):
     far_too_bright = [digits[0] * factor for factor in (10, 1000)]
     one, other = (runner.predict((x > 0) * 1.0 * x.max())[0] for x in far_too_bright)
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("form", ["float32", "int8"])
+def test_plain_kernels_answer_nearly_alike(form, files, digits):
+    fast, plain = (
+        TFLiteRunner(files / f"{form}.tflite", delegate=choice).predict(digits[0])[0]
+        for choice in (True, False)
+    )
+    assert np.any(fast != plain)
+    np.testing.assert_allclose(plain, fast, atol=0.05 if form == "int8" else 1e-5)
+
+
+def test_how_far_the_kernels_are_apart(files, digits):
+    assert between_kernels(files / "float32.tflite", digits[0]) > 100
+    assert 20 < between_kernels(files / "int8.tflite", digits[0]) < 100
 
 
 def test_wrong_shape(files):
