@@ -163,29 +163,37 @@ def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, pictures):
     assert (tmp_path / "m.tflite").read_bytes() == b"earlier"
 
 
+@pytest.fixture
+def rounding(pictures):
+    """A quantised model of enough layers that its file takes another step here and there."""
+    x = inputs = keras.Input((12, 12, 3))
+    for _ in range(5):
+        x = keras.layers.Conv2D(16, 3, padding="same", activation="silu")(x)
+    x = keras.layers.Dense(4)(keras.layers.Flatten()(x))
+    return calibrate(keras.Model(inputs, x), pictures, verbose=0)[0]
+
+
 @pytest.mark.parametrize(("apart", "passes"), [(5.0, True), (300.0, False)])
 def test_a_file_is_held_to_what_the_kernels_leave_open(
-    apart, passes, trained, samples, tmp_path, monkeypatch
+    apart, passes, rounding, pictures, tmp_path, monkeypatch
 ):
     """A gate that no file meets, and kernels that are some dB apart from each other."""
-    quantized, _ = calibrate(trained, samples[0], verbose=0)
     monkeypatch.setattr(export, "_QUANTIZE_AWARE_GATES", Gates(sqnr=200.0, top1_agreement=0.9))
     monkeypatch.setattr(export, "between_kernels", lambda path, inputs: apart)
     path = tmp_path / "model.tflite"
     if passes:
-        result = export_tflite(quantized, path, "int8", verification_data=samples)
+        result = export_tflite(rounding, path, "int8", verification_data=pictures)
         assert result.gates == Gates(sqnr=apart, top1_agreement=0.9)
     else:
         with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 200 dB"):
-            export_tflite(quantized, path, "int8", verification_data=samples)
+            export_tflite(rounding, path, "int8", verification_data=pictures)
     assert path.exists() == passes
 
 
-def test_a_low_ratio_is_told(trained, samples, tmp_path, monkeypatch):
-    quantized, _ = calibrate(trained, samples[0], verbose=0)
+def test_a_low_ratio_is_told(rounding, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_LOW_SQNR", 100.0)
     with pytest.warns(UserWarning, match=r"LiteRT's own kernels are 20.0 dB apart"):
-        export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=samples)
+        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=pictures)
 
 
 def network_with_large_logits():

@@ -25,7 +25,7 @@ def test_layer(mode):
 @pytest.mark.export
 @pytest.mark.parametrize(
     ("mode", "operations"),
-    [("reshape", {"RESHAPE": 2, "TRANSPOSE": 1}), ("conv1x1", {"CONV_2D": 1})],
+    [("reshape", {"RESHAPE": 3, "TRANSPOSE": 2}), ("conv1x1", {"CONV_2D": 1})],
 )
 def test_exports_to_rank_4_operations(mode, operations, tmp_path):
     from kdl.deploy import export_tflite, read_tflite
