@@ -231,6 +231,16 @@ def test_what_looks_like_a_shuffle_and_is_none():
     assert rewrite_for(network(turned), "edgetpu")[1] == []
 
 
+def test_a_shuffle_of_the_first_pixel_alone_is_none():
+    """Rows and columns change places along with the channels."""
+
+    def turned(x):
+        apart = ops.transpose(ops.reshape(x, (-1, 8, 8, 3, 4)), (0, 2, 1, 4, 3))
+        return ops.reshape(apart, (-1, *SHAPE))
+
+    assert rewrite_for(network(turned), "edgetpu")[1] == []
+
+
 def test_a_shuffle_across_images_is_none():
     """The batch may not be taken for one image: the second tells it from a shuffle of the first."""
 
