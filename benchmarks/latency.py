@@ -96,7 +96,7 @@ def profile(path):
     """Dict: kind of operation, whatever its numbers are → milliseconds in all."""
     found = {}
     for operation in benchmark(path, runs=30, profile=True).profile:
-        kind = re.sub(r"F32|QC?S?8(, QC8W)?", "", operation.name).replace(" (NHWC, )", "")
+        kind = re.sub(r" \([^)]*\)", "", operation.name)  # without "(NHWC, F32)"
         found[kind] = found.get(kind, 0.0) + operation.milliseconds
     return found
 

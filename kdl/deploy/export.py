@@ -27,6 +27,9 @@ _QUANTIZE_AWARE_GATES = Gates(sqnr=20.0, top1_agreement=0.95)
 # int8 answers below this ratio still pass, but deserve a look.
 _LOW_SQNR = 20.0
 
+# Below this ratio a file is wrong, however far LiteRT's kernels are apart on it.
+_LEAST_SQNR = 10.0
+
 
 def export_tflite(
     model,
@@ -54,7 +57,7 @@ def export_tflite(
       activations are measured on `representative_data`, or are those of a model of
       `kdl.compression.quantize_aware`, `calibrate` or `tfmot.quantize`, which needs no data and has
       only this form. Its file must be as close to it as 20 dB or, with a warning, as LiteRT's own
-      kernels are to each other.
+      kernels are to each other, and 10 dB at least.
 
     Args:
         model: A built functional or Sequential model with one input, or one that
@@ -268,7 +271,8 @@ def _explain(result, quantization):
 
 def _held_to_kernels(result, path, inputs):
     """The result beside a gate that LiteRT's own kernels pass, where they miss the usual one."""
-    sqnr = min(result.gates.sqnr, between_kernels(path, inputs))
+    open_anyway = max(between_kernels(path, inputs), _LEAST_SQNR)
+    sqnr = min(result.gates.sqnr, open_anyway)
     return dataclasses.replace(result, gates=dataclasses.replace(result.gates, sqnr=sqnr))
 
 

@@ -75,11 +75,12 @@ def test_outputs_are_compared(gpu, cpu, outcome, error, worker):
         ("[[8], [90]]", "[[6], [90]]", "ran"),
         ("[[9], [90]]", "[[6], [90]]", "wrong"),
         ("[[4], [95]]", "[[5], [90]]", "wrong"),
+        ("[[4], [60]]", "[[4], [5]]", "wrong"),
         ("[[7.0], [90.0]]", "[[6.0], [90.0]]", "wrong"),
     ],
 )
 def test_integers_may_differ_by_what_the_cpu_leaves_open(gpu, plain, outcome, worker):
-    """Twice the difference between the CPU's kernels; floats have no such excuse."""
+    """Twice the difference between the CPU's kernels, and 20 %; floats have no such excuse."""
     cpu = "[[4.0], [90.0]]" if "." in gpu else "[[4], [90]]"
     worker(answer(gpu, cpu, plain))
     assert run_on_gpu("m.tflite").outcome == outcome

@@ -175,7 +175,7 @@ def rounding(pictures):
     return calibrate(model, pictures, verbose=0)[0]
 
 
-@pytest.mark.parametrize(("apart", "passes"), [(5.0, True), (300.0, False)])
+@pytest.mark.parametrize(("apart", "passes"), [(12.0, True), (300.0, False)])
 def test_a_file_is_held_to_what_the_kernels_leave_open(
     apart, passes, rounding, pictures, tmp_path, monkeypatch
 ):
@@ -190,6 +190,16 @@ def test_a_file_is_held_to_what_the_kernels_leave_open(
         with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 200 dB"):
             export_tflite(rounding, path, "int8", verification_data=pictures)
     assert path.exists() == passes
+
+
+def test_no_file_is_so_open_that_all_passes(rounding, pictures, tmp_path, monkeypatch):
+    """Kernels that have nothing in common do not excuse a file that has nothing of its model."""
+    monkeypatch.setattr(export, "_QUANTIZE_AWARE_GATES", Gates(sqnr=200.0))
+    monkeypatch.setattr(export, "_LEAST_SQNR", 150.0)
+    monkeypatch.setattr(export, "between_kernels", lambda path, inputs: -np.inf)
+    with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 150 dB"):
+        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=pictures)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_low_ratio_is_told(rounding, pictures, tmp_path, monkeypatch):
