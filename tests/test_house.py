@@ -108,6 +108,7 @@ PUBLIC = {
         "measure_sparsity",
         "prune",
         "quantize_aware",
+        "round_biases",
         "strip",
     ],
     "compression.tfmot": [
@@ -199,6 +200,7 @@ PUBLIC = {
         "max_pool",
         "mobile_gpu_safe",
         "resize_align_corners",
+        "weight_steps",
     ],
     "testing": ["run_export_test", "run_layer_test", "run_loss_test", "run_model_test"],
     "training": [

@@ -89,12 +89,10 @@ function access(wasm, buffer, mode) {
   return new Int8Array(wasm.HEAPU8.buffer, start, buffer.packedSize());
 }
 
-/** real = scale · (stored − zero point), in float32 and with halves to even, as NumPy rounds. */
+/** real = scale · (stored − zero point), in float32 and with halves up, as the model rounds. */
 function quantize(value, { scale, zero_point }) {
-  const steps = Math.fround(value / Math.fround(scale));
-  const below = Math.floor(steps);
-  const up = steps - below > 0.5 || (steps - below === 0.5 && below % 2 !== 0);
-  return Math.min(Math.max(below + Number(up) + zero_point, -128), 127);
+  const steps = Math.floor(Math.fround(Math.fround(value / Math.fround(scale)) + 0.5));
+  return Math.min(Math.max(steps + zero_point, -128), 127);
 }
 
 function dequantize(stored, { scale, zero_point }) {

@@ -13,6 +13,7 @@ from kdl.compression.prune import prune
 from kdl.compression.pruned_model import PrunedModel
 from kdl.compression.quantization_report import KeptFloat, QuantizationReport
 from kdl.compression.quantize_aware import quantize_aware
+from kdl.compression.round_biases import round_biases
 from kdl.compression.sparsity_report import LayerSparsity, SparsityReport
 from kdl.compression.sparsity_schedule import SparsitySchedule
 from kdl.compression.strip import strip

@@ -11,7 +11,9 @@ from kdl.compression._rules import (
     RELUS,
     SAME_RANGE,
     goes_unrounded,
+    makes_numbers,
     reason_for_float,
+    ties_of,
 )
 
 
@@ -23,11 +25,13 @@ class Rounding:
         fixed_range: Range that TFLite prescribes, or None.
         group: Number of the range that it shares, or None.
         site: Which of the group's tensors it is.
+        ties: Where what lies halfway goes, as `FakeQuantize` takes it.
     """
 
     fixed_range: tuple | None = None
     group: int | None = None
     site: int = 0
+    ties: str | None = None
 
 
 @dataclasses.dataclass
@@ -52,13 +56,15 @@ def place(graph):
 
     A tensor is rounded where it is made, except inside of what is computed in one (convolution,
     batch norm, ReLU). What only moves numbers rounds nothing: its inputs and outputs share a range.
+    So do those of an average, which is rounded.
     """
     reasons = _reasons(graph)
     makers, readers = _makers(graph), graph.readers()
     leader = _shared(graph, reasons)
     members = {}
     for tensor, (name, node) in makers.items():
-        if not _moves(node, reasons) and not _is_inside(tensor, node, readers, reasons):
+        rounds = not _keeps_range(node, reasons) or makes_numbers(node)
+        if rounds and not _is_inside(tensor, node, readers, reasons):
             members.setdefault(leader(tensor), []).append((tensor, name, node))
     wanted = _wanted(graph, reasons, leader)
     roundings, groups = {}, []
@@ -101,8 +107,8 @@ def _makers(graph):
     return found
 
 
-def _moves(node, reasons):
-    """Whether `node` (None for an input of the model) only moves numbers."""
+def _keeps_range(node, reasons):
+    """Whether the output of `node` (None for an input of the model) has its inputs' range."""
     return node is not None and node.kind in SAME_RANGE and id(node) not in reasons
 
 
@@ -123,7 +129,7 @@ def _shared(graph, reasons):
         return tensor
 
     for node in graph.nodes:
-        if _moves(node, reasons):
+        if _keeps_range(node, reasons):
             first, *others = [find(id(x)) for x in node.inputs + node.results]
             for other in others:
                 if find(other) != find(first):
@@ -136,7 +142,7 @@ def _wanted(graph, reasons, leader):
     found = set()
     for node in graph.nodes:
         quantized = id(node) not in reasons and any(map(is_float, node.results))
-        if quantized and not _moves(node, reasons):
+        if quantized and not _keeps_range(node, reasons):
             found.update(leader(id(x)) for x in node.inputs + node.results)
     return found
 
@@ -144,10 +150,12 @@ def _wanted(graph, reasons, leader):
 def _round_group(tensors, roundings, groups, reasons):
     """Adds the roundings of the tensors of one range."""
     fixed = {t: FIXED_RANGE.get(n.kind) for t, _, n in tensors if n and id(n) not in reasons}
-    same = {fixed.get(tensor) for tensor, _, _ in tensors}
+    ties = {t: ties_of(node) for t, _, node in tensors}
+    same = {fixed.get(t) for t, _, n in tensors if not _keeps_range(n, reasons)}
     if len(same) == 1 and None not in same:
-        roundings.update({t: Rounding(fixed_range=fixed[t]) for t, _, _ in tensors})
+        [only] = same
+        roundings.update({t: Rounding(fixed_range=only, ties=ties[t]) for t, _, _ in tensors})
         return
     for site, (tensor, _, _) in enumerate(tensors):
-        roundings[tensor] = Rounding(fixed.get(tensor), len(groups), site)
+        roundings[tensor] = Rounding(fixed.get(tensor), len(groups), site, ties[tensor])
     groups.append([name for _, name, _ in tensors])

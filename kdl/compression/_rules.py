@@ -44,6 +44,10 @@ SAME_RANGE = {
     "ZeroPadding2D",
 }
 
+# Of these, what makes new numbers between those that it reads; the rest only moves numbers.
+AVERAGES = {"AveragePool", "AveragePooling2D"}
+INTERPOLATIONS = {"Resize", "Resizing", "UpSampling2D"}
+
 # The output has a range of its own.
 OWN_RANGE = {
     *WEIGHTED,
@@ -90,13 +94,26 @@ def reason_for_float(node, after_convolution):
         return "an operand is a constant"
     if kind == "Pad" and node.kwargs.get("constant_values"):
         return "it pads with another number than zero"
-    if kind in ("Resize", "Resizing", "UpSampling2D"):
+    if kind in INTERPOLATIONS:
         return _reason_of_resizing(node.operation)
     if kind == _NORM and not after_convolution:
         return "no layer before it can take it up"
     if kind == "Softmax" and node.operation.axis not in (-1, len(tensors[0].shape) - 1):
         return "its axis is not the last"
     return None
+
+
+def makes_numbers(node):
+    """Whether the output of `node`, which has the scale of its inputs, is rounded anew."""
+    bilinear = getattr(node.operation, "interpolation", None) == "bilinear"
+    return node.kind in AVERAGES or (node.kind in INTERPOLATIONS and bilinear)
+
+
+def ties_of(node):
+    """Where LiteRT rounds the halves that an operation makes, as `fake_quantize` takes it."""
+    if node is not None and node.kind in AVERAGES:
+        return "away"
+    return "up" if node is not None and node.kind in INTERPOLATIONS else None
 
 
 def _reason_of_resizing(operation):
@@ -114,6 +131,17 @@ def goes_unrounded(node, reader):
         return folds or node.kind in (*_SUMS, "Multiply")
     adds_number = reader.kind in _SUMS and bool(_numbers(reader))
     return folds and (adds_number or reader.kind == _NORM)
+
+
+def number_after(node, readers):
+    """The number that is added to what a layer with weights makes, and to nothing else; else 0."""
+    reader, *others = readers[id(node.results[0])]
+    if others or reader is None or reader.kind not in _SUMS or not _numbers(reader):
+        return 0.0
+    [number] = _numbers(reader)
+    if reader.kind == "Subtract":
+        return 0.0 if is_number(reader.args[0]) else -number
+    return number
 
 
 def _numbers(node):

@@ -1,6 +1,7 @@
 """Quantisation after training, without training."""
 
 from kdl.compression.quantize_aware import quantize_aware
+from kdl.compression.round_biases import round_biases
 from kdl.layers import FakeQuantize
 
 
@@ -9,6 +10,7 @@ def calibrate(model, data, weight_bits=8, activation_bits=8, batch_size=32, verb
 
     The graph is that of `quantize_aware`, with batch norms folded. Ranges are the extremes that the
     activations reach on `data`, and stay so. Train the result further, and only the weights move.
+    Biases are rounded once, by `round_biases`.
 
     Args:
         model: A functional or Sequential model, built; its own weights are not touched.
@@ -41,4 +43,5 @@ def calibrate(model, data, weight_bits=8, activation_bits=8, batch_size=32, verb
     for layer in quantized.layers:
         if isinstance(layer, FakeQuantize):
             layer.trainable = False
+    round_biases(quantized)
     return quantized, report

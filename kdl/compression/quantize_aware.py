@@ -20,6 +20,7 @@ _QUANTIZED = {
     "DepthwiseConv2D": layers.QuantizedDepthwiseConv2D,
     "GroupedConv2D": layers.QuantizedConv2D,
 }
+QUANTIZED_LAYERS = tuple(_QUANTIZED.values())
 
 
 def quantize_aware(
@@ -41,8 +42,8 @@ def quantize_aware(
     numbers (concatenation, split, channel shuffle, pooling, padding, resizing) keeps the range of
     its inputs, and what it joins shares one. Sums need none: TFLite rescales their terms.
 
-    Train the result with `fit`, on any backend, save and load it, and export it with
-    `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. Where
+    Train the result with `fit`, on any backend, call `round_biases` on it, save and load it, and
+    export it with `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. Where
     something stays float, the file holds it so, with a warning.
 
     Args:
@@ -110,10 +111,10 @@ def _build(graph, placement, weight_bits, make_observer):
         if rounding.fixed_range:
             name = f"fixed_range_{len(fixed)}"
             layer = fixed[name] = make_observer(name, fixed_range=rounding.fixed_range)
-            new = layer(new)
+            new = layer(new, ties=rounding.ties)
         if rounding.group is None:
             return new
-        return observers[rounding.group](new, site=rounding.site)
+        return observers[rounding.group](new, site=rounding.site, ties=rounding.ties)
 
     def apply(node, args, kwargs):
         if id(node) in placement.lone_relus:

@@ -110,7 +110,9 @@ def _quantize(values, details):
     if not np.issubdtype(dtype, np.integer) or not scale:
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    # As `kdl.ops.fake_quantize` rounds: what lies halfway goes up.
+    steps = np.floor(np.asarray(values, "float32") / np.float32(scale) + np.float32(0.5))
+    return np.clip(steps + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def _dequantize(values, details):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.layers._block import check_choice, check_positive
-from kdl.ops.quantization import check_bits, fake_quantize
+from kdl.ops.quantization import check_bits, fake_quantize, for_converter
 
 OBSERVERS = ("ema", "min_max")
 
@@ -77,13 +77,26 @@ class FakeQuantize(keras.layers.Layer):
                 for name in ("low", "high")
             )
 
-    def call(self, inputs, site=0, training=None):
-        """Rounds `inputs`; `site` tells which of the tensors they are."""
-        if self.fixed_range is not None:
-            return fake_quantize(inputs, *self.fixed_range, self.bits)
-        if training and self.trainable:
+    def call(self, inputs, site=0, ties=None, training=None):
+        """Rounds `inputs`; `site` tells which of the tensors they are, `ties` where halves go."""
+        if training and self.trainable and self.fixed_range is None:
             self._observe(ops.stop_gradient(inputs), site)
-        return fake_quantize(inputs, ops.min(self.low), ops.max(self.high), self.bits)
+        if for_converter():
+            ties = None  # where halves go, the file's own operations know
+        return fake_quantize(inputs, *self.range, self.bits, ties=ties)
+
+    @property
+    def range(self):
+        """Pair `(low, high)` of what all sites hold."""
+        if self.fixed_range is not None:
+            return self.fixed_range
+        return ops.min(self.low), ops.max(self.high)
+
+    @property
+    def step(self):
+        """Difference of neighbouring values, as a float."""
+        low, high = self.range
+        return float(high - low) / (2**self.bits - 1)
 
     def _observe(self, inputs, site):
         low = ops.minimum(ops.cast(ops.min(inputs), "float32"), 0.0)
@@ -100,7 +113,7 @@ class FakeQuantize(keras.layers.Layer):
             return ops.minimum(before, now) if end is self.low else ops.maximum(before, now)
         return self.momentum * before + (1 - self.momentum) * now
 
-    def compute_output_spec(self, inputs, site=0, training=None):
+    def compute_output_spec(self, inputs, site=0, ties=None, training=None):
         """The shape and dtype of the input, known without a call."""
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
 

@@ -3,7 +3,7 @@
 import keras
 
 from kdl.layers.grouped_conv2d import GroupedConv2D
-from kdl.ops.quantization import check_bits, fake_quantize_weights
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -43,6 +43,11 @@ class QuantizedConv2D(GroupedConv2D):
 
     def _prepare(self, kernel):
         return fake_quantize_weights(kernel, self.weight_bits)
+
+    @property
+    def weight_steps(self):
+        """Step of the rounded kernel for each filter, as `kdl.ops.weight_steps` gives it."""
+        return weight_steps(self.kernel, self.weight_bits)
 
     def get_config(self):
         """The constructor's arguments."""

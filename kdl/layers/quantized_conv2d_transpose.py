@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.ops.channels import channel_axis
-from kdl.ops.quantization import check_bits, fake_quantize_weights
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -55,6 +55,11 @@ class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
             last = channel_axis(self.data_format) == -1
             outputs = outputs + ops.reshape(self.bias, (1, 1, 1, -1) if last else (1, -1, 1, 1))
         return outputs if self.activation is None else self.activation(outputs)
+
+    @property
+    def weight_steps(self):
+        """Step of the rounded kernel, as `kdl.ops.weight_steps` gives it."""
+        return weight_steps(self.kernel, self.weight_bits, axis=None)
 
     def get_config(self):
         """The constructor's arguments."""

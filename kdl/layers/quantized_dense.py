@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdl.ops.quantization import check_bits, fake_quantize_weights
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -43,6 +43,11 @@ class QuantizedDense(keras.layers.Dense):
         if self.use_bias:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
+
+    @property
+    def weight_steps(self):
+        """Step of the rounded kernel, as `kdl.ops.weight_steps` gives it."""
+        return weight_steps(self.kernel, self.weight_bits, axis=None)
 
     def get_config(self):
         """The constructor's arguments."""

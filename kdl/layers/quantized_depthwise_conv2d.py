@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
-from kdl.ops.quantization import check_bits, fake_quantize_weights
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -42,12 +42,20 @@ class QuantizedDepthwiseConv2D(DepthwiseConv2D):
 
     def convolution_op(self, inputs, kernel):
         """Convolves `inputs` with the rounded kernel."""
-        *size, channels, multiplier = kernel.shape
-        # One axis for all output channels; with rank 4 the converter still knows the kernel.
-        flat = ops.reshape(kernel, (*size, 1, channels * multiplier))
-        rounded = fake_quantize_weights(flat, self.weight_bits)
+        rounded = fake_quantize_weights(_with_one_channel_axis(kernel), self.weight_bits)
         return super().convolution_op(inputs, ops.reshape(rounded, kernel.shape))
+
+    @property
+    def weight_steps(self):
+        """Step of the rounded kernel for each channel, as `kdl.ops.weight_steps` gives it."""
+        return weight_steps(_with_one_channel_axis(self.kernel), self.weight_bits)
 
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "weight_bits": self.weight_bits}
+
+
+def _with_one_channel_axis(kernel):
+    """The kernel with one axis for all output channels; of rank 4, so that converters know it."""
+    *size, channels, multiplier = kernel.shape
+    return ops.reshape(kernel, (*size, 1, channels * multiplier))

@@ -3,25 +3,30 @@
 import keras
 from keras import ops
 
+from kdl.ops.lowering import resolve_lowering
+
 # A channel's range is at least this share of its tensor's: a channel of zeros has a bias all the
 # same, which must fit into 32 bits at the scale of its weights.
 _LEAST_SHARE = 1e-4
 _LEAST_RANGE = 1e-7
 
+TIES = (None, "up", "away")
+
 # The largest weight must not fall out of its range by the rounding of the range's end.
 _MARGIN = 1 + 2**-20
 
 
-def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None):
+def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None, ties=None):
     """Rounds `inputs` to the values that an affine quantiser of so many bits can hold.
 
     With `n = 2^bits − 1` (`2^bits − 2` if narrow) the scale is `s = (high − low) / n`. The range
     is moved so that zero is one of its values: `low' = −s · round(−low / s)`. Then
 
-        y = low' + s · floor((clip(x, low', low' + n·s) − low') / s + 1/2)
+        y = s · floor(clip(x, low', low' + n·s) / s + 1/2)
 
-    The gradient is that of the clip: 1 inside the range, 0 outside; `low` and `high` have none. On
-    TensorFlow it is the operation that the converter to TFLite knows.
+    The gradient is that of the clip: 1 inside the range, 0 outside; `low` and `high` have none.
+    TensorFlow, within `lowering_scope("device")`, computes it by the operation that the converter
+    to TFLite knows.
 
     Args:
         inputs: Float tensor.
@@ -30,12 +35,15 @@ def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None):
         bits: Integer from 2 to 16. Defaults to 8.
         narrow_range: Whether the lowest of the integers stays unused, as for symmetric weights.
         axis: Axis of the channels, or None (default) if `low` and `high` are scalars.
+        ties: Where what lies within 2⁻¹⁰ steps of halfway goes, for numbers that are halfway by
+            nature: `"up"`, or `"away"` from the middle of the integers, as TFLite rounds averages.
+            Only where `low` and `high` are scalars. None (default): to where float32 puts it.
 
     Returns:
         Tensor of the shape and dtype of `inputs`. Where `low = high = 0` it is zero.
 
     Raises:
-        ValueError: If `bits` is out of range.
+        ValueError: If `bits` or `ties` is out of range, or there are `ties` and an `axis`.
 
     Source: Jacob et al. (arXiv 1712.05877), section 3.1; Krishnamoorthi (arXiv 1806.08342).
 
@@ -44,15 +52,20 @@ def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None):
         [-1.0, 0.3333, 1.5]
     """
     check_bits("bits", bits)
+    if ties not in TIES:
+        raise ValueError(f"ties must be one of {', '.join(map(repr, TIES))}; received {ties!r}.")
+    if ties and axis is not None:
+        raise ValueError(f"ties={ties!r} needs one range, so axis=None; received axis={axis!r}.")
     inputs = ops.convert_to_tensor(inputs)
     x = ops.cast(inputs, "float32")
     low, high = (ops.stop_gradient(ops.convert_to_tensor(end, "float32")) for end in (low, high))
-    if keras.backend.backend() == "tensorflow":
+    if ties:
+        x = _off_halfway(x, low, high, bits, ties)
+    if for_converter():
         outputs = _tensorflow(x, low, high, bits, narrow_range, axis)
     else:
         if axis is not None:
-            shape = [1] * len(x.shape)
-            shape[axis] = -1
+            shape = _along(axis, len(x.shape))
             low, high = ops.reshape(low, shape), ops.reshape(high, shape)
         outputs = _affine(x, low, high, 2**bits - 1 - narrow_range)
     return ops.cast(outputs, inputs.dtype)
@@ -83,13 +96,35 @@ def fake_quantize_weights(kernel, bits=8, axis=-1):
         [-0.8, 0.4976, 0.0126]
     """
     kernel = ops.convert_to_tensor(kernel)
-    size = ops.abs(ops.stop_gradient(ops.cast(kernel, "float32")))
-    largest = ops.max(size)
+    if for_converter():
+        largest = _largest(kernel, axis)
+        return fake_quantize(kernel, -largest, largest, bits, narrow_range=True, axis=axis)
+    # One division, as converters do it: with the affine form's error near a tie, one weight in
+    # fifty thousand would be another integer in the file.
+    scale = weight_steps(kernel, bits, axis)
     if axis is not None:
-        others = [i for i in range(len(kernel.shape)) if i != axis % len(kernel.shape)]
-        largest = ops.maximum(ops.max(size, axis=others), largest * _LEAST_SHARE)
-    largest = ops.maximum(largest, _LEAST_RANGE) * _MARGIN
-    return fake_quantize(kernel, -largest, largest, bits, narrow_range=True, axis=axis)
+        scale = ops.reshape(scale, _along(axis, len(kernel.shape)))
+    x = ops.cast(kernel, "float32")
+    rounded = scale * ops.round(x / scale)
+    return ops.cast(x + ops.stop_gradient(rounded - x), kernel.dtype)
+
+
+def weight_steps(kernel, bits=8, axis=-1):
+    """The `s_c` of `fake_quantize_weights`, as a tensor of the channels, or a scalar.
+
+    Args:
+        kernel: Float tensor.
+        bits: Integer from 2 to 16. Defaults to 8.
+        axis: Axis of the channels (last by default), or None for one scale in all.
+
+    Raises:
+        ValueError: If `bits` is out of range.
+
+    Example:
+        >>> round(float(weight_steps([-1.27, 0.5], axis=None)), 4)
+        0.01
+    """
+    return _largest(ops.convert_to_tensor(kernel), axis) / (2 ** (check_bits("bits", bits) - 1) - 1)
 
 
 def check_bits(name, bits, most=16):
@@ -99,16 +134,51 @@ def check_bits(name, bits, most=16):
     return bits
 
 
+def _along(axis, rank):
+    """Shape of a vector that lies along an axis of a tensor."""
+    shape = [1] * rank
+    shape[axis] = -1
+    return shape
+
+
+def _largest(kernel, axis):
+    """End of the range of the weights, for each channel or for all."""
+    size = ops.abs(ops.stop_gradient(ops.cast(kernel, "float32")))
+    largest = ops.max(size)
+    if axis is not None:
+        others = [i for i in range(len(kernel.shape)) if i != axis % len(kernel.shape)]
+        largest = ops.maximum(ops.max(size, axis=others), largest * _LEAST_SHARE)
+    return ops.maximum(largest, _LEAST_RANGE) * _MARGIN
+
+
+def for_converter():
+    """Whether TensorFlow traces what its converter to TFLite will read."""
+    return keras.backend.backend() == "tensorflow" and resolve_lowering("auto") == "device"
+
+
+def _off_halfway(x, low, high, bits, ties):
+    """`x`, moved a little up or away from the middle of the integers, but not out of the range."""
+    scale, low, high = _nudged(low, high, 2**bits - 1)
+    goes_down = ties == "away" and x < low + scale * 2 ** (bits - 1)
+    moved = x + ops.where(goes_down, -scale, scale) * 2**-10
+    return ops.where(ops.logical_and(moved >= low, moved <= high), moved, x)
+
+
 def _affine(x, low, high, steps):
-    span = high - low
-    scale = ops.where(span > 0, span / steps, 1.0)
-    low = -scale * ops.floor(-low / scale + 0.5)
-    high = ops.where(span > 0, low + steps * scale, low)
+    scale, low, high = _nudged(low, high, steps)
     clipped = ops.stop_gradient(ops.clip(x, low, high))
-    rounded = low + scale * ops.floor((clipped - low) / scale + 0.5)
+    rounded = scale * ops.floor(clipped / scale + 0.5)
     # Not the clip's own gradient, which JAX halves at the ends.
     passed = ops.where(ops.logical_and(x >= low, x <= high), x, clipped)
     return passed + ops.stop_gradient(rounded - clipped)
+
+
+def _nudged(low, high, steps):
+    """`(scale, low', high')`: a range of which zero is a value."""
+    span = high - low
+    scale = ops.where(span > 0, span / steps, 1.0)
+    low = -scale * ops.floor(-low / scale + 0.5)
+    return scale, low, ops.where(span > 0, low + steps * scale, low)
 
 
 def _tensorflow(x, low, high, bits, narrow_range, axis):

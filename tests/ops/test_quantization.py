@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdl.ops import fake_quantize, fake_quantize_weights
+from kdl.ops import fake_quantize, fake_quantize_weights, weight_steps
 from kdl.testing._gradients import gradients
 
 
@@ -109,3 +109,62 @@ def test_narrow_floats_keep_their_dtype(dtype):
 def test_bad_bits(bits):
     with pytest.raises(ValueError, match="bits must be an integer from 2 to 16"):
         fake_quantize([1.0], -1.0, 1.0, bits)
+
+
+def test_halves_go_away_from_the_middle():
+    """Integers from -128 to 127 of the range 0 to 255 have their zero at 128."""
+    x = np.array([0.0, 0.5, 99.5, 127.5, 128.5, 200.5, 255.0, 99.4, 200.6], "float32")
+    up = to_numpy(fake_quantize(x, 0.0, 255.0))
+    near_up = to_numpy(fake_quantize(x - np.float32(1e-4), 0.0, 255.0, ties="up"))
+    away = to_numpy(fake_quantize(x, 0.0, 255.0, ties="away"))
+    np.testing.assert_allclose(up, [0, 1, 100, 128, 129, 201, 255, 99, 201], atol=1e-4)
+    np.testing.assert_allclose(near_up, up, atol=1e-4)
+    np.testing.assert_allclose(away, [0, 0, 99, 127, 129, 201, 255, 99, 201], atol=1e-4)
+
+
+def test_averages_of_integers_are_those_of_tflite():
+    """Its kernel adds half of the count, with the sign of the sum, and cuts off."""
+    rng = np.random.default_rng(4)
+    stored = rng.integers(-128, 128, (500, 4))
+    total, scale, zero_point = stored.sum(axis=1), 0.037, -31
+    expected = np.where(total > 0, (total + 2) // 4, -((2 - total) // 4))
+    x = ((stored - zero_point) * np.float32(scale)).mean(axis=1).astype("float32")
+    ends = (np.array([-128, 127]) - zero_point) * scale
+    found = to_numpy(fake_quantize(x, *ends, ties="away")) / scale + zero_point
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_gradient_of_what_is_moved_off_halfway_is_whole():
+    """At the ends of the range, too: a zero after a ReLU, a saturated picture."""
+    x = keras.Variable(np.array([0.0, 0.5, 254.5, 255.0], "float32"))
+    found = [
+        gradients(f, [x], np.zeros((1, 1)))[0][0]
+        for f in (
+            lambda _: fake_quantize(x, 0.0, 255.0, ties="away"),
+            lambda _: keras.ops.multiply(x, 1.0),
+        )
+    ]
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ties": "even"}, "ties must be one of None, 'up', 'away'; received 'even'"),
+        ({"ties": "away", "axis": -1}, "ties='away' needs one range"),
+    ],
+)
+def test_bad_ties(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fake_quantize([1.0], -1.0, 1.0, **arguments)
+
+
+@pytest.mark.parametrize(("bits", "axis"), [(8, -1), (8, None), (4, 0)])
+def test_weights_are_multiples_of_their_steps(bits, axis):
+    kernel = np.random.default_rng(3).standard_normal((5, 6)).astype("float32")
+    steps = to_numpy(weight_steps(kernel, bits, axis))
+    assert steps.shape == (() if axis is None else (kernel.shape[axis],))
+    rounded = to_numpy(fake_quantize_weights(kernel, bits, axis))
+    integers = np.swapaxes(rounded, axis, -1) / steps if axis is not None else rounded / steps
+    np.testing.assert_allclose(integers, np.round(integers), atol=1e-3)
+    assert np.abs(integers).max() == pytest.approx(2 ** (bits - 1) - 1)
