@@ -163,6 +163,32 @@ def test_the_zoo_is_quantised_whole(images, labels, tmp_path):
     assert signal_to_noise(unrounded, rounded) > 20
 
 
+@pytest.mark.parametrize(
+    "last",
+    [K.AveragePooling2D(3, 1, padding="same"), lambda x: ops.split(x, 2, axis=-1)[1]],
+)
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_is_joined_keeps_its_order(last, backward, images):
+    """TF-MOT by itself goes by the order of the layers, and takes first outputs for others."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(images.shape[1:])
+    x = K.Conv2D(8, 1)(inputs)
+    parts = [
+        K.ReLU()(K.BatchNormalization()(K.Conv2D(4, 1)(x))),
+        K.ReLU()(K.BatchNormalization()(K.Conv2D(4, 3, padding="same")(x))),
+        last(x),
+    ]
+    x = K.Concatenate()(parts[::-1] if backward else parts)
+    x = K.GlobalAveragePooling2D()(K.Conv2D(8, 3)(x))
+    model = keras.Model(inputs, K.Dense(8)(x))
+    _checks.move_weights(model)
+    wrapped = tfmot.quantize(model)
+    stands_still = keras.optimizers.SGD(0.0)
+    wrapped.fit(images, np.zeros((48, 8)), optimizer=stands_still, loss="mse", verbose=0)
+    rounded = wrapped.predict(images)
+    assert signal_to_noise(model.predict(images, verbose=0), rounded) > 20
+
+
 @pytest.mark.tensorflow
 def test_pruned_weights_come_back_and_stay_zero(images, labels):
     model = network()

@@ -29,6 +29,7 @@ class Quantize:
             return api.quantize_annotate_layer(layer, configs[kinds[layer.name]]())
 
         known = {kind.__name__: kind for kind in configs.values() if isinstance(kind, type)}
+        _keep_order_of_inputs()
         with api.quantize_scope({**known, **custom_layers(self.tf, self.keras)}):
             annotated = self.keras.models.clone_model(model, clone_function=annotate)
             annotated.set_weights(model.get_weights())
@@ -61,6 +62,19 @@ class Quantize:
         }
 
 
+def _keep_order_of_inputs():
+    """Mends TF-MOT, which joins tensors in the order of the model's layers, not in their own."""
+    from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+        model_transformer,
+    )
+
+    def layers_in_order(self, names):
+        known = {layer["config"]["name"]: layer for layer in self._config["layers"]}
+        return [known[name] for name in dict.fromkeys(names)]
+
+    model_transformer.ModelTransformer._get_layers = layers_in_order
+
+
 # Names of the variables that hold the range of an activation.
 _ENDS = re.compile(r"(?:output|post_activation|quantize_layer(?:_\d+)?)_(min|max):0$")
 
@@ -69,8 +83,8 @@ def _observed(layer):
     """Name of the float model's layer whose outputs a layer of the wrapped model rounds."""
     if hasattr(layer, "layer"):
         return layer.layer.name
-    [node] = layer.inbound_nodes
-    return node.inbound_layers.name
+    # An input that is rounded, perhaps once for each of its readers.
+    return layer.inbound_nodes[0].inbound_layers.name
 
 
 def _scheme(tfmot, preserve):

@@ -107,8 +107,14 @@ def build(tf, keras, graph, weights):
         if node["name"] not in layers:
             layers[node["name"]] = _make(keras, own, node)
         read = [tensors[number] for number in node["inputs"]]
-        made = layers[node["name"]](read if len(read) > 1 else read[0])
-        tensors.update(zip(node["outputs"], tf.nest.flatten(made), strict=True))
+        made = tf.nest.flatten(layers[node["name"]](read if len(read) > 1 else read[0]))
+        if len(made) > 1:
+            # TF-MOT would take a layer's first output for whichever is read.
+            made = [
+                own["Operation"]("Identity", {}, [{"tensor": 0}], name=f"part{number}")(x)
+                for x, number in zip(made, node["outputs"], strict=True)
+            ]
+        tensors.update(zip(node["outputs"], made, strict=True))
     outputs = [tensors[number] for number in graph["outputs"]]
     model = keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
     for name, arrays in weights.items():

@@ -76,6 +76,7 @@ _OPERATIONS = {
     "Gelu": lambda tf, s, x: tf.nn.gelu(x, s["approximate"]),
     "GetItem": _get_item,
     "HardSilu": lambda tf, s, x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
+    "Identity": lambda tf, s, x: tf.identity(x),
     "Max": lambda tf, s, x: tf.reduce_max(x, s["axis"], s["keepdims"]),
     "MaxPool": _pool("max"),
     "Maximum": lambda tf, s, a, b: tf.maximum(a, b),
