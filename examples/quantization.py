@@ -46,7 +46,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdl.applications import MobileNet, macs
-from kdl.compression import calibrate, flatten, fold_batch_norm, quantize_aware
+from kdl.compression import calibrate, flatten, fold_batch_norm, quantize_aware, round_biases
 from kdl.deploy import export_tflite, measure_latency, read_tflite, warm_converter
 from kdl.ops import fake_quantize
 
@@ -96,6 +96,7 @@ def round_and_train(model, train, test, bits, arguments):
     """The same, trained further; the ranges follow the batches."""
     rounded, _ = quantize_aware(model, train[0][:200], weight_bits=bits, momentum=0.9, verbose=0)
     fit(rounded, train, test, arguments)
+    round_biases(rounded)  # training has moved them
     return rounded
 
 
