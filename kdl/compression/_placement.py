@@ -150,7 +150,7 @@ def _wanted(graph, reasons, leader):
 def _round_group(tensors, roundings, groups, reasons):
     """Adds the roundings of the tensors of one range."""
     fixed = {t: FIXED_RANGE.get(n.kind) for t, _, n in tensors if n and id(n) not in reasons}
-    ties = {t: ties_of(node) for t, _, node in tensors}
+    ties = {t: ties_of(n) if _keeps_range(n, reasons) else None for t, _, n in tensors}
     same = {fixed.get(t) for t, _, n in tensors if not _keeps_range(n, reasons)}
     if len(same) == 1 and None not in same:
         [only] = same

@@ -111,9 +111,9 @@ def makes_numbers(node):
 
 def ties_of(node):
     """Where LiteRT rounds the halves that an operation makes, as `fake_quantize` takes it."""
-    if node is not None and node.kind in AVERAGES:
+    if node.kind in AVERAGES:
         return "away"
-    return "up" if node is not None and node.kind in INTERPOLATIONS else None
+    return "up" if node.kind in INTERPOLATIONS else None
 
 
 def _reason_of_resizing(operation):

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from kdl.layers._block import check_choice, check_positive
-from kdl.ops.quantization import check_bits, fake_quantize, for_converter
+from kdl.ops.lowering import lowering_scope, resolve_lowering
+from kdl.ops.quantization import check_bits, fake_quantize
 
 OBSERVERS = ("ema", "min_max")
 
@@ -81,9 +82,11 @@ class FakeQuantize(keras.layers.Layer):
         """Rounds `inputs`; `site` tells which of the tensors they are, `ties` where halves go."""
         if training and self.trainable and self.fixed_range is None:
             self._observe(ops.stop_gradient(inputs), site)
-        if for_converter():
+        lowering = resolve_lowering("native" if training else "auto")
+        if lowering == "device":
             ties = None  # where halves go, the file's own operations know
-        return fake_quantize(inputs, *self.range, self.bits, ties=ties)
+        with lowering_scope(lowering):
+            return fake_quantize(inputs, *self.range, self.bits, ties=ties)
 
     @property
     def range(self):
