@@ -95,6 +95,12 @@ _RULES = [
     ),
     _refused(
         ["CONV_2D"],
+        facts.grouped_pointwise,
+        "an int8 1×1 convolution in {} is computed wrong",
+        "split, convolve, concatenate: kdl.deploy.rewrite_for",
+    ),
+    _refused(
+        ["CONV_2D"],
         facts.strided_pointwise,
         "an int8 1×1 convolution with {} is computed as if it had none",
         "slice with steps, then convolve without strides: kdl.deploy.rewrite_for",

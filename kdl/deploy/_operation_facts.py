@@ -238,11 +238,21 @@ def _never_negative(operation):
     return maker.name in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE") and _never_negative(maker)
 
 
+def grouped_pointwise(operation):
+    """An int8 1×1 convolution in groups."""
+    return grouped(operation) if _pointwise_integers(operation) else ""
+
+
+def _pointwise_integers(operation):
+    kernel = operation.input(1)
+    pointwise = kernel is not None and kernel.shape[1:3] == (1, 1)
+    return pointwise and operation.inputs[0].type in ("INT8", "UINT8")
+
+
 def strided_pointwise(operation):
     """An int8 1×1 convolution that steps over pixels."""
-    kernel, steps = operation.input(1), [operation.option(f"stride{axis}", 1) for axis in "HW"]
-    pointwise = kernel is not None and kernel.shape[1:3] == (1, 1)
-    if not pointwise or max(steps) == 1 or operation.inputs[0].type not in ("INT8", "UINT8"):
+    steps = [operation.option(f"stride{axis}", 1) for axis in "HW"]
+    if max(steps) == 1 or not _pointwise_integers(operation):
         return ""
     several = any(n > 1 for n in operation.outputs[0].shape[1:3])
     return f"strides of {max(steps)}" if several else ""

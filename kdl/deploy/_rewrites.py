@@ -63,7 +63,10 @@ def _grouped(node, view):
 
 def _unsafe_groups(node, view):
     layer = node.operation
-    return not mobile_gpu_safe(layer.kernel.shape[2], layer.filters, layer.groups)
+    pointwise = tuple(layer.kernel_size) == (1, 1)  # safe in float, never in int8
+    return _grouped(node, view) and (
+        pointwise or not mobile_gpu_safe(layer.kernel.shape[2], layer.filters, layer.groups)
+    )
 
 
 def _split_groups(node, args, view):

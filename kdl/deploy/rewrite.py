@@ -38,8 +38,8 @@ def rewrite_for(model, target):
 
     For `"gpu"`:
 
-    - convolutions in groups that mobile GPUs compute wrong (`kdl.ops.mobile_gpu_safe`) become a
-      split, plain convolutions and a concatenation
+    - convolutions in groups that mobile GPUs compute wrong (`kdl.ops.mobile_gpu_safe`; those of 1×1
+      in int8) become a split, plain convolutions and a concatenation
     - 1×1 convolutions with strides, which are computed wrong in int8, slice with steps before
     - padding by zeros that a pooling would leave out is kept apart from it by a product with
       `1 + 2⁻²³`; padding by other numbers that a convolution would take for zeros is padding by

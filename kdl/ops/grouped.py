@@ -83,6 +83,9 @@ def grouped_conv(
 def mobile_gpu_safe(width, filters, groups):
     """Whether mobile GPUs compute one grouped CONV_2D right: 4 divides a group's channels.
 
+    1×1 convolutions in groups they compute right in float only, wrong in int8: use
+    `kdl.deploy.rewrite_for(model, "gpu")`.
+
     Args:
         width: Input channels of a group.
         filters: Output channels of all groups.

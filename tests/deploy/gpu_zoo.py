@@ -60,13 +60,13 @@ def conv(width, filters, groups, kind=FLOAT):
     return build
 
 
-def pointwise(kind=FLOAT, strides=2, side=8, sizes=(1, 1)):
-    """A convolution of one pixel, or of `sizes` pixels, with strides."""
+def pointwise(kind=FLOAT, strides=2, side=8, sizes=(1, 1), groups=1):
+    """A convolution of one pixel, or of `sizes` pixels, with strides or in groups."""
 
     def build(path):
         tiny = TinyFile()
         x = tiny.tensor((1, side, side, 8), kind)
-        parts = [x, tiny.weights((8, *sizes, 8), kind), tiny.bias(8, kind)]
+        parts = [x, tiny.weights((8, *sizes, 8 // groups), kind), tiny.bias(8, kind)]
         out = (1, *((side - n) // strides + 1 for n in sizes), 8)
         options = {"strideW": strides, "strideH": strides, "padding": 1}
         return tiny.write(path, [x], [tiny.apply("CONV_2D", parts, (out, kind), **options)])
@@ -210,6 +210,10 @@ ZOO = {
     "steps of 1 pixel to 1 pixel, int8": (pointwise(INT8, side=2), RUNS),
     "steps of 1×2 pixels, int8": (pointwise(INT8, sizes=(1, 2)), RUNS),
     "no steps, int8": (pointwise(INT8, strides=1), RUNS),
+    "groups of 1 pixel": (pointwise(strides=1, groups=2), RUNS),
+    "groups of 1 pixel, int8": (pointwise(INT8, strides=1, groups=2), REFUSED),
+    "groups of 1 pixel of 1 pixel, int8": (pointwise(INT8, 1, side=1, groups=2), REFUSED),
+    "groups of 1×2 pixels, int8": (pointwise(INT8, 1, sizes=(1, 2), groups=2), RUNS),
     "average of zeros around": (padded("AVERAGE_POOL_2D"), REFUSED),
     "average of numbers around": (padded("AVERAGE_POOL_2D", fill=5), REFUSED),
     "average of zeros around, int8": (padded("AVERAGE_POOL_2D", kind=INT8), RUNS),

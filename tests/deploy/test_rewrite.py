@@ -91,6 +91,7 @@ CASES = {
     "groups of 3 with strides": (grouped(4, strides=2, padding="same"), "gpu", [SPLIT]),
     "groups without bias": (grouped(2, use_bias=False), "gpu", [SPLIT]),
     "groups of 4": (grouped(3), "gpu", []),
+    "1×1 in groups of 4": (K.Conv2D(12, 1, groups=3), "gpu", [SPLIT]),
     "groups of 4 on the Edge TPU": (grouped(3), "edgetpu", [SPLIT]),
     "groups of kdl's": (GroupedConv2D(12, 3, groups=2, dilation_rate=2), "gpu", [SPLIT]),
     "shuffle of 5 axes": (lambda x: shuffled(x, 3, 5), "gpu", ["a shuffle of four axes"]),
