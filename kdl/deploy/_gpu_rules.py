@@ -130,6 +130,12 @@ _RULES = [
         "multiply one factor by 1, so that it is another tensor",
     ),
     _refused(
+        ["SPLIT"],
+        facts.only_part,
+        "a split into {} ends the process",
+        "take what it splits: kdl.deploy.rewrite_for",
+    ),
+    _refused(
         ["CUMSUM"],
         facts.negative_axis,
         "an axis of {} ends the process",

@@ -116,6 +116,11 @@ def negative_axis(operation):
     return "" if values is None or np.all(values >= 0) else str(int(np.min(values)))
 
 
+def only_part(operation):
+    """A split into one part."""
+    return "one part" if len(operation.outputs) == 1 else ""
+
+
 def computed_int8_ranks(operation):
     """Two computed integer tensors of different ranks."""
     ranks = sorted({x.rank for x in operation.variables if x.type in ("INT8", "UINT8")})

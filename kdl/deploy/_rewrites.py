@@ -153,6 +153,14 @@ def _sliced(node, args, view):
     return parts
 
 
+def _only_part(node, view):
+    return len(node.results) == 1
+
+
+def _whole(node, args, view):
+    return [args[0]]
+
+
 def _counts_from_end(node, view):
     axis = node.operation.axis
     return axis is not None and axis < 0
@@ -308,6 +316,7 @@ FORMS = {
             shuffles.reshaped_shuffle,
             "a shuffle of four axes",
         ),
+        Form(("Split",), _only_part, _whole, "what it splits"),
         Form(("Split",), _rejoined, _sliced, "slices"),
         Form(("Cumsum",), _counts_from_end, _summed_from_front, "an axis counted from the front"),
         Form(

@@ -45,7 +45,8 @@ def rewrite_for(model, target):
       `1 + 2⁻²³`; padding by other numbers that a convolution would take for zeros is padding by
       zeros and a sum
     - channel shuffles by five axes become those by four
-    - parts of one split that only meet each other again become slices
+    - parts of one split that only meet each other again become slices, a split into one part
+      vanishes
     - running sums along an axis counted from the end count it from the front
     - log-softmax becomes exponentials, a sum and a logarithm
 

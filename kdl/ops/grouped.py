@@ -71,8 +71,7 @@ def grouped_conv(
     late = resolve_lowering(lowering, LOWERINGS) == "device"
     first, second = (_unchanged, prepare) if late else (prepare, _unchanged)
     parts = groups // _groups_in_a_part(groups, kernel.shape[2])
-    images = ops.split(inputs, parts, axis=axis)
-    kernels = ops.split(first(kernel), parts, axis=-1)
+    images, kernels = _split(inputs, parts, axis), _split(first(kernel), parts, -1)
     convolved = []
     for x, k in zip(images, kernels, strict=True):
         dense = second(_block_diagonal(k, groups // parts))
@@ -98,6 +97,11 @@ def mobile_gpu_safe(width, filters, groups):
         (True, False)
     """
     return groups == 1 or (width % 4 == 0 and filters // groups % 4 == 0)
+
+
+def _split(x, parts, axis):
+    # A SPLIT into one part ends the process of a mobile GPU.
+    return [x] if parts == 1 else ops.split(x, parts, axis=axis)
 
 
 def _choose(lowering, width, filters, groups):

@@ -260,6 +260,15 @@ ZOO = {
     "split_v, relu, add": (halves("SPLIT_V", IMAGE, 3, between=True), RUNS),
     "split_v, add": (halves("SPLIT_V", IMAGE, 3), REFUSED),
     "split, concatenation": (rejoined, REFUSED),
+    "split into 1": (one("SPLIT", IMAGE, IMAGE, first=(numbers(3),), numSplits=1), REFUSED),
+    "split into 1, int8": (
+        one("SPLIT", IMAGE, IMAGE, first=(numbers(3),), kind=INT8, numSplits=1),
+        REFUSED,
+    ),
+    "split_v into 1": (
+        one("SPLIT_V", IMAGE, IMAGE, np.array([8], "int32"), numbers(3), numSplits=1),
+        RUNS,
+    ),
     "pad of height": (one("PAD", IMAGE, (1, 10, 8, 8), AROUND), RUNS),
     "pad of two images": (one("PAD", BATCH, (3, 4, 4, 8), NEXT_IMAGE), RUNS),
     "pad of one image": (one("PAD", IMAGE, (2, 8, 8, 8), NEXT_IMAGE), REFUSED),

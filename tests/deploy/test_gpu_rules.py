@@ -56,6 +56,22 @@ def test_groups_are_judged_as_the_layers_lower_them(width, tmp_path):
         assert verdict == (RUNS if mobile_gpu_safe(width, 3 * filters, 3) else REFUSED)
 
 
+@pytest.mark.export
+@pytest.mark.parametrize(("channels", "filters", "groups"), [(14, 50, 2), (12, 9, 3), (30, 6, 3)])
+def test_narrow_groups_of_kdl_run(channels, filters, groups, tmp_path):
+    """All groups in one part, which is no SPLIT, or in several."""
+    import keras
+
+    from kdl.deploy import export_tflite
+    from kdl.layers import GroupedConv2D
+
+    inputs = keras.Input((4, 4, channels))
+    model = keras.Model(inputs, GroupedConv2D(filters, 3, groups)(inputs))
+    export_tflite(model, tmp_path / "narrow.tflite", "float32")
+    report = check(tmp_path / "narrow.tflite", "gpu")
+    assert report.verdict == RUNS, str(report)
+
+
 def test_every_rule_is_broken_by_a_file(tmp_path):
     """But for the two of operations that the schema does not know, which `test_check.py` has."""
     broken = set()

@@ -101,6 +101,7 @@ CASES = {
     "shuffle by planes": (shuffled_by_planes, "edgetpu", [PERMUTED]),
     "kdl's shuffle": (ChannelShuffle(2), "edgetpu", [PERMUTED]),
     "parts that meet": (met, "gpu", ["slices"]),
+    "a single part": (lambda x: ops.split(x, 1, axis=-1)[0], "gpu", ["what it splits"]),
     "sum from the end": (
         lambda x: ops.cumsum(x, axis=-1),
         "gpu",
