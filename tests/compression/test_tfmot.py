@@ -163,6 +163,7 @@ def test_the_zoo_is_quantised_whole(images, labels, tmp_path):
     assert signal_to_noise(unrounded, rounded) > 20
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(
     "last",
     [K.AveragePooling2D(3, 1, padding="same"), lambda x: ops.split(x, 2, axis=-1)[1]],
