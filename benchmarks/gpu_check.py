@@ -92,7 +92,8 @@ def table(rows):
     lines = [
         "# Networks on LiteRT's GPU accelerator",
         "",
-        "Made by `python benchmarks/gpu_check.py`. Each cell: what `check` refuses by its tables → "
+        "Made by `python benchmarks/gpu_check.py --every-model`. Each cell: what `check` refuses "
+        "by its tables → "
         "what became of the file on the accelerator (largest difference from the processor as a "
         "share of the largest output; it ran if that is below 0.02, or for int8 below twice what "
         "lies between LiteRT's own kernels). ✗: the two say otherwise. Where something was refused "
