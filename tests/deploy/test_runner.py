@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tiny_tflite import INT8, SCALE, TinyFile
 
 import kdl
 from kdl.deploy import TFLiteRunner, measure_latency, read_tflite
@@ -34,6 +35,18 @@ def test_int8_input_is_clipped_not_wrapped(files, digits):
     far_too_bright = [digits[0] * factor for factor in (10, 1000)]
     one, other = (runner.predict((x > 0) * 1.0 * x.max())[0] for x in far_too_bright)
     np.testing.assert_array_equal(one, other)
+
+
+def test_inputs_are_rounded_as_models_round(tmp_path):
+    """Halves up, not to even."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 5), INT8)
+    path = tmp_path / "reshape.tflite"
+    shape = tiny.constant(np.array([1, 5], "int32"))
+    tiny.write(path, [x], [tiny.apply("RESHAPE", [x, shape], ((1, 5), INT8))])
+    steps = np.array([[-1.5, -0.5, 0.5, 2.5, 2.4]], "float32")
+    [found] = TFLiteRunner(path).predict(steps * np.float32(SCALE))
+    np.testing.assert_allclose(found[0] / SCALE, [-1, 0, 1, 3, 2], atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["float32", "int8"])

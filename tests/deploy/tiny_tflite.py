@@ -24,7 +24,7 @@ _OPTIONS = {
 }
 # Operations whose first version no runtime has any more.
 _VERSIONS = {"BROADCAST_TO": 2}
-_SCALE = 0.05
+SCALE = 0.05
 
 
 class TinyFile:
@@ -47,7 +47,7 @@ class TinyFile:
         made.name = f"t{len(self.tensors)}"
         if kind in ("INT8", "UINT8", "INT16"):
             made.quantization = self.schema.QuantizationParametersT()
-            made.quantization.scale, made.quantization.zeroPoint = [_SCALE], [0]
+            made.quantization.scale, made.quantization.zeroPoint = [SCALE], [0]
         if values is not None:
             buffer = self.schema.BufferT()
             buffer.data = list(np.ascontiguousarray(values).tobytes())
@@ -76,7 +76,7 @@ class TinyFile:
             return self.constant(np.zeros(width, "float32"))
         number = self.constant(np.zeros(width, "int32"))
         quantization = self.schema.QuantizationParametersT()
-        quantization.scale, quantization.zeroPoint = [_SCALE * _SCALE], [0]
+        quantization.scale, quantization.zeroPoint = [SCALE * SCALE], [0]
         self.tensors[number].quantization = quantization
         return number
 
