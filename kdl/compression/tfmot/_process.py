@@ -118,6 +118,8 @@ class _Process:
                 "KERAS_BACKEND": "numpy",  # Keras 3 has nothing to do there
                 "TF_USE_LEGACY_KERAS": "1",
                 "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+                # Its kernels write past their buffers where NASNet's narrow convolutions train.
+                "TF_ENABLE_ONEDNN_OPTS": "0",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             },
             stdin=subprocess.PIPE,
