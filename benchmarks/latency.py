@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py
 
-The networks take 224² pictures and give pooled features, without a classifier; the int8 files are
-those of `kdl.compression.calibrate`. Files of one row are timed in turns, several times, and the
+The networks take 224² pictures and give pooled features, without a classifier; the float32 files
+are those of `kdl.deploy.rewrite_for(model, "cpu")`, the int8 files of `kdl.compression.calibrate`. Files of one row are timed in turns, several times, and the
 smallest median of each counts, so that a busy machine strikes all alike. Where int8 misses its
 target, the table names what it loses its time to, by the runtime's profiler. litert-torch's column
 needs `pip install litert-torch torchvision`, and is left empty without them.
@@ -113,7 +113,7 @@ def write_ours(name, folder):
     """float32 and int8 files of a network of kdl."""
     from kdl.applications import create_model
     from kdl.compression import calibrate
-    from kdl.deploy import export_tflite, warm_converter
+    from kdl.deploy import export_tflite, rewrite_for, warm_converter
     from kdl.testing._lively_weights import give_lively_weights
 
     # The class that an untrained network chooses hangs by a hair; its files are compared without.
@@ -121,8 +121,9 @@ def write_ours(name, folder):
     give_lively_weights(model)
     images = np.random.default_rng(0).standard_normal((8, 224, 224, 3)).astype("float32")
     quantized, _ = calibrate(model, images, verbose=0)
+    rewritten, _ = rewrite_for(model, "cpu")
     with warm_converter():
-        for form, network in (("float32", model), ("int8", quantized)):
+        for form, network in (("float32", rewritten), ("int8", quantized)):
             path = os.path.join(folder, f"{form}.tflite")
             export_tflite(network, path, form, verification_data=images)
 

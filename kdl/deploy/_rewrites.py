@@ -340,4 +340,12 @@ FORMS = {
         Form((), _acts("leaky_relu"), _with(_constant_prelu), "PReLU with constant slopes"),
         Form((), _acts("gelu"), _with(_sigmoid_gelu), "x · sigmoid(1.702 x)", exact=False),
     ],
+    "cpu": [
+        Form(
+            ("Pad", "ZeroPadding2D"),
+            padding.only_maxima_see,
+            padding.padded_by_lowest,
+            "padding by the lowest number",
+        ),
+    ],
 }

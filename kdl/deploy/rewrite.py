@@ -34,7 +34,7 @@ class Rewrite:
 
 
 def rewrite_for(model, target):
-    """Rewrites what a device would refuse or compute wrong, and keeps the weights.
+    """Rewrites what a device would refuse, compute wrong or slowly, and keeps the weights.
 
     For `"gpu"`:
 
@@ -59,13 +59,18 @@ def rewrite_for(model, target):
     - hard-swish becomes `x / 6 · relu6(x + 3)`, leaky ReLU a PReLU with constant slopes
     - GELU becomes `x · sigmoid(1.702 x)`, which is not exact
 
+    For `"cpu"`, what is only slow there:
+
+    - zeros around what a ReLU has left, for a max-pool alone, become the lowest float32: LiteRT pads
+      by such a number some two times faster. For float files; an int8 file would be slower
+
     Fold batch norms before it (`kdl.compression.fold_batch_norm`): after a convolution that was
     split none can be folded. Quantise after it. What it does not know is left as it is: `check` the
     file.
 
     Args:
         model: A functional or Sequential model, built.
-        target: `"gpu"` or `"edgetpu"`.
+        target: `"gpu"`, `"edgetpu"` or `"cpu"`.
 
     Returns:
         `(model, rewrites)`: a flat `keras.Model`, not compiled, with weights of its own, and a list

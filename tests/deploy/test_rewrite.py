@@ -39,18 +39,27 @@ def grouped(groups, **arguments):
     return keras.layers.Conv2D(12, 3, groups=groups, **arguments)
 
 
+SIDES = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
 def around(x, fill):
-    return ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
+    return ops.pad(x, SIDES, constant_values=fill)
 
 
 def below_zero(x):
     return ops.negative(ops.relu(x))
 
 
+def zeros_seen_twice(x):
+    x = around(ops.relu(x), 0.0)
+    return ops.add(ops.max_pool(x, 3, 3), K.Conv2D(12, 3, 3)(x))
+
+
 K = keras.layers
 APART = "a product by 1 + 2⁻²³ after the padding"
 SHIFTED = "x - c, padding by zeros, x + c"
 STEPS = "a slice with steps before it"
+LOWEST = "padding by the lowest number"
 
 # Name → (function of the image, target, what it becomes).
 CASES = {
@@ -126,6 +135,33 @@ CASES = {
         ["PReLU with constant slopes"],
     ),
     "dense on pixels": (keras.layers.Dense(5, "relu"), "edgetpu", ["a 1×1 convolution"]),
+    "maximum over zeros on a processor": (
+        lambda x: K.MaxPooling2D(3, 2)(K.ZeroPadding2D(((1, 0), (0, 1)))(K.ReLU()(x))),
+        "cpu",
+        [LOWEST],
+    ),
+    "two maxima over zeros on a processor": (
+        lambda x: ops.add(*(ops.max_pool(y, 3, 2) for y in [around(ops.relu6(x), 0)] * 2)),
+        "cpu",
+        [LOWEST],
+    ),
+    "maximum over zeros around less": (
+        lambda x: K.MaxPooling2D(3, 2)(K.ZeroPadding2D(1)(x)),
+        "cpu",
+        [],
+    ),
+    "maximum over zeros around leaky numbers": (
+        lambda x: K.MaxPooling2D(3, 2)(K.ZeroPadding2D(1)(K.ReLU(negative_slope=0.1)(x))),
+        "cpu",
+        [],
+    ),
+    "maximum over ones": (lambda x: ops.max_pool(around(ops.relu(x), 1.0), 3, 2), "cpu", []),
+    "maximum over edges": (
+        lambda x: ops.max_pool(ops.pad(ops.relu(x), SIDES, mode="reflect"), 3, 2),
+        "cpu",
+        [],
+    ),
+    "zeros that a convolution sees, too": (zeros_seen_twice, "cpu", []),
     "both": (
         grouped(3, activation="hard_silu"),
         "edgetpu",

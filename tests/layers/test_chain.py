@@ -151,8 +151,8 @@ def test_scopes_of_lowering_are_kept(monkeypatch):
     monkeypatch.setattr(
         keras.ops, "split", lambda x, n, axis: parts.append(n) or split(x, n, axis=axis)
     )
-    conv = GroupedConv2D(9, 3, 3, data_format="channels_last")
-    conv.build((2, 9, 10, 9))
+    conv = GroupedConv2D(36, 3, groups=2, data_format="channels_last")
+    conv.build((2, 9, 10, 36))
     with lowering_scope("device"):
-        run_chain([conv], np.zeros((2, 9, 10, 9), "float32"))
-    assert parts
+        run_chain([conv], np.zeros((2, 9, 10, 36), "float32"))
+    assert parts == [2, 2]  # the images and the kernel
