@@ -3,10 +3,11 @@
     python benchmarks/latency.py
 
 The networks take 224² pictures and give pooled features, without a classifier; the float32 files
-are those of `kdl.deploy.rewrite_for(model, "cpu")`, the int8 files of `kdl.compression.calibrate`. Files of one row are timed in turns, several times, and the
-smallest median of each counts, so that a busy machine strikes all alike. Where int8 misses its
-target, the table names what it loses its time to, by the runtime's profiler. litert-torch's column
-needs `pip install litert-torch torchvision`, and is left empty without them.
+are those of `kdl.deploy.rewrite_for(model, "cpu")`, the int8 files of `kdl.compression.calibrate`.
+Files of one row are timed in turns, several times, and the smallest median of each counts, so that
+a busy machine strikes all alike. Where int8 misses its target, the table names what it loses its
+time to, by the runtime's profiler. litert-torch's column needs
+`pip install litert-torch torchvision`, and is left empty without them.
 """
 
 import argparse

@@ -8,3 +8,11 @@ def has_forward_hooks(layer):
     blocks must know it, since they leave out the calls of their layers where nobody listens.
     """
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def all_layers(layer):
+    """A layer or model, and all layers in it, however deep.
+
+    `model.layers` has the outermost alone, and nothing public leads into composite layers.
+    """
+    return list(layer._flatten_layers())

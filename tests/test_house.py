@@ -160,6 +160,7 @@ PUBLIC = {
     "layers": [
         "AveragePooling2D",
         "BatchNormalization",
+        "CentralizedConv2D",
         "ChannelShuffle",
         "Conv2D",
         "DepthwiseConv2D",
@@ -171,6 +172,7 @@ PUBLIC = {
         "InceptionBlock",
         "InvertedResidual",
         "MaxPooling2D",
+        "MovingAverageBatchNormalization",
         "NASNetCell",
         "QuantizedConv2D",
         "QuantizedConv2DTranspose",
@@ -185,6 +187,8 @@ PUBLIC = {
         "ShuffleUnit",
         "ShuffleUnitV2",
         "SqueezeExcite",
+        "SwitchableNormalization",
+        "SyncBatchNormalization",
     ],
     "ops": [
         "average_pool",
@@ -196,9 +200,12 @@ PUBLIC = {
         "fake_quantize_weights",
         "fused_batch_norm",
         "grouped_conv",
+        "has_replicas",
         "lowering_scope",
         "max_pool",
         "mobile_gpu_safe",
+        "replica_moments",
+        "replica_sum",
         "resize_align_corners",
         "weight_steps",
     ],
@@ -210,6 +217,7 @@ PUBLIC = {
         "WarmUpCosine",
         "plot_confusion_matrix",
         "plot_history",
+        "recalibrate",
         "save_portable",
     ],
 }
@@ -233,6 +241,7 @@ def test_registered_names_are_frozen():
     assert sorted(ours) == [
         "kdl>AveragePooling2D",
         "kdl>BatchNormalization",
+        "kdl>CentralizedConv2D",
         "kdl>ChannelShuffle",
         "kdl>ConstantSparsity",
         "kdl>ContextIdentity",
@@ -249,6 +258,7 @@ def test_registered_names_are_frozen():
         "kdl>MaxPooling2D",
         "kdl>MobileNet",
         "kdl>MobileNetV2",
+        "kdl>MovingAverageBatchNormalization",
         "kdl>NASNet",
         "kdl>NASNetCell",
         "kdl>PolynomialSparsity",
@@ -274,6 +284,8 @@ def test_registered_names_are_frozen():
         "kdl>ShuffleUnitV2",
         "kdl>SqueezeExcite",
         "kdl>SqueezeNet",
+        "kdl>SwitchableNormalization",
+        "kdl>SyncBatchNormalization",
         "kdl>WarmUpCosine",
     ]
 

@@ -65,5 +65,6 @@ def _plain_copy(layer, name):
     plain = getattr(layer, "keras_class", None)
     if plain is None:
         return type(layer).from_config(config)
-    config.pop("lowering", None)
+    for name in ("lowering", "axis_name"):  # how kdl's form of it is carried out
+        config.pop(name, None)
     return plain.from_config(config)

@@ -4,6 +4,7 @@ import keras  # first: what Keras registers imports the rooms, in their own orde
 
 from kdl.layers.average_pooling2d import AveragePooling2D
 from kdl.layers.batch_normalization import BatchNormalization
+from kdl.layers.centralized_conv2d import CentralizedConv2D
 from kdl.layers.channel_shuffle import ChannelShuffle
 from kdl.layers.conv2d import Conv2D
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
@@ -15,6 +16,7 @@ from kdl.layers.grouped_conv2d import GroupedConv2D
 from kdl.layers.inception_block import InceptionBlock
 from kdl.layers.inverted_residual import InvertedResidual
 from kdl.layers.max_pooling2d import MaxPooling2D
+from kdl.layers.moving_average_batch_normalization import MovingAverageBatchNormalization
 from kdl.layers.nasnet_cell import NASNetCell
 from kdl.layers.quantized_conv2d import QuantizedConv2D
 from kdl.layers.quantized_conv2d_transpose import QuantizedConv2DTranspose
@@ -29,3 +31,5 @@ from kdl.layers.separable_block import SeparableBlock
 from kdl.layers.shuffle_unit import ShuffleUnit
 from kdl.layers.shuffle_unit_v2 import ShuffleUnitV2
 from kdl.layers.squeeze_excite import SqueezeExcite
+from kdl.layers.switchable_normalization import SwitchableNormalization
+from kdl.layers.sync_batch_normalization import SyncBatchNormalization

@@ -7,4 +7,5 @@ from kdl.training.classifier_run import ClassifierRun
 from kdl.training.drop_path_schedule import DropPathSchedule
 from kdl.training.plots import plot_confusion_matrix, plot_history
 from kdl.training.portable import save_portable
+from kdl.training.recalibrate import recalibrate
 from kdl.training.warm_up_cosine import WarmUpCosine

@@ -1,0 +1,88 @@
+"""Batch normalisation by the statistics of the batches of all devices."""
+
+import keras
+from keras import ops
+
+from kdl.layers.batch_normalization import BatchNormalization
+from kdl.ops.replicas import has_replicas, replica_moments
+
+
+@keras.saving.register_keras_serializable("kdl")
+class SyncBatchNormalization(BatchNormalization):
+    """Batch normalisation by the mean and variance of the whole batch, on however many devices.
+
+    `y = γ · (x − μ) / √(σ² + ε) + β` with `μ = Σx / n` and `σ² = Σx² / n − μ²`, where the sums and
+    the count run over the parts of the batch on all devices. `(Σx, Σx², n)` goes through one
+    all-reduce, in float32 whatever the precision; in the backward pass their gradients go through
+    another. Devices may hold parts of different sizes, or empty ones. Each updates its moving
+    averages by the same numbers.
+
+    - TensorFlow: devices work together in `tf.distribute.MirroredStrategy`
+    - PyTorch: in processes of `torch.distributed`
+    - JAX: in `pmap` or `shard_map` over `axis_name`. With `keras.distribution.DataParallel` every
+      batch norm is synchronised, this one too
+
+    On one device, in inference and when frozen it is `kdl.layers.BatchNormalization`.
+
+    Shapes: `(batch, …, C)` → the same.
+
+    Args:
+        axis: Axis of the channels. Defaults to −1.
+        momentum: Weight of the old value in the moving averages. Defaults to 0.99.
+        epsilon: Added to the variance. Defaults to 0.001.
+        axis_name: Name of the axis that JAX maps over; other backends leave it alone.
+        **kwargs: Other arguments of `keras.layers.BatchNormalization`, but `renorm` and
+            `synchronized`.
+
+    Raises:
+        ValueError: If `renorm` or `synchronized` is given.
+
+    Source: MegDet (arXiv 1711.07240), section 3.2.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SyncBatchNormalization(momentum=0.0)
+        >>> x = np.float32([[1], [3]])
+        >>> y = keras.ops.convert_to_numpy(layer(x, training=True))
+        >>> [round(float(value), 2) for value in y.ravel()]
+        [-1.0, 1.0]
+    """
+
+    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, axis_name=None, **kwargs):
+        for name in ("renorm", "synchronized"):
+            if kwargs.get(name):
+                raise ValueError(
+                    f"SyncBatchNormalization has no {name}: it always synchronises, and never "
+                    f"renormalises. Leave the argument out."
+                )
+        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
+        self.axis_name = axis_name
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises `inputs`."""
+        from_batch = training and self.trainable
+        if not from_batch or not has_replicas(self.axis_name):
+            return super().call(inputs, training=training, mask=mask)
+        rank = len(inputs.shape)
+        axes = [a for a in range(rank) if a != self.axis % rank]
+        weights = None if mask is None else ops.expand_dims(mask, -1)
+        x = ops.cast(inputs, "float32")
+        mean, variance, count = replica_moments(x, axes, weights, self.axis_name)
+        self._follow(mean, variance, count)
+        y = ops.batch_normalization(
+            x, mean, variance, self.axis, self.beta, self.gamma, self.epsilon
+        )
+        return ops.cast(y, self.compute_dtype)
+
+    def _follow(self, mean, variance, count):
+        """Moves the averages; an empty batch leaves them."""
+        rate = ops.where(count > 0, 1.0 - self.momentum, 0.0)
+        for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            old = ops.cast(variable, "float32")
+            variable.assign(old + (ops.stop_gradient(new) - old) * rate)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = {**super().get_config(), "axis_name": self.axis_name}
+        config.pop("synchronized")
+        return config

@@ -1,0 +1,59 @@
+"""Normalisation by moving averages, in the forward and in the backward pass."""
+
+from keras import ops
+
+from kdl.ops.replicas import replica_sum
+
+
+def mean_over(x, axes, synchronized=False, axis_name=None):
+    """Mean over some axes, `(C,)`, and over all replicas if `synchronized`."""
+    if not synchronized:
+        return ops.mean(x, axes)
+    sums = ops.sum(x, axes)
+    count = ops.cast(ops.size(x), sums.dtype) / sums.shape[0]
+    total = replica_sum(ops.append(sums, count), axis_name)
+    return total[:-1] / ops.maximum(total[-1], 1.0)
+
+
+def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=False, axis_name=None):
+    """`z = x · inverse`, whose gradient takes the mean of `g · z` from the last batches.
+
+    With `g = ∂L/∂z` and `Ψ` its product with `z`, averaged over the batch,
+
+        ∂L/∂x = inverse · (g − z · Ψ̄)
+
+    where `Ψ̄` is the mean of the ring's rows once this batch's `Ψ` stands in its slot, or `Ψ` as
+    long as `averages` is 0. The new ring is handed out as the "gradient" of `ring`, for a weight
+    made with `overwrite_with_gradient=True`: that is how state can leave a backward pass on every
+    backend. `inverse` is a constant of the gradient.
+
+    Args:
+        x: Float32 tensor.
+        inverse: Tensor `(C,)`, shaped to broadcast over `x`.
+        ring: Tensor `(batches, C)`.
+        slot: Tensor `(batches, 1)`, 1 where this batch belongs, 0 elsewhere.
+        averages: Scalar tensor, 1 or 0.
+        axes: Axes of `x` without that of the channels.
+        synchronized: Whether `Ψ` is averaged over all replicas.
+        axis_name: As in `kdl.ops.has_replicas`.
+
+    Source: MABN (arXiv 2001.06838), section 4.
+    """
+    shape = inverse.shape
+
+    @ops.custom_gradient
+    def normalize(x, inverse, ring, slot, averages):
+        z = x * inverse
+
+        def gradient(*inputs, upstream=None):
+            [g] = inputs if upstream is None else [upstream]
+            psi = mean_over(g * z, axes, synchronized, axis_name)
+            new_ring = ring + slot * (psi - ring)
+            mean = averages * ops.mean(new_ring, 0) + (1.0 - averages) * psi
+            dx = (g - z * ops.reshape(mean, shape)) * inverse
+            rest = (ops.zeros_like(v) for v in (slot, averages))
+            return dx, ops.zeros_like(inverse), new_ring, *rest
+
+        return z, gradient
+
+    return normalize(x, inverse, ring, slot, averages)

@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+
+import kdl
+from kdl.layers import (
+    CentralizedConv2D,
+    MovingAverageBatchNormalization,
+    ScheduledDropPath,
+    SwitchableNormalization,
+)
+from kdl.training import recalibrate
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def images(count=10):
+    return np.random.default_rng(0).normal(2, 3, (count, 4, 4, 3)).astype("float32")
+
+
+def model_of(*layers):
+    model = keras.Sequential([keras.Input((4, 4, 3)), *layers])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_batch_norm_of_unequal_batches():
+    """Ten images in batches of four, four and two count as ten images."""
+    x = images()
+    model = model_of(keras.layers.BatchNormalization(momentum=0.9))
+    recalibrate(model, x, batch_size=4, verbose=0)
+    norm = model.layers[-1]
+    np.testing.assert_allclose(to_numpy(norm.moving_mean), x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(to_numpy(norm.moving_variance), x.var((0, 1, 2)), rtol=1e-5)
+    assert norm.momentum == 0.9
+
+
+def test_switchable_norm_gets_the_batch_average():
+    x = images(8)
+    model = model_of(SwitchableNormalization())
+    recalibrate(model, x, batch_size=2, verbose=0)
+    norm = model.layers[-1]
+    np.testing.assert_allclose(to_numpy(norm.moving_mean), x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(to_numpy(norm.moving_variance), x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_moving_average_norm_keeps_its_buffers():
+    x = images(8)
+    model = model_of(MovingAverageBatchNormalization(buffer_size=2, warmup_steps=0))
+    norm = model.layers[-1]
+    for variable in norm.variables:
+        variable.assign(np.full(variable.shape, 7))
+    recalibrate(model, x, batch_size=2, verbose=0)
+    np.testing.assert_allclose(
+        to_numpy(norm.moving_variance), (x.astype("float64") ** 2).mean((0, 1, 2)), rtol=1e-5
+    )
+    assert int(norm.step) == 7
+    for buffer in (norm.squares, norm.products):
+        np.testing.assert_array_equal(to_numpy(buffer), 7)
+    assert norm.warmup_steps == 0
+
+
+def test_dropout_is_silent_and_set_again():
+    layers = [keras.layers.Dropout(0.5), keras.layers.GaussianNoise(0.9), ScheduledDropPath(0.3)]
+    model = model_of(*layers, keras.layers.BatchNormalization())
+    layers[2].total_steps.assign(1)
+    layers[2].step.assign(1)
+    x = images()
+    recalibrate(model, x, verbose=0)
+    norm = model.layers[-1]
+    np.testing.assert_allclose(to_numpy(norm.moving_variance), x.var((0, 1, 2)), rtol=1e-5)
+    assert layers[0].rate == 0.5
+    assert layers[1].stddev == 0.9
+    assert layers[2].final_keep_probability == 0.3
+    assert int(layers[2].step) == 1
+
+
+def test_norms_inside_of_blocks_and_frozen_ones():
+    model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4)
+    frozen = next(x for x in model.layers if isinstance(x, keras.layers.BatchNormalization))
+    frozen.trainable = False
+    before = {v.path: to_numpy(v) for v in model.non_trainable_variables}
+    x = np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype("float32")
+    weights = [to_numpy(v) for v in model.trainable_variables]
+    recalibrate(model, x, batch_size=4, verbose=0)
+    own = {v.path for v in frozen.variables}
+    for variable in model.non_trainable_variables:
+        changed = not np.array_equal(to_numpy(variable), before[variable.path])
+        moving = "moving" in variable.path and variable.path not in own
+        assert changed == moving, variable.path
+    for old, new in zip(weights, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(old, to_numpy(new))
+
+
+def test_a_dataset_with_labels_and_steps():
+    class Endless(keras.utils.PyDataset):
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            return images(4) + index, np.zeros(4)
+
+    model = model_of(keras.layers.BatchNormalization())
+    recalibrate(model, Endless(), steps=2, verbose=0)
+    expected = images(4).mean((0, 1, 2)) + 0.5
+    np.testing.assert_allclose(to_numpy(model.layers[-1].moving_mean), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_data_leaves_the_model_as_it_was(bad):
+    x = images()
+    x[3, 1, 1, 2] = bad
+    model = model_of(CentralizedConv2D(4, 1), keras.layers.BatchNormalization(name="norm"))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="statistics of norm are not finite"):
+        recalibrate(model, x, batch_size=4, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert model.get_layer("norm").momentum == 0.99
+
+
+def test_nothing_to_do():
+    with pytest.raises(ValueError, match="there is nothing to recalibrate"):
+        recalibrate(model_of(SwitchableNormalization(use_batch_norm=False)), images(), verbose=0)
