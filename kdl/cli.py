@@ -94,8 +94,13 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Discard an earlier run.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices.")] = 1,
 ):
     """Trains a classifier; run it again after a crash and it goes on."""
+    training = _room("training")
+    if devices > 1 and training.launches_processes():
+        training.launch([sys.executable, "-m", "kdl", *sys.argv[1:]], devices)
+        return
     arguments = {
         "model": model,
         "data": data if data == "digits" else os.path.abspath(data),
@@ -106,28 +111,40 @@ def train(
         "shift": shift,
         "seed": seed,
     }
+    if devices > 1:
+        arguments["devices"] = devices
+    with training.distribute(devices) if devices > 1 else contextlib.nullcontext():
+        _train(arguments, output or Path("runs") / model, overwrite)
+
+
+def _train(arguments, folder, overwrite):
+    """Carries out `train` on the devices in force."""
     training, rooms = _room("training"), _room("data")
-    create = _room("applications").create_model
-    train_set, test_set, names = _read_data(data, size, batch_size, seed, shift)
-    _keras().utils.set_random_seed(seed)
-    network = create(model, input_shape=(size, size, 3), classes=len(names))
-    folder = output or Path("runs") / model
+    size, devices = arguments["size"], arguments.get("devices", 1)
+    settings = [arguments[name] for name in ("data", "size", "batch_size", "seed", "shift")]
+    train_set, test_set, names = _read_data(*settings, drop_remainder=devices > 1)
+    _keras().utils.set_random_seed(arguments["seed"])
+    network = _room("applications").create_model(
+        arguments["model"], input_shape=(size, size, 3), classes=len(names)
+    )
+    if devices > 1:
+        network = _room("layers").convert_sync_batch_norm(network)
     run = training.ClassifierRun(folder, arguments, overwrite)
     if run.finished:
         out.print(f"{folder} holds this run already, finished: {_results(run.results)}")
         out.print("Pass --overwrite to train anew.")
         return
-    info = rooms.ModelInfo(names, rooms.InputSpec((size, size)))
     results = run.train(
         network,
         train_set,
         test_set,
         names,
-        epochs,
-        learning_rate=learning_rate,
-        info=info,
+        arguments["epochs"],
+        learning_rate=arguments["learning_rate"],
+        info=rooms.ModelInfo(names, rooms.InputSpec((size, size))),
     )
-    out.print(f"{_results(results)}. Saved in {folder}.", highlight=False)
+    if results:
+        out.print(f"{_results(results)}. Saved in {folder}.", highlight=False)
 
 
 @app.command()
@@ -291,13 +308,15 @@ def _load(path):
         raise ValueError(f"{path} is not a model that Keras can load: {error}") from error
 
 
-def _read_data(data, size, batch_size, seed, shift):
+def _read_data(data, size, batch_size, seed, shift, drop_remainder=False):
     rooms = _room("data")
     _keras()
     augment = rooms.RandomShift(shift) if shift else None
     if data == "digits":
         (x, y), test = rooms.digits(size=size)
-        train_set = rooms.ArrayDataset(x, y, batch_size, seed=seed, augment=augment)
+        train_set = rooms.ArrayDataset(
+            x, y, batch_size, seed=seed, augment=augment, drop_remainder=drop_remainder
+        )
         test_set = rooms.ArrayDataset(*test, batch_size, shuffle=False)
         return train_set, test_set, [str(digit) for digit in range(10)]
     train_set, test_set = rooms.read_image_folder(
@@ -306,6 +325,7 @@ def _read_data(data, size, batch_size, seed, shift):
         batch_size=batch_size,
         seed=seed,
         augment=augment,
+        drop_remainder=drop_remainder,
         verbose=1,
     )
     return train_set, test_set, train_set.class_names

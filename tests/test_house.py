@@ -189,6 +189,7 @@ PUBLIC = {
         "SqueezeExcite",
         "SwitchableNormalization",
         "SyncBatchNormalization",
+        "convert_sync_batch_norm",
     ],
     "ops": [
         "average_pool",
@@ -215,6 +216,9 @@ PUBLIC = {
         "ClassifierRun",
         "DropPathSchedule",
         "WarmUpCosine",
+        "distribute",
+        "launch",
+        "launches_processes",
         "plot_confusion_matrix",
         "plot_history",
         "recalibrate",

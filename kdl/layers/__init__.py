@@ -7,6 +7,7 @@ from kdl.layers.batch_normalization import BatchNormalization
 from kdl.layers.centralized_conv2d import CentralizedConv2D
 from kdl.layers.channel_shuffle import ChannelShuffle
 from kdl.layers.conv2d import Conv2D
+from kdl.layers.convert_sync_batch_norm import convert_sync_batch_norm
 from kdl.layers.depthwise_conv2d import DepthwiseConv2D
 from kdl.layers.dilated_context import DilatedContext
 from kdl.layers.factorized_reduction import FactorizedReduction

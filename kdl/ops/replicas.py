@@ -28,6 +28,28 @@ def has_replicas(axis_name=None):
     )(axis_name)
 
 
+def replica_number():
+    """Number of this process among those of `torch.distributed`, from 0; elsewhere 0.
+
+    Example:
+        >>> replica_number()
+        0
+    """
+    if keras.backend.backend() != "torch" or not _on_torch(None):
+        return 0
+    from torch import distributed
+
+    return distributed.get_rank()
+
+
+def wait_for_replicas():
+    """Waits until all processes of `torch.distributed` come to this call; elsewhere not at all."""
+    if keras.backend.backend() == "torch" and _on_torch(None):
+        import torch
+
+        torch_reduced(torch.zeros(1))
+
+
 def replica_sum(x, axis_name=None):
     """Sum of a tensor over all replicas, by one all-reduce; its gradient is another.
 
@@ -141,18 +163,29 @@ def _torch_sum():
     class ReplicaSum(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
-            return _reduced(x)
+            return torch_reduced(x)
 
         @staticmethod
         def backward(ctx, gradient):
-            return _reduced(gradient)
+            return torch_reduced(gradient)
 
     return ReplicaSum
 
 
-def _reduced(x):
+def torch_reduced(x):
+    """Sum of a PyTorch tensor over all processes, without a gradient.
+
+    Raises:
+        RuntimeError: If another process has ended.
+    """
     from torch import distributed
 
     total = x.detach().clone().contiguous()
-    distributed.all_reduce(total)
+    try:
+        distributed.all_reduce(total)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"Another process of this training has ended, or is out of reach ({error}). Start the "
+            f"training again: with kdl.training.Backup it goes on after its last finished epoch."
+        ) from error
     return total

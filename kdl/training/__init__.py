@@ -4,7 +4,9 @@ import keras  # first: what Keras registers imports the rooms, in their own orde
 
 from kdl.training.backup import Backup
 from kdl.training.classifier_run import ClassifierRun
+from kdl.training.distribute import distribute
 from kdl.training.drop_path_schedule import DropPathSchedule
+from kdl.training.launch import launch, launches_processes
 from kdl.training.plots import plot_confusion_matrix, plot_history
 from kdl.training.portable import save_portable
 from kdl.training.recalibrate import recalibrate

@@ -6,6 +6,7 @@ import shutil
 
 import keras
 
+from kdl.ops.replicas import replica_number
 from kdl.training.disk import check_space
 
 
@@ -17,6 +18,9 @@ class Backup(keras.callbacks.BackupAndRestore):
     finished backup is renamed into place, together with `history.csv`. A run that is started again
     with the same folder goes on after the last finished epoch, with the same weights, optimizer
     state and step count, and a history without gaps or repetitions.
+
+    Of several processes that train one model (`kdl.training.distribute` on PyTorch) all take the
+    backup up, and the first one alone writes.
 
     The backup stays until `clear` is called, so that nothing is lost between the last epoch and the
     saving of the model.
@@ -42,7 +46,9 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def __init__(self, folder, history_path=None):
         self.folder = os.path.abspath(folder)
-        super().__init__(os.path.join(self.folder, "current"), delete_checkpoint=False)
+        self._writes = replica_number() == 0
+        current = "current" if self._writes else f"current-{replica_number()}"
+        super().__init__(os.path.join(self.folder, current), delete_checkpoint=False)
         default = os.path.join(os.path.dirname(self.folder), "history.csv")
         self.history_path = history_path or default
         self.rows = []
@@ -54,7 +60,7 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def clear(self):
         """Removes the backups."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder if self._writes else self.backup_dir, ignore_errors=True)
 
     def on_train_begin(self, logs=None):
         """Restores the newest backup, if there is one."""
@@ -64,14 +70,17 @@ class Backup(keras.callbacks.BackupAndRestore):
             kept = self._place(self.finished_epochs)
             shutil.copytree(kept, self.backup_dir)
             self.rows = read_history(os.path.join(kept, "history.csv"))
-        write_history(self.history_path, self.rows)
+        if self._writes:
+            write_history(self.history_path, self.rows)
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the epoch."""
+        self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
+        if not self._writes:
+            return
         check_space(self.backup_dir, [*self.model.variables, *self.model.optimizer.variables])
         super().on_epoch_end(epoch, logs)
-        self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
         write_history(os.path.join(self.backup_dir, "history.csv"), self.rows)
         older = self._kept()
         os.rename(self.backup_dir, self._place(epoch + 1))

@@ -7,6 +7,7 @@ import shutil
 import keras
 import numpy as np
 
+from kdl.ops.replicas import replica_number, wait_for_replicas
 from kdl.training.backup import Backup
 from kdl.training.plots import plot_confusion_matrix, plot_history
 from kdl.training.portable import save_portable
@@ -39,14 +40,13 @@ class ClassifierRun:
     def __init__(self, folder, arguments, overwrite=False):
         self.folder = os.path.abspath(folder)
         self.arguments = json.loads(json.dumps(arguments))
-        if overwrite:
-            self._remove()
-        os.makedirs(self.folder, exist_ok=True)
-        known = self._read()
-        if known is None:
-            self._write({"arguments": self.arguments, "finished": False})
-        elif known["arguments"] != self.arguments:
-            raise ValueError(_difference(self.folder, known["arguments"], self.arguments))
+        self._writes = replica_number() == 0
+        if self._writes:
+            self._begin(overwrite)
+        wait_for_replicas()
+        known = self._read()["arguments"]
+        if known != self.arguments:
+            raise ValueError(_difference(self.folder, known, self.arguments))
         self.backup = Backup(self.path("backup"))
 
     @property
@@ -91,7 +91,7 @@ class ClassifierRun:
             verbose: As in `fit`.
 
         Returns:
-            Dict of results.
+            Dict of results. None in all processes but the first, where several train one model.
         """
         steps = epochs * len(train)
         schedule = WarmUpCosine(learning_rate, steps, int(warm_up_share * steps))
@@ -108,6 +108,9 @@ class ClassifierRun:
             shuffle=False,
             verbose=verbose,
         )
+        if not self._writes:
+            self.backup.clear()
+            return None
         results = self._evaluate(model, validation, class_names)
         plot_history(self.backup.rows, self.path("curves.png"))
         save_portable(model, self.path("model.keras"), info)
@@ -139,6 +142,13 @@ class ClassifierRun:
         with open(draft, "w") as file:
             json.dump(content, file, indent=2)
         os.replace(draft, self.path("run.json"))
+
+    def _begin(self, overwrite):
+        if overwrite:
+            self._remove()
+        os.makedirs(self.folder, exist_ok=True)
+        if self._read() is None:
+            self._write({"arguments": self.arguments, "finished": False})
 
     def _remove(self):
         shutil.rmtree(self.path("backup"), ignore_errors=True)

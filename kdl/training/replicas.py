@@ -1,0 +1,255 @@
+"""Processes that train one model together, on PyTorch.
+
+Keras has no distribution on PyTorch, and PyTorch's `DistributedDataParallel` works on a module that
+is called through it, which Keras's training step does not do. So `fit` itself is led here for as
+long as the context lasts: each process gets its part of every batch, its loss counts as much as it
+has samples, the gradients are added up in one all-reduce before the optimizer sees them, and the
+first process alone prints and writes.
+"""
+
+import contextlib
+import functools
+import inspect
+import os
+
+import keras
+import numpy as np
+
+from kdl.ops.replicas import replica_number, torch_reduced
+from kdl.training.backup import Backup
+from kdl.training.batch_parts import BatchParts
+
+_WRITERS = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
+
+
+@contextlib.contextmanager
+def replicas():
+    """Joins the processes of `torchrun` or of `kdl train --devices N`; within it they train as one.
+
+    A process that was started alone is one of one, for which nothing changes.
+
+    Yields:
+        Number of processes.
+
+    Raises:
+        RuntimeError: If the other processes are not found.
+    """
+    from torch import distributed
+
+    joins = "RANK" in os.environ and not distributed.is_initialized()
+    if joins:
+        _join(distributed)
+    count = distributed.get_world_size() if distributed.is_initialized() else 1
+    with _leading(count) if count > 1 else contextlib.nullcontext():
+        try:
+            yield count
+        finally:
+            if joins:
+                distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _leading(count):
+    """Within it `fit` is that of one of `count` processes."""
+    own = "fit" in vars(keras.Model)  # else it is inherited
+    fit = keras.Model.fit
+    keras.Model.fit = _led(fit, count)
+    try:
+        yield
+    finally:
+        if own:
+            keras.Model.fit = fit
+        else:
+            del keras.Model.fit
+
+
+def _join(distributed):
+    import torch
+
+    accelerated = torch.cuda.is_available()
+    if accelerated:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        distributed.init_process_group("nccl" if accelerated else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(
+            f"This process does not find the others of its job: {error}. Start all of them by "
+            f"`kdl train --devices N` or `torchrun --nproc-per-node N`."
+        ) from error
+
+
+def _led(fit, count):
+    """`fit` as one of `count` processes."""
+
+    @functools.wraps(fit)
+    def led(model, *args, **kwargs):
+        call = inspect.signature(fit).bind(model, *args, **kwargs)
+        call.apply_defaults()
+        arguments = call.arguments
+        arguments.pop("self")
+        _split_validation(arguments)
+        _take_part(arguments, count)
+        progress = _Progress()
+        arguments["callbacks"] = _callbacks(arguments["callbacks"], progress)
+        if replica_number():
+            arguments["verbose"] = 0
+        with _as_one(model, progress):
+            return fit(model, **arguments)
+
+    return led
+
+
+def _split_validation(arguments):
+    """Does what `validation_split` asks for, which counts the samples of all processes."""
+    share = arguments.pop("validation_split")
+    if not share or arguments["validation_data"] is not None:
+        return
+    names = [name for name in ("x", "y", "sample_weight") if arguments[name] is not None]
+    whole = [arguments[name] for name in names]
+    first = int(len(keras.tree.flatten(whole)[0]) * (1 - share))
+    arguments["validation_data"] = tuple(_rows(whole, slice(first, None)))
+    arguments.update(zip(names, _rows(whole, slice(first)), strict=True))
+
+
+def _rows(arrays, rows):
+    return keras.tree.map_structure(lambda a: a[rows], arrays)
+
+
+def _take_part(arguments, count):
+    """Puts this process's part of every batch in the place of the data."""
+    from torch.utils.data import DataLoader
+
+    x = arguments["x"]
+    if isinstance(x, DataLoader):
+        return  # with a sampler of the user's, as PyTorch's habit is
+    arguments["x"] = BatchParts(
+        x,
+        arguments["y"],
+        arguments["sample_weight"],
+        arguments["batch_size"],
+        arguments["shuffle"],
+        number=replica_number(),
+        count=count,
+        seed=_common_seed(),
+    )
+    arguments.update(y=None, sample_weight=None, batch_size=None, shuffle=False)
+
+
+def _common_seed():
+    """A number that the first process has drawn."""
+    import torch
+
+    drawn = np.random.randint(2**31) if replica_number() == 0 else 0
+    return int(torch_reduced(torch.tensor(drawn)))
+
+
+def _callbacks(given, progress):
+    """The callbacks of this process: the first one has all, the others those that do not write."""
+    given = [] if given is None else keras.tree.flatten(given)
+    for callback in given:
+        if isinstance(callback, keras.callbacks.BackupAndRestore) and not isinstance(
+            callback, Backup
+        ):
+            raise ValueError(
+                "BackupAndRestore would write from every process into the same files. Use "
+                "kdl.training.Backup."
+            )
+    if replica_number():
+        given = [callback for callback in given if not isinstance(callback, _WRITERS)]
+    return [_CommonLogs(progress), *given, _CommonState()]
+
+
+class _Progress:
+    """This process's share of the present batch, and its samples in this epoch."""
+
+    def __init__(self):
+        self.weight, self.epoch = 1.0, 0
+
+    def count(self, samples):
+        """Takes note of a batch."""
+        import torch
+
+        self.epoch += samples
+        self.weight = samples / float(torch_reduced(torch.tensor(float(samples))))
+
+
+class _CommonLogs(keras.callbacks.Callback):
+    """Averages what the processes logged, before any other callback sees it."""
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.progress.epoch = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        import torch
+
+        names = [name for name in logs or {} if not name.startswith("val_")]
+        weight = self.progress.epoch
+        values = torch.tensor([*(float(logs[name]) * weight for name in names), weight])
+        *sums, total = torch_reduced(values).tolist()
+        logs.update({name: value / total for name, value in zip(names, sums, strict=True)})
+
+
+class _CommonState(keras.callbacks.Callback):
+    """Gives all processes the variables of the first one, after other callbacks set them."""
+
+    def on_train_begin(self, logs=None):
+        _broadcast([*self.model.variables, *self.model.optimizer.variables])
+
+    def on_test_begin(self, logs=None):
+        _broadcast(self.model.non_trainable_variables)
+
+    def on_epoch_end(self, epoch, logs=None):
+        _broadcast(self.model.non_trainable_variables)
+
+
+def _broadcast(variables):
+    from torch import distributed
+
+    for variable in variables:
+        distributed.broadcast(variable.value.data, 0)
+
+
+@contextlib.contextmanager
+def _as_one(model, progress):
+    """Within it each step follows the mean loss of all processes' samples."""
+    optimizer = model.optimizer
+    step, scale_loss, apply = model.train_step, optimizer.scale_loss, optimizer.apply
+
+    def counted_step(data):
+        progress.count(len(next(x for x in keras.tree.flatten(data) if x is not None)))
+        return step(data)
+
+    def weighted_loss(loss):
+        # Before the backward pass: norms that see all samples carry gradients between processes.
+        return scale_loss(loss) * progress.weight
+
+    def summed_apply(grads, trainable_variables):
+        return apply(_summed(grads, trainable_variables), trainable_variables)
+
+    model.train_step = counted_step
+    optimizer.scale_loss, optimizer.apply = weighted_loss, summed_apply
+    try:
+        yield
+    finally:
+        del model.train_step
+        del optimizer.scale_loss
+        del optimizer.apply
+
+
+def _summed(gradients, variables):
+    """The gradients' sum over the processes, by one all-reduce; values that overwrite: the mean."""
+    import torch
+    from torch import distributed
+
+    shares = [
+        1 / distributed.get_world_size() if v.overwrite_with_gradient else 1 for v in variables
+    ]
+    known = [(g, share) for g, share in zip(gradients, shares, strict=True) if g is not None]
+    total = torch_reduced(torch.cat([g.reshape(-1).float() * share for g, share in known]))
+    parts = torch.split(total, [g.numel() for g, _ in known])
+    sums = iter(p.reshape(g.shape).to(g.dtype) for p, (g, _) in zip(parts, known, strict=True))
+    return [None if g is None else next(sums) for g in gradients]

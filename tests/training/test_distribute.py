@@ -1,0 +1,103 @@
+import pathlib
+import re
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from kdl.training import distribute, launch
+from kdl.training.backup import read_history
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import killed_job  # noqa: E402
+import two_devices  # noqa: E402
+
+BACKENDS = {"tensorflow": 0, "jax": 1, "torch": 2}
+BACKEND = keras.backend.backend()
+PROCESSES = 2 if BACKEND == "torch" else 1
+
+# As the README names them → as the program does.
+ROWS = {
+    "`keras.layers.BatchNormalization`": "batch",
+    "`SyncBatchNormalization`": "synchronised batch",
+    "`SwitchableNormalization()`": "switchable",
+    "`SwitchableNormalization(synchronized=True)`": "synchronised switchable",
+    "`MovingAverageBatchNormalization(synchronized=True)`": "moving average",
+}
+
+
+def run(script, *arguments):
+    launch([sys.executable, str(HERE / script), *map(str, arguments)], PROCESSES)
+
+
+@pytest.fixture(scope="module")
+def equal(tmp_path_factory):
+    """Dict: kind of norm → whether two devices trained it as one did."""
+    path = tmp_path_factory.mktemp("two") / "weights.npz"
+    run("two_devices.py", path)
+    found = np.load(path)
+    assert found["count"] == 2
+    verdicts = {}
+    for kind in two_devices.NORMS:
+        weights = two_devices.train(kind)
+        verdicts[kind] = all(
+            np.allclose(found[f"{kind}/{i}"], weight, rtol=1e-5, atol=1e-5)
+            for i, weight in enumerate(weights)
+        )
+    return verdicts
+
+
+def test_two_devices_train_like_one(equal):
+    """Ten steps with momentum; on TensorFlow and PyTorch a plain norm shows that this can fail."""
+    plain = BACKEND == "jax"
+    assert equal == {
+        "batch": plain,
+        "synchronised batch": True,
+        "switchable": plain,
+        "synchronised switchable": True,
+        "moving average": True,
+    }
+
+
+def test_the_readme_says_so(equal, root):
+    text = (root / "README.md").read_text()
+    for name, kind in ROWS.items():
+        [row] = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", text, re.MULTILINE)
+        told = [cell.strip() for cell in row.split("|")][BACKENDS[BACKEND]]
+        assert told == ("yes" if equal[kind] else "no"), name
+
+
+def test_a_killed_worker_ends_the_job_which_goes_on(tmp_path):
+    """And ends with the weights of one device that nobody disturbed."""
+    start = time.monotonic()
+    name = "SIGKILL; the others were ended, too. Run the same command again"
+    with pytest.raises(RuntimeError, match=f"Process {PROCESSES - 1} .* was ended by {name}"):
+        run("killed_job.py", tmp_path, 2)
+    assert time.monotonic() - start < 60  # the start of the processes included
+    assert len(read_history(tmp_path / "history.csv")) == 2
+    run("killed_job.py", tmp_path, 99)
+    history = read_history(tmp_path / "history.csv")
+    (tmp_path / "alone").mkdir()
+    weights = killed_job.train(tmp_path / "alone")
+    expected = read_history(tmp_path / "alone" / "history.csv")
+    found = np.load(tmp_path / "weights.npz")
+    for key, weight in zip(found.files, weights, strict=True):
+        np.testing.assert_allclose(found[key], weight, atol=1e-5)
+    for row, other in zip(history, expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+
+
+def test_one_device_changes_nothing():
+    before = keras.Model.fit
+    with distribute() as count:
+        assert count == 1
+        assert keras.Model.fit is before
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(ValueError, match="devices=7, but"), distribute(7):
+        pass
