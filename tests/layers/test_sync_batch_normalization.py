@@ -1,9 +1,17 @@
+import pathlib
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 from kdl.layers import BatchNormalization, SyncBatchNormalization
 from kdl.testing import run_layer_test
+from kdl.training import launch
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import parts_of_a_batch
 
 
 def to_numpy(x):
@@ -53,3 +61,39 @@ def test_weights_interchange_with_batch_normalization():
     twin.set_weights(plain.get_weights())
     x = np.float32([[1, 2, 3]])
     np.testing.assert_array_equal(to_numpy(twin(x)), to_numpy(plain(x)))
+
+
+def whole_batch():
+    """What Keras's layer gives on the joined batch, by its formula in float64."""
+    x, dy = (v.astype("float64") for v in parts_of_a_batch.batch())
+    axes, count = (0, 1, 2), x.size / x.shape[-1]
+    gamma, beta = np.array([0.5, 2.0]), np.array([1.0, -1.0])
+    mean, variance = x.mean(axes), x.var(axes)
+    scale = 1 / np.sqrt(variance + 1e-3)
+    normal = (x - mean) * scale
+    dgamma, dbeta = (dy * normal).sum(axes), dy.sum(axes)
+    return {
+        "y": gamma * normal + beta,
+        "dx": gamma * scale * (dy - dbeta / count - normal * dgamma / count),
+        "dgamma": dgamma,
+        "dbeta": dbeta,
+        "averages": np.array([[0.5 * mean, 0.5 + 0.5 * variance]] * 2),
+    }
+
+
+def test_parts_of_any_size_are_one_batch(tmp_path):
+    """Devices with unequal parts, or none, give the outputs, gradients and averages of the whole.
+
+    One process a device on PyTorch, `MirroredStrategy` on TensorFlow, `pmap` on JAX.
+    """
+    path = tmp_path / "parts.npz"
+    program = pathlib.Path(parts_of_a_batch.__file__)
+    processes = 2 if keras.backend.backend() == "torch" else 1
+    launch([sys.executable, str(program), str(path)], processes)
+    found = np.load(path)
+    for name, expected in whole_batch().items():
+        for sizes in parts_of_a_batch.SIZES:
+            error = f"{name} of parts {sizes}"
+            np.testing.assert_allclose(
+                found[f"{sizes}/{name}"], expected, 1e-4, 1e-5, err_msg=error
+            )

@@ -1,0 +1,42 @@
+import keras
+import numpy as np
+
+import kdl
+from kdl.layers import BatchNormalization, SyncBatchNormalization, convert_sync_batch_norm
+
+
+def norms(layer):
+    """All batch norms, however deep."""
+    return [x for x in layer._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def test_all_norms_of_an_application():
+    model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=3)
+    x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
+    before, weights = model.predict(x, verbose=0), model.get_weights()
+    assert not any(isinstance(norm, SyncBatchNormalization) for norm in norms(model))
+    assert convert_sync_batch_norm(model, axis_name="batch") is model
+    found = norms(model)
+    assert len(found) == 56
+    assert all(type(norm) is SyncBatchNormalization for norm in found)
+    assert all(norm.axis_name == "batch" for norm in found)
+    for one, other in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    np.testing.assert_allclose(model.predict(x, verbose=0), before, atol=1e-5)
+    model.fit(x, np.zeros(2), verbose=0)
+
+
+def test_saved_and_loaded(tmp_path):
+    layers = [keras.layers.BatchNormalization(momentum=0.5), BatchNormalization(epsilon=0.1)]
+    model = convert_sync_batch_norm(keras.Sequential([keras.Input((4,)), *layers]))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [type(layer) for layer in loaded.layers] == [SyncBatchNormalization] * 2
+    assert loaded.layers[0].momentum == 0.5
+    assert loaded.layers[1].epsilon == 0.1
+
+
+def test_what_it_cannot_be_stays():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(renorm=True)])
+    assert not isinstance(convert_sync_batch_norm(model).layers[0], SyncBatchNormalization)

@@ -1,0 +1,47 @@
+import sys
+import time
+
+import pytest
+
+from kdl.training import launch
+
+SAY = "import os, pathlib; pathlib.Path('{}', os.environ['RANK']).write_text(str(dict(os.environ)))"
+
+
+def program(text):
+    return [sys.executable, "-c", text]
+
+
+def test_each_process_knows_its_place(tmp_path):
+    launch(program(SAY.format(tmp_path)), 3)
+    found = [eval((tmp_path / str(n)).read_text()) for n in range(3)]
+    for number, environment in enumerate(found):
+        assert environment["RANK"] == environment["LOCAL_RANK"] == str(number)
+        assert environment["WORLD_SIZE"] == "3"
+        assert environment["MASTER_PORT"] == found[0]["MASTER_PORT"]
+
+
+def test_one_failure_ends_all_with_its_last_line():
+    text = (
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: the data is gone')\n"
+        "time.sleep(60)"
+    )
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"Process 1 .* exit status 1: the data is gone"):
+        launch(program(text), 2)
+    assert time.monotonic() - start < 30
+
+
+def test_a_process_that_does_not_listen_is_ended_too():
+    text = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "time.sleep(0.5)\n"
+        "if os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGABRT)\n"
+        "time.sleep(60)"
+    )
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"Process 0 .* was ended by SIGABRT"):
+        launch(program(text), 2)
+    assert time.monotonic() - start < 30
