@@ -48,8 +48,8 @@ def test_each_epoch_has_an_order_of_its_own_that_all_processes_know():
 
 def test_a_dataset_is_cut_batch_by_batch():
     x = np.arange(10, dtype="float32")[:, None]
-    whole, cut = (ArrayDataset(x, np.arange(10), batch_size=4, seed=1) for _ in range(2))
-    for expected, *cut in zip(whole, *parts(cut, 2), strict=True):
+    whole, twin = (ArrayDataset(x, np.arange(10), batch_size=4, seed=1) for _ in range(2))
+    for expected, *cut in zip(whole, *parts(twin, 2), strict=True):
         for part in range(2):
             joined = np.concatenate([batch[part] for batch in cut])
             np.testing.assert_array_equal(joined, expected[part])
