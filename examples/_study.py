@@ -40,6 +40,7 @@ def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01):
     parser.add_argument("--limit", type=int, default=None, help="use this many training pictures")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / paper)
     parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few pictures")
+    parser.add_argument("--rows", type=pathlib.Path, help=argparse.SUPPRESS)  # of a part of it
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.epochs, arguments.limit = 1, 64

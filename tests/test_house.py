@@ -206,6 +206,7 @@ PUBLIC = {
         "max_pool",
         "mobile_gpu_safe",
         "replica_moments",
+        "replica_number",
         "replica_sum",
         "resize_align_corners",
         "weight_steps",

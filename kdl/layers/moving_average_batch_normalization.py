@@ -98,7 +98,7 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         """Normalises `inputs`."""
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         rank = len(x.shape)
         axes = [a for a in range(rank) if a != self.axis % rank]
         shape = [1] * rank
@@ -114,9 +114,9 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         """`z` and `r` of a training step, whose statistics become part of the state."""
         step = self.step + 1
         slots = ops.equal(ops.arange(self.buffer_size), step % self.buffer_size)
-        slot = ops.cast(slots, "float32")[:, None]
+        slot = ops.cast(slots, x.dtype)[:, None]
         full = ops.logical_and(step > self.buffer_size, step >= self.warmup_steps)
-        averages = ops.cast(full, "float32")
+        averages = ops.cast(full, x.dtype)
 
         replicas = (self.synchronized, self.axis_name)
         square = ops.stop_gradient(mean_over(ops.square(x), axes, *replicas))
@@ -142,7 +142,6 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         return ops.where(started, r, ops.ones_like(r))
 
     def _weight(self, name, shape, initializer, **settings):
-        settings = {"dtype": "float32", **settings}
         return self.add_weight(
             name=name, shape=shape, initializer=initializer, autocast=False, **settings
         )

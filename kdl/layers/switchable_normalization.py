@@ -102,7 +102,7 @@ class SwitchableNormalization(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         """Normalises `inputs`."""
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         rank = len(x.shape)
         axis = self.axis % rank
         means, variances = zip(*self._moments(x, axis, training), strict=True)
@@ -127,7 +127,7 @@ class SwitchableNormalization(keras.layers.Layer):
             return found
         if not (training and self.trainable):
             moving = (self.moving_mean, self.moving_variance)
-            return [*found, tuple(ops.expand_dims(ops.cast(v, "float32"), 0) for v in moving)]
+            return [*found, tuple(ops.expand_dims(ops.convert_to_tensor(v), 0) for v in moving)]
         batch = batch_moments(mean, square, self.synchronized, self.axis_name)
         batch = self._of_vectors(batch, x, 0)
         self._follow(*batch)
@@ -142,7 +142,7 @@ class SwitchableNormalization(keras.layers.Layer):
 
     def _follow(self, mean, variance):
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = ops.cast(variable, "float32")
+            old = ops.convert_to_tensor(variable)
             new = ops.stop_gradient(ops.squeeze(new, 0))
             variable.assign(old * self.momentum + new * (1.0 - self.momentum))
 
@@ -173,5 +173,5 @@ class SwitchableNormalization(keras.layers.Layer):
 def _mix(logits, statistics):
     if logits is None:
         return statistics[0]
-    weights = ops.softmax(ops.cast(logits, "float32"))
+    weights = ops.softmax(ops.convert_to_tensor(logits))
     return sum(weights[k] * statistic for k, statistic in enumerate(statistics))

@@ -66,7 +66,7 @@ class SyncBatchNormalization(BatchNormalization):
         rank = len(inputs.shape)
         axes = [a for a in range(rank) if a != self.axis % rank]
         weights = None if mask is None else ops.expand_dims(mask, -1)
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         mean, variance, count = replica_moments(x, axes, weights, self.axis_name)
         self._follow(mean, variance, count)
         y = ops.batch_normalization(
@@ -78,7 +78,7 @@ class SyncBatchNormalization(BatchNormalization):
         """Moves the averages; an empty batch leaves them."""
         rate = ops.where(count > 0, 1.0 - self.momentum, 0.0)
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = ops.cast(variable, "float32")
+            old = ops.convert_to_tensor(variable)
             variable.assign(old + (ops.stop_gradient(new) - old) * rate)
 
     def get_config(self):

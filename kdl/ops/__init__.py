@@ -10,5 +10,5 @@ from kdl.ops.lowering import lowering_scope
 from kdl.ops.normalization import fused_batch_norm
 from kdl.ops.pooling import average_pool, max_pool
 from kdl.ops.quantization import fake_quantize, fake_quantize_weights, weight_steps
-from kdl.ops.replicas import has_replicas, replica_moments, replica_sum
+from kdl.ops.replicas import has_replicas, replica_moments, replica_number, replica_sum
 from kdl.ops.resizing import resize_align_corners

@@ -86,7 +86,7 @@ def replica_moments(x, axes, weights=None, axis_name=None):
     """Mean and biased variance over some axes and over all replicas, by one all-reduce.
 
     `μ = Σx / n` and `σ² = max(Σx² / n − μ², 0)`, with `(Σx, Σx², n)` summed over the replicas in
-    float32, so that replicas may hold batches of different sizes, or none.
+    float32 (or float64), so that replicas may hold batches of different sizes, or none.
 
     Args:
         x: Float tensor.
@@ -95,7 +95,7 @@ def replica_moments(x, axes, weights=None, axis_name=None):
         axis_name: As in `has_replicas`.
 
     Returns:
-        Tuple of mean and variance, `(C,)`, and of the count `n`, all float32. Without any number
+        Tuple of mean and variance, `(C,)`, and of the count `n`, in that precision. Without any number
         mean and variance are 0.
 
     Source: synchronised batch norm as of Peng et al. (arXiv 1711.07240), section 3.2.
@@ -106,12 +106,13 @@ def replica_moments(x, axes, weights=None, axis_name=None):
         >>> [float(keras.ops.squeeze(v)) for v in replica_moments(x, [0])]
         [2.0, 1.0, 2.0]
     """
-    x = ops.cast(x, "float32")
+    dtype = keras.backend.result_type(x.dtype, "float32")
+    x = ops.cast(x, dtype)
     channels = next(n for axis, n in enumerate(x.shape) if axis not in axes)
     if weights is None:
-        weighted, count = x, ops.cast(ops.size(x), "float32") / channels
+        weighted, count = x, ops.cast(ops.size(x), dtype) / channels
     else:
-        weights = ops.broadcast_to(ops.cast(weights, "float32"), ops.shape(x))
+        weights = ops.broadcast_to(ops.cast(weights, dtype), ops.shape(x))
         weighted, count = x * weights, ops.sum(weights) / channels
     sums = [ops.sum(weighted, axes), ops.sum(weighted * x, axes), ops.reshape(count, (1,))]
     total = replica_sum(ops.concatenate(sums), axis_name)

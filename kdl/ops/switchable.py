@@ -12,7 +12,7 @@ def instance_moments(x, axis, unbiased=False):
     `S / (S − 1)`; one pixel has variance 0 in both forms.
 
     Args:
-        x: Float32 tensor `(N, …, C)` of rank 3 or more.
+        x: Float tensor `(N, …, C)` of rank 3 or more.
         axis: Axis of the channels, counted from the front.
         unbiased: Whether the variance is the unbiased one.
 
@@ -27,7 +27,7 @@ def instance_moments(x, axis, unbiased=False):
     mean, square = ops.mean(x, pixels), ops.mean(x * x, pixels)
     if unbiased:
         variance = ops.maximum(square - mean * mean, 0.0)
-        count = ops.cast(ops.size(x), "float32") / ops.cast(ops.size(mean), "float32")
+        count = ops.cast(ops.size(x), x.dtype) / ops.cast(ops.size(mean), x.dtype)
         square = unbiased_variance(variance, count) + mean * mean
     return mean, square
 
@@ -52,5 +52,5 @@ def batch_moments(mean, square, synchronized=False, axis_name=None):
 
 def unbiased_variance(variance, count):
     """`n / (n − 1)` times a biased variance; 0 where `n` is 1."""
-    count = ops.cast(count, "float32")
+    count = ops.cast(count, variance.dtype)
     return variance * (count / ops.maximum(count - 1.0, 1.0))
