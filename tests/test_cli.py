@@ -296,6 +296,28 @@ def test_a_killed_run_resumes(pictures, tmp_path):
     assert not (run / "backup").exists()
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiling takes a minute; the road is the same"
+)
+def test_two_devices(pictures, tmp_path):
+    """Two processes leave one run, whose errors are one line."""
+    run = tmp_path / "run"
+    fast = (*FAST, "--batch-size", 8)  # of twelve pictures
+    arguments = ("train", "--devices", 2, "--data", pictures, "--output", run, *fast)
+    done = kdl(*arguments, "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 epochs, 2 steps") == 1
+    assert sorted(path.name for path in run.iterdir()) == [
+        "confusion.png",
+        "curves.png",
+        "history.csv",
+        "model.keras",
+        "run.json",
+    ]
+    assert len(read_history(run / "history.csv")) == 2
+    assert "epochs: 2 there, 3 now" in error_line(kdl(*arguments, "--epochs", 3))
+
+
 def wait_for_an_epoch(run, process, patience=300):
     """Until the run has finished an epoch."""
     deadline = time.monotonic() + patience
