@@ -43,10 +43,10 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
 
     @ops.custom_gradient
     def normalize(x, inverse, ring, slot, averages):
-        z = x * inverse
-
+        # Not what is returned: on PyTorch the two would keep each other alive for ever.
         def gradient(*inputs, upstream=None):
             [g] = inputs if upstream is None else [upstream]
+            z = x * inverse
             psi = mean_over(g * z, axes, synchronized, axis_name)
             new_ring = ring + slot * (psi - ring)
             mean = averages * ops.mean(new_ring, 0) + (1.0 - averages) * psi
@@ -54,6 +54,6 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
             rest = (ops.zeros_like(v) for v in (slot, averages))
             return dx, ops.zeros_like(inverse), new_ring, *rest
 
-        return z, gradient
+        return x * inverse, gradient
 
     return normalize(x, inverse, ring, slot, averages)
