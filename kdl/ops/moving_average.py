@@ -43,7 +43,7 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
 
     @ops.custom_gradient
     def normalize(x, inverse, ring, slot, averages):
-        # Not what is returned: on PyTorch the two would keep each other alive for ever.
+        # `z` anew: with the one returned it would be a cycle that PyTorch's memory waits for.
         def gradient(*inputs, upstream=None):
             [g] = inputs if upstream is None else [upstream]
             z = x * inverse
