@@ -95,8 +95,8 @@ def replica_moments(x, axes, weights=None, axis_name=None):
         axis_name: As in `has_replicas`.
 
     Returns:
-        Tuple of mean and variance, `(C,)`, and of the count `n`, in that precision. Without any number
-        mean and variance are 0.
+        Tuple of mean and variance, `(C,)`, and of the count `n`, in that precision. Without any
+        number mean and variance are 0.
 
     Source: synchronised batch norm as of Peng et al. (arXiv 1711.07240), section 3.2.
 
