@@ -153,7 +153,7 @@ def print_table(rows, title):
         table.add_row(
             row["name"],
             f"{row['parameters']:,}",
-            f"{row['macs'] / 1e6:.1f}",
+            f"{row['macs'] / 1e6:.2f}",
             f"{row['accuracy']:.4f}",
             f"{row['seconds']:.0f}",
         )

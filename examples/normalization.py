@@ -69,6 +69,8 @@ def build(name, images, shape, classes):
 def train(name, images, data, arguments, devices=1):
     """The row of one norm at so many images a device."""
     train_set, test_set, classes = data
+    whole = len(train_set[0]) // IMAGES * IMAGES  # batches of one size
+    train_set = tuple(part[:whole] for part in train_set)
     settings = argparse.Namespace(**vars(arguments))
     settings.batch_size = images * devices
     settings.learning_rate *= (settings.batch_size / IMAGES) ** 0.5
@@ -116,7 +118,7 @@ def plot(rows, path):
 
 def main():
     """Trains, prints, draws."""
-    arguments = parse_arguments(__doc__, "normalization")
+    arguments = parse_arguments(__doc__, "normalization", epochs=6)
     if arguments.rows:
         as_a_device(arguments)
         return

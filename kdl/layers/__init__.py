@@ -23,6 +23,7 @@ from kdl.layers.quantized_conv2d import QuantizedConv2D
 from kdl.layers.quantized_conv2d_transpose import QuantizedConv2DTranspose
 from kdl.layers.quantized_dense import QuantizedDense
 from kdl.layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
+from kdl.layers.recurrent import CoupledLSTM, CoupledLSTMCell, PeepholeLSTM, PeepholeLSTMCell
 from kdl.layers.res2net_block import Res2NetBlock
 from kdl.layers.resnext_block import ResNeXtBlock
 from kdl.layers.scheduled_drop_path import ScheduledDropPath

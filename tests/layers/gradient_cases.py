@@ -10,7 +10,13 @@ import pathlib
 
 import numpy as np
 
-from kdl.layers import CentralizedConv2D, SwitchableNormalization, SyncBatchNormalization
+from kdl.layers import (
+    CentralizedConv2D,
+    CoupledLSTM,
+    PeepholeLSTM,
+    SwitchableNormalization,
+    SyncBatchNormalization,
+)
 from kdl.testing._gradients import gradients
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "gradients.npz"
@@ -26,6 +32,8 @@ CASES = {
         (3, 4, 5, 2),
     ),
     "synchronised": (SyncBatchNormalization, {}, (4, 3, 3, 2)),
+    "peephole LSTM": (PeepholeLSTM, {"units": 3, "return_sequences": True}, (2, 4, 2)),
+    "coupled LSTM": (CoupledLSTM, {"units": 3, "use_peepholes": True}, (2, 4, 2)),
     "centred": (CentralizedConv2D, {"filters": 3, "kernel_size": 2}, (2, 4, 4, 2)),
 }
 

@@ -1,0 +1,145 @@
+"""How fast layers are beside Keras's own, on each backend.
+
+    python benchmarks/layers.py --layers peephole_lstm
+
+Each section of `SECTIONS` measures one layer: contenders take turns in one process, and the
+smallest time of each counts. A run replaces the sections that it measured, and keeps the others.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import time
+
+import numpy as np
+from run import BACKENDS, run
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+
+
+def peephole_lstm():
+    """A training step of the recurrent layers, beside Keras's loop over an LSTM cell."""
+    import keras
+
+    from kdl.layers import CoupledLSTM, PeepholeLSTM, PeepholeLSTMCell
+
+    builds = {
+        "keras.layers.LSTM(use_cudnn=False)": lambda units: keras.layers.LSTM(
+            units, use_cudnn=False
+        ),
+        "keras.layers.RNN(PeepholeLSTMCell)": lambda units: keras.layers.RNN(
+            PeepholeLSTMCell(units)
+        ),
+        "PeepholeLSTM": PeepholeLSTM,
+        "CoupledLSTM": CoupledLSTM,
+    }
+    rows = []
+    for units, length in ((64, 32), (64, 100), (128, 32), (128, 100)):
+        x = np.random.default_rng(0).standard_normal((32, length, 32)).astype("float32")
+        y = np.zeros((32, units), "float32")
+        times = take_turns(
+            {name: training_step(build(units), x, y) for name, build in builds.items()}
+        )
+        rows += table(f"{units} units, {length} steps, batch 32", times)
+    return rows
+
+
+def normalization():
+    """A training step of the norms alone, beside `keras.layers.BatchNormalization`."""
+    import keras
+
+    from kdl.layers import (
+        BatchNormalization,
+        MovingAverageBatchNormalization,
+        SwitchableNormalization,
+        SyncBatchNormalization,
+    )
+
+    builds = {
+        "keras.layers.BatchNormalization": keras.layers.BatchNormalization,
+        "BatchNormalization": BatchNormalization,
+        "SyncBatchNormalization": SyncBatchNormalization,
+        "SwitchableNormalization": SwitchableNormalization,
+        "MovingAverageBatchNormalization": MovingAverageBatchNormalization,
+        "keras.layers.GroupNormalization(8)": lambda: keras.layers.GroupNormalization(8),
+    }
+    rows = []
+    for shape in ((32, 28, 28, 64), (16, 56, 56, 24), (32, 14, 14, 256)):
+        x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+        times = take_turns(
+            {name: training_step(build(), x, np.zeros_like(x)) for name, build in builds.items()}
+        )
+        rows += table(" × ".join(map(str, shape)), times)
+    return rows
+
+
+SECTIONS = {"peephole_lstm": peephole_lstm, "normalization": normalization}
+
+
+def training_step(layer, x, y):
+    """A function that trains the layer alone on one batch."""
+    import keras
+
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    model.compile("adam", "mse")
+    return lambda: model.train_on_batch(x, y)
+
+
+def table(case, times):
+    """The rows of one case, with the ratio to its first contender."""
+    base = next(iter(times.values()))
+    return [
+        {"case": case, "layer": name, "ms": milliseconds, "ratio": milliseconds / base}
+        for name, milliseconds in times.items()
+    ]
+
+
+def take_turns(calls, turns=30):
+    """Milliseconds of the fastest call of each, all in turns; the first two calls do not count."""
+    times = {name: [] for name in calls}
+    for turn in range(turns + 2):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn > 1:
+                times[name].append(time.perf_counter() - start)
+    return {name: 1000 * min(found) for name, found in times.items()}
+
+
+def main():
+    """Measures on every backend, a process each, and writes both results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps({name: SECTIONS[name]() for name in arguments.layers}))
+        return
+    path = RESULTS / "layers.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for backend in BACKENDS:
+        found = run("layers.py", backend, "--here", "--layers", *arguments.layers)
+        for name, rows in found.items():
+            results.setdefault(name, {})[backend] = rows
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    (RESULTS / "layers.md").write_text("\n".join(report(results)) + "\n")
+
+
+def report(results):
+    """The results as lines of Markdown: a table a section."""
+    lines = ["# Layers beside Keras's own", ""]
+    lines += ["`python benchmarks/layers.py`; smallest time of 30 turns, in one process.", ""]
+    for name, backends in sorted(results.items()):
+        lines += [f"## {name}", "", SECTIONS[name].__doc__.strip(), ""]
+        lines += ["| backend | case | layer | ms | ratio |", "| --- | --- | --- | --- | --- |"]
+        for backend, rows in backends.items():
+            for row in rows:
+                found = f"{row['layer']} | {row['ms']:.2f} | {row['ratio']:.2f}"
+                lines.append(f"| {backend} | {row['case']} | {found} |")
+        lines.append("")
+    return [*lines, f"Machine: {platform.machine()}, Python {platform.python_version()}."]
+
+
+if __name__ == "__main__":
+    main()
