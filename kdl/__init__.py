@@ -10,7 +10,18 @@ from kdl._registration import register_with_keras
 
 __version__ = "0.1.0"
 
-_ROOMS = ("applications", "compression", "data", "deploy", "layers", "ops", "testing", "training")
+_ROOMS = (
+    "applications",
+    "compression",
+    "data",
+    "deploy",
+    "layers",
+    "metrics",
+    "ops",
+    "segmentation",
+    "testing",
+    "training",
+)
 
 __all__ = ["__version__", *_ROOMS]
 

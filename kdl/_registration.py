@@ -9,7 +9,14 @@ import importlib
 import importlib.abc
 import sys
 
-_ROOMS = ("kdl.layers", "kdl.applications", "kdl.training", "kdl.compression")
+_ROOMS = (
+    "kdl.layers",
+    "kdl.metrics",
+    "kdl.applications",
+    "kdl.training",
+    "kdl.compression",
+    "kdl.segmentation",
+)
 
 
 def register_with_keras():

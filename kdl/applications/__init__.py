@@ -10,6 +10,7 @@ from kdl.applications.nasnet import NASNet, NASNetLarge, NASNetMobile
 from kdl.applications.pyramid import pyramid
 from kdl.applications.registry import create_model, list_models
 from kdl.applications.res2net import Res2Net, Res2Net50, Res2Net101, Res2NeXt50
+from kdl.applications.resnet import ResNet, ResNet50, ResNet101
 from kdl.applications.resnext import ResNeXt, ResNeXt50, ResNeXt101
 from kdl.applications.scnet import SCNet, SCNet50, SCNet101
 from kdl.applications.se_inception import SEInception

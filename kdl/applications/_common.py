@@ -151,6 +151,9 @@ class CommonArguments:
 class Strides:
     """Turns strides beyond `output_stride` into dilation, and keeps the pyramid of tensors.
 
+    `pyramid` holds the last tensor of each stride, `stages` that of each stride as it would be
+    without dilation.
+
     A convolution that gives up its stride of 2 sees the same pixels as before; those after it see
     them twice as far apart, so their dilation doubles. With symmetric padding every `2ⁿ`-th pixel
     of the result equals the undilated network's.
@@ -178,6 +181,7 @@ class Strides:
         self.stride = 1
         self.dilation = 1
         self.pyramid = {}
+        self.stages = {}
 
     def step(self, strides):
         """`(strides, dilation rate)` of the next convolution, which asks for `strides`."""
@@ -191,6 +195,7 @@ class Strides:
     def keep(self, x):
         """Notes `x` as the last tensor so far of the present stride, and returns it."""
         self.pyramid[f"P{self.stride.bit_length() - 1}"] = x
+        self.stages[f"P{(self.stride * self.dilation).bit_length() - 1}"] = x
         return x
 
 

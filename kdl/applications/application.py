@@ -19,14 +19,15 @@ class Application(keras.Model):
     Args:
         inputs: The `keras.Input` of the graph.
         outputs: Its output tensor.
-        pyramid: Dict `"P1"…"P5"` → last tensor of stride 2ⁿ.
+        strides: The network's `Strides`, which has kept the tensors of its pyramid.
         arguments: The constructor's own arguments, as plain data.
         name: Name of the model.
     """
 
-    def __init__(self, inputs, outputs, pyramid, arguments, name):
+    def __init__(self, inputs, outputs, strides, arguments, name):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
-        self._pyramid = dict(pyramid)
+        self._pyramid = dict(strides.pyramid)
+        self._stages = dict(strides.stages)
         self._arguments = dict(arguments)
 
     @property
@@ -41,6 +42,22 @@ class Application(keras.Model):
             {'P1': 24, 'P2': 24, 'P3': 48, 'P4': 96, 'P5': 1024}
         """
         return dict(self._pyramid)
+
+    @property
+    def stage_outputs(self):
+        """Dict `"P1"…"P5"` → the last tensor of what is stride 2ⁿ in the network without dilation.
+
+        With `output_stride=32` this is `pyramid_outputs`; with less, it still tells the stages
+        apart, whose strides are then equal.
+
+        Example:
+            >>> import kdl
+            >>> model = kdl.applications.ShuffleNetV2(0.5, include_top=False, output_stride=8,
+            ...     input_shape=(64, 64, 3), data_format="channels_last")
+            >>> {k: v.shape[1:] for k, v in model.stage_outputs.items() if k > "P2"}
+            {'P3': (8, 8, 48), 'P4': (8, 8, 96), 'P5': (8, 8, 1024)}
+        """
+        return dict(self._stages)
 
     @property
     def pyramid_level_inputs(self):

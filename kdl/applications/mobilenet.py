@@ -152,7 +152,7 @@ class MobileNet(Application):
             "padding": padding,
             **common.config(),
         }
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name or _name(alpha))
+        super().__init__(inputs, outputs, strides, arguments, name or _name(alpha))
         self.load_initial_weights(weights, IMAGENET[alpha])
 
     preprocess_input = staticmethod(scale_tf)

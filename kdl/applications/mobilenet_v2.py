@@ -193,7 +193,7 @@ class MobileNetV2(Application):
             "padding": padding,
             **common.config(),
         }
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name or _name(alpha))
+        super().__init__(inputs, outputs, strides, arguments, name or _name(alpha))
         self.load_initial_weights(weights, IMAGENET[alpha])
 
     @staticmethod

@@ -248,7 +248,7 @@ class NASNet(Application):
         }
         outputs = [outputs, *auxiliaries] if auxiliaries else outputs
         name = name or _name(size, lineage)
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name)
+        super().__init__(inputs, outputs, strides, arguments, name)
         published = known and not (normal or reduction)
         sources = [known.sources[lineage]] if published and lineage in known.sources else ()
         self.load_initial_weights(weights, sources)

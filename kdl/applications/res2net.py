@@ -176,7 +176,7 @@ class Res2Net(Application):
             "padding": padding,
             **common.config(),
         }
-        super().__init__(inputs, common.head(x), strides.pyramid, arguments, name or _name(*key))
+        super().__init__(inputs, common.head(x), strides, arguments, name or _name(*key))
         self.load_initial_weights(weights, IMAGENET.get(key, ()))
 
     preprocess_input = staticmethod(scale_torch)

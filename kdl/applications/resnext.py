@@ -173,7 +173,7 @@ class ResNeXt(Application):
             **common.config(),
         }
         name = name or _name(depth, cardinality, base_width)
-        super().__init__(inputs, common.head(x), strides.pyramid, arguments, name)
+        super().__init__(inputs, common.head(x), strides, arguments, name)
         sources = _SOURCES.get((depth, cardinality, base_width), ()) if form == "c" else ()
         self.load_initial_weights(weights, sources)
 

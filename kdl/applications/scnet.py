@@ -146,9 +146,7 @@ class SCNet(Application):
             "padding": padding,
             **common.config(),
         }
-        super().__init__(
-            inputs, common.head(x), strides.pyramid, arguments, name or _name(depth, variant)
-        )
+        super().__init__(inputs, common.head(x), strides, arguments, name or _name(depth, variant))
         self.load_initial_weights(weights, _published(depth, variant, upsampling))
 
     preprocess_input = staticmethod(scale_torch)

@@ -107,7 +107,7 @@ class SEInception(Application):
             )(x)
             strides.keep(x)
         arguments = {"output_stride": output_stride, "padding": padding, **common.config()}
-        super().__init__(inputs, common.head(x), strides.pyramid, arguments, name)
+        super().__init__(inputs, common.head(x), strides, arguments, name)
         self.load_initial_weights(weights)
 
     preprocess_input = staticmethod(scale_caffe)

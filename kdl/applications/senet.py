@@ -236,7 +236,7 @@ class SEResNet(Application):
             **common.config(),
         }
         name = name or _name(depth, cardinality, base_width, layout)
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name)
+        super().__init__(inputs, outputs, strides, arguments, name)
         sources = _SOURCES.get((depth, cardinality, base_width, layout), ())
         self.load_initial_weights(weights, sources)
 

@@ -157,7 +157,7 @@ class ShuffleNet(Application):
             **common.config(),
         }
         name = name or _name(alpha, groups, variant, squeeze_ratio)
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name)
+        super().__init__(inputs, outputs, strides, arguments, name)
         published = variant == "mmpretrain" and not squeeze_ratio
         self.load_initial_weights(weights, (IMAGENET,) if published else ())
 

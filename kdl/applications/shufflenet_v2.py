@@ -180,7 +180,7 @@ class ShuffleNetV2(Application):
             **common.config(),
         }
         name = name or _name(alpha, variant, depth, squeeze_ratio)
-        super().__init__(inputs, outputs, strides.pyramid, arguments, name)
+        super().__init__(inputs, outputs, strides, arguments, name)
         published = variant == "torchvision" and depth is None
         self.load_initial_weights(weights, (IMAGENET[alpha],) if published else ())
 

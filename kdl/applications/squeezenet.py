@@ -168,9 +168,7 @@ class SqueezeNet(Application):
             "padding": padding,
             **common.config(),
         }
-        super().__init__(
-            inputs, outputs, strides.pyramid, arguments, name or _name(version, bypass)
-        )
+        super().__init__(inputs, outputs, strides, arguments, name or _name(version, bypass))
         self.load_initial_weights(weights, () if bypass else (IMAGENET[version],))
 
     preprocess_input = staticmethod(scale_torch)

@@ -17,6 +17,7 @@ from kdl.layers.grouped_conv2d import GroupedConv2D
 from kdl.layers.inception_block import InceptionBlock
 from kdl.layers.inverted_residual import InvertedResidual
 from kdl.layers.max_pooling2d import MaxPooling2D
+from kdl.layers.mixed_pooling import MixedPooling
 from kdl.layers.moving_average_batch_normalization import MovingAverageBatchNormalization
 from kdl.layers.nasnet_cell import NASNetCell
 from kdl.layers.quantized_conv2d import QuantizedConv2D
@@ -33,5 +34,6 @@ from kdl.layers.separable_block import SeparableBlock
 from kdl.layers.shuffle_unit import ShuffleUnit
 from kdl.layers.shuffle_unit_v2 import ShuffleUnitV2
 from kdl.layers.squeeze_excite import SqueezeExcite
+from kdl.layers.strip_pooling import StripPooling
 from kdl.layers.switchable_normalization import SwitchableNormalization
 from kdl.layers.sync_batch_normalization import SyncBatchNormalization

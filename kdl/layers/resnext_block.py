@@ -7,6 +7,7 @@ from keras import ops
 from kdl.layers._block import Block, check_choice, check_positive
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.squeeze_excite import SqueezeExcite
+from kdl.layers.strip_pooling import StripPooling
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -39,6 +40,8 @@ class ResNeXtBlock(Block):
         strides_first: Whether the first 1×1 convolution has the stride, as in Caffe's ResNet.
         first_filters: Channels of the first convolution; `cardinality · width` by default.
         projection_size: Size of the shortcut's kernel, 1 (default) or 3.
+        strip_pooling: Whether a `StripPooling` gates what the 3×3 convolution gives. Defaults to
+            False.
         **kwargs: `padding`, `epsilon`, `momentum`, `data_format`, `name`, `dtype` and `trainable`,
             as in every block of kdl.
 
@@ -66,6 +69,7 @@ class ResNeXtBlock(Block):
         strides_first=False,
         first_filters=None,
         projection_size=1,
+        strip_pooling=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -74,9 +78,10 @@ class ResNeXtBlock(Block):
         check_choice("strides", strides, (1, 2))
         check_choice("form", form, ("a", "b", "c"))
         check_choice("projection_size", projection_size, (1, 3))
-        if form != "c" and (strides_first or first_filters):
+        if form != "c" and (strides_first or first_filters or strip_pooling):
             raise ValueError(
-                f'strides_first and first_filters need form="c"; received form={form!r}.'
+                f'strides_first, first_filters and strip_pooling need form="c"; received '
+                f"form={form!r}."
             )
         self.filters = filters
         self.cardinality = cardinality
@@ -88,6 +93,7 @@ class ResNeXtBlock(Block):
         self.strides_first = strides_first
         self.first_filters = first_filters
         self.projection_size = projection_size
+        self.strip_pooling = strip_pooling
 
     def build(self, input_shape):
         """Makes the sub-layers; the shortcut's depend on the width of the input."""
@@ -105,6 +111,15 @@ class ResNeXtBlock(Block):
         inner[make.axis] = self.cardinality * self.width // len(self.ends)
         for end in self.ends:
             end.build(inner)
+        if self.strip_pooling:
+            self.strips = StripPooling(
+                epsilon=self.epsilon,
+                momentum=self.momentum,
+                data_format=self.data_format,
+                dtype=self.dtype_policy,
+                name="strips",
+            )
+            self.strips.build(inner)
         self.bn3 = make.norm("bn3")
         self.bn3.build(output_shape)
         if self.squeeze_ratio:
@@ -122,6 +137,8 @@ class ResNeXtBlock(Block):
         x = [run_chain(branch, inputs, training) for branch in self.branches]
         if self.form == "b":
             x = [ops.concatenate(x, axis=self._make.axis)]
+        if self.strip_pooling:
+            x = [self.strips(x[0], training=training)]
         terms = [end(each) for end, each in zip(self.ends, x, strict=True)]
         total = terms[0]
         for term in terms[1:]:
@@ -176,6 +193,7 @@ class ResNeXtBlock(Block):
             strides_first=self.strides_first,
             first_filters=self.first_filters,
             projection_size=self.projection_size,
+            strip_pooling=self.strip_pooling,
         )
         return config
 

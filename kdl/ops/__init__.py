@@ -2,6 +2,7 @@
 
 import keras  # first: what Keras registers imports the rooms, in their own order
 
+from kdl.ops.adaptive_pooling import adaptive_average_pool
 from kdl.ops.channels import channel_shuffle, channel_split
 from kdl.ops.convolution import conv
 from kdl.ops.depthwise import depthwise_conv

@@ -1,5 +1,6 @@
 """Resizing that Keras does not offer."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -31,19 +32,43 @@ def resize_align_corners(images, size, data_format="channels_last"):
         >>> [round(float(v), 2) for v in resize_align_corners(row, (1, 3))[0, 0, :, 0]]
         [0.0, 0.5, 1.0]
     """
+    height, width = check_resizing("resize_align_corners", images, size, data_format)
+    vertical = _interpolation_matrix(height, size[0])
+    horizontal = _interpolation_matrix(width, size[1])
+    return map_rows_and_columns(images, vertical, horizontal, data_format)
+
+
+def check_resizing(name, images, size, data_format):
+    """Height and width of `images`.
+
+    Raises:
+        ValueError: If the rank is not 4, a size is unknown or not positive.
+    """
     if len(images.shape) != 4:
         raise ValueError(f"Expected images of rank 4; received shape {tuple(images.shape)}.")
-    rows, columns = (1, 2) if channel_axis(data_format) == -1 else (2, 3)
-    height, width = images.shape[rows], images.shape[columns]
+    first = 1 if channel_axis(data_format) == -1 else 2
+    height, width = images.shape[first : first + 2]
     if None in (height, width):
         raise ValueError(
-            f"resize_align_corners needs a known height and width; received shape "
-            f"{tuple(images.shape)}. Give the model a full input_shape."
+            f"{name} needs a known height and width; received shape {tuple(images.shape)}. Give "
+            f"the model a full input_shape."
         )
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be two positive integers; received {size}.")
-    vertical = ops.cast(_interpolation_matrix(height, size[0]), images.dtype)
-    horizontal = ops.cast(_interpolation_matrix(width, size[1]), images.dtype)
+    return height, width
+
+
+def map_rows_and_columns(images, vertical, horizontal, data_format):
+    """Multiplies the rows of images by one matrix and their columns by another.
+
+    Args:
+        images: Tensor of rank 4.
+        vertical: Array `(new height, height)`.
+        horizontal: Array `(new width, width)`.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    vertical, horizontal = ops.cast(vertical, dtype), ops.cast(horizontal, dtype)
     if data_format == "channels_last":
         stretched = ops.einsum("oh,nhwc->nowc", vertical, images)
         return ops.einsum("pw,nowc->nopc", horizontal, stretched)

@@ -22,7 +22,7 @@ SIZES = {"nasnet": 64, "squeezenet": 48}
 SHALLOW = {
     "nasnet": {"blocks": 1},
     "res2ne": {"depth": (1, 1, 1, 1)},
-    "resnext": {"depth": (1, 1, 1, 1)},
+    "resne": {"depth": (1, 1, 1, 1)},
     "scnet": {"depth": (1, 1, 1, 1)},
     "se_res": {"depth": (1, 1, 1, 1)},
 }
@@ -107,6 +107,20 @@ def test_names_are_unique():
 def test_unknown_model():
     with pytest.raises(ValueError, match="There is no model 'resnet'"):
         create_model("resnet")
+
+
+def test_stages_are_those_of_the_network_without_dilation(model_name, shallow):
+    """At `output_stride=8` the same layers end the stages whose strides were 16 and 32."""
+    if model_name.startswith("nasnet"):
+        pytest.skip("NASNet refuses to be dilated")
+    arguments = {"include_top": False, "input_shape": (64, 64, 3), **shallow}
+    strided, dilated = (
+        create_model(model_name, **arguments, output_stride=stride) for stride in (32, 8)
+    )
+    ends = {level: x._keras_history.operation.name for level, x in dilated.stage_outputs.items()}
+    assert ends == strided.pyramid_level_inputs
+    assert strided.stage_outputs == strided.pyramid_outputs
+    assert set(dilated.pyramid_outputs) <= {"P1", "P2", "P3"}
 
 
 def test_flat_graph_gives_equal_outputs(model_name, shallow):

@@ -13,12 +13,22 @@ import numpy as np
 
 from kdl.applications.weights.naming import resolve
 
+# Kind of a weight in Keras → suffix of its name in PyTorch.
+SUFFIXES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
 
 def load(name):
     """`(state dict, {size: logits})` of the golden file `name`."""
     data = np.load(pathlib.Path(__file__).parent / f"{name}.npz")
     meta = json.loads(bytes(data["meta"]).decode())
-    state = {tensor: _tensor(tensor, tuple(shape)) for tensor, shape in meta["tensors"]}
+    state = {each: tensor(each, tuple(shape)) for each, shape in meta["tensors"]}
     return state, {int(k[len("output") :]): data[k] for k in data.files if k.startswith("output")}
 
 
@@ -28,7 +38,8 @@ def image(size, batch=2, channels=3):
     return rng.standard_normal((batch, size, size, channels)).astype(np.float32)
 
 
-def _tensor(name, shape):
+def tensor(name, shape):
+    """The stand-in for the tensor of this name and shape."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
@@ -48,8 +59,6 @@ def _tensor(name, shape):
 
 def state_for(model, project):
     """A stand-in state dict with the names of `project`, made from kdl's own names and shapes."""
-    suffix = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
-    suffix |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
     templates = model.reference_names()[project]
     state = {}
     for weight in model.weights:
@@ -58,6 +67,6 @@ def state_for(model, project):
         if len(shape) == 4:
             h, w, i, o = shape
             shape = (i, 1, h, w) if "depthwise" in layer else (o, i, h, w)
-        name = f"{resolve(templates, layer)}.{suffix[kind]}"
-        state[name] = _tensor(name, shape[::-1] if len(shape) == 2 else shape)
+        name = f"{resolve(templates, layer)}.{SUFFIXES[kind]}"
+        state[name] = tensor(name, shape[::-1] if len(shape) == 2 else shape)
     return state

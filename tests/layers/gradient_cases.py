@@ -13,13 +13,17 @@ import numpy as np
 from kdl.layers import (
     CentralizedConv2D,
     CoupledLSTM,
+    MixedPooling,
     PeepholeLSTM,
+    StripPooling,
     SwitchableNormalization,
     SyncBatchNormalization,
 )
 from kdl.testing._gradients import gradients
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "gradients.npz"
+
+LAST = {"data_format": "channels_last"}
 
 # Name → (class, arguments, shape of the input).
 CASES = {
@@ -34,6 +38,8 @@ CASES = {
     "synchronised": (SyncBatchNormalization, {}, (4, 3, 3, 2)),
     "peephole LSTM": (PeepholeLSTM, {"units": 3, "return_sequences": True}, (2, 4, 2)),
     "coupled LSTM": (CoupledLSTM, {"units": 3, "use_peepholes": True}, (2, 4, 2)),
+    "strip pooling": (StripPooling, LAST, (3, 4, 5, 4)),
+    "mixed pooling": (MixedPooling, {"pool_sizes": (3, 2), **LAST}, (4, 7, 6, 8)),
     "centred": (CentralizedConv2D, {"filters": 3, "kernel_size": 2}, (2, 4, 4, 2)),
 }
 

@@ -22,11 +22,16 @@ def to_numpy(x):
 
 @pytest.mark.parametrize("name", cases.CASES)
 def test_gradients_are_those_of_every_backend(name):
-    """In float32 within 1e-4 of what PyTorch found in float64."""
+    """In float32 within 1e-4 of what PyTorch found in float64, as a share of the largest.
+
+    Some gradients are 0, such as that of an offset before a batch norm: there all is rounding.
+    """
     golden = np.load(cases.GOLDEN)
-    for i, gradient in enumerate(cases.found(name, "float32")):
-        expected = golden[f"{name}/{i}"]
-        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    found = cases.found(name, "float32")
+    expected = [golden[f"{name}/{i}"] for i in range(len(found))]
+    largest = max(np.abs(gradient).max() for gradient in expected)
+    for gradient, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, other, rtol=0, atol=1e-4 * largest)
 
 
 @pytest.mark.skipif(not DOUBLE, reason="float64 all the way, on TensorFlow alone")

@@ -1,0 +1,282 @@
+"""SPNet (arXiv 2003.13328)."""
+
+import keras
+
+from kdl.applications._common import chain
+from kdl.applications.pyramid import pyramid
+from kdl.applications.resnet import ResNet
+from kdl.layers._block import check_positive
+from kdl.layers._maker import LayerMaker
+from kdl.layers.mixed_pooling import MixedPooling
+from kdl.ops.resizing import resize_align_corners
+
+# The share of the auxiliary head in the loss.
+_AUXILIARY_WEIGHT = 0.4
+
+
+@keras.saving.register_keras_serializable("kdl")
+class SPNet(keras.Model):
+    """Scene parsing with pooling over strips, on any backbone.
+
+    The head: 1×1 conv to `width` channels, BN, ReLU → `MixedPooling`, as often as asked → 3×3 conv
+    to half of that, BN, ReLU, dropout of whole channels → 1×1 conv to `classes` → bilinear resize
+    to the size of the image, corners aligned. It gives logits.
+
+    While training, a second, auxiliary head (3×3 conv, BN, ReLU, dropout, 1×1 conv, resize) reads
+    the stage before the last, and its loss counts 0.4. With `auxiliary=True` the outputs are
+    `{"main": …, "auxiliary": …}`, and both have the same targets:
+
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+        iou = kdl.metrics.MeanIoU(21, ignore_class=255)
+        model.compile("adam", {"main": loss, "auxiliary": loss},
+                      loss_weights=model.loss_weights, metrics={"main": iou})
+        model.fit(images, {"main": labels, "auxiliary": labels})
+        network = model.inference_model()
+
+    Input: that of the backbone. Output: float32 logits `(batch, height, width, classes)`;
+    `(batch, classes, height, width)` with `data_format="channels_first"`.
+
+    Args:
+        backbone: A functional model that gives a feature map, such as those of `kdl.applications`
+            with `include_top=False` and `output_stride=8`, or its serialised form. Its layers and
+            weights become part of this model. Height and width of its input must be known.
+        classes: Number of classes. Defaults to 21.
+        width: Channels of the mixed pooling modules, a multiple of 4; by default half of what the
+            backbone gives, rounded down to such a multiple.
+        modules: Number of mixed pooling modules. Defaults to 2.
+        pool_sizes: Sides of their grids. Defaults to 20 and 12.
+        dropout: Fraction dropped before each classifier. Defaults to 0.1.
+        auxiliary: Whether the auxiliary head is there. Defaults to True.
+        dtype: Dtype policy of the heads; by default that of a backbone of kdl, else the global one.
+        data_format: `"channels_last"` or `"channels_first"`; by default that of a backbone of kdl,
+            else Keras's image data format.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If an argument is out of range, the backbone gives no feature map, or the size
+            of its input is open.
+
+    Source: Strip Pooling (arXiv 2003.13328), section 4.1, and the authors' code. No trained weights
+    are published.
+
+    Example:
+        >>> import kdl
+        >>> backbone = kdl.applications.ShuffleNetV2(0.5, include_top=False, output_stride=8,
+        ...     input_shape=(32, 48, 3), data_format="channels_last")
+        >>> model = SPNet(backbone, classes=5, width=16, pool_sizes=(3, 2))
+        >>> model.output["main"].shape, model.inference_model().output_shape
+        ((None, 32, 48, 5), (None, 32, 48, 5))
+    """
+
+    def __init__(
+        self,
+        backbone,
+        classes=21,
+        width=None,
+        modules=2,
+        pool_sizes=(20, 12),
+        dropout=0.1,
+        auxiliary=True,
+        dtype=None,
+        data_format=None,
+        name="spnet",
+    ):
+        backbone = _deserialized(backbone)
+        told = backbone.get_config()
+        data_format = data_format or told.get("data_format") or keras.config.image_data_format()
+        dtype = keras.dtype_policies.get(dtype or told.get("dtype") or keras.config.dtype_policy())
+        check_positive("classes", classes)
+        if not isinstance(modules, int) or modules < 0:
+            raise ValueError(f"modules must be an integer that is not negative: {modules!r}.")
+        make = LayerMaker("symmetric", data_format, dtype)
+        _check_backbone(backbone)
+        width = width or _default_width(backbone, make)
+        check_positive("width", width)
+        heads = _Heads(make, classes, dropout, _size(backbone.inputs[0], make))
+        outputs = heads.main(backbone.outputs[0], width, modules, pool_sizes)
+        if auxiliary:
+            second = heads.auxiliary(_stage_before_the_last(backbone))
+            outputs = {"main": outputs, "auxiliary": second}
+        super().__init__(inputs=backbone.inputs[0], outputs=outputs, name=name)
+        self._arguments = {
+            "backbone": keras.saving.serialize_keras_object(backbone),
+            "classes": classes,
+            "width": width,
+            "modules": modules,
+            "pool_sizes": tuple(pool_sizes),
+            "dropout": dropout,
+            "auxiliary": auxiliary,
+            "dtype": dtype.name,
+            "data_format": data_format,
+        }
+
+    @property
+    def loss_weights(self):
+        """Dict: name of an output → its share in the loss, for `compile`; None for one output."""
+        if not self._arguments["auxiliary"]:
+            return None
+        return {"main": 1.0, "auxiliary": _AUXILIARY_WEIGHT}
+
+    def inference_model(self):
+        """This network without the auxiliary head, which gives the logits alone.
+
+        Returns:
+            An `SPNet` with copies of the weights, not compiled.
+        """
+        twin = type(self)(**{**self.get_config(), "auxiliary": False})
+        for layer in twin.layers:
+            if layer.weights:
+                layer.set_weights(self.get_layer(layer.name).get_weights())
+        return twin
+
+    def get_config(self):
+        """The constructor's arguments; the backbone is in its serialised form."""
+        return {**self._arguments, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Builds the model from its arguments."""
+        return cls(**config)
+
+
+def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format):
+    backbone = ResNet(
+        depth,
+        stem="deep",
+        strip_pooling=strip_pooling,
+        multi_grid=(1, 2, 4),
+        output_stride=8,
+        include_top=False,
+        input_shape=input_shape,
+        dtype=dtype,
+        data_format=data_format,
+    )
+    return SPNet(backbone, classes, auxiliary=auxiliary, name=name)
+
+
+def SPNet50(
+    input_shape=(480, 480, 3),
+    classes=150,
+    strip_pooling=True,
+    auxiliary=True,
+    dtype=None,
+    data_format=None,
+    name="spnet50",
+):
+    """The paper's network of 50 layers: `SPNet` on a dilated `ResNet` that pools over strips.
+
+    Args:
+        input_shape: Shape of an image. Defaults to 480×480, the crops of ADE20K.
+        classes: Number of classes. Defaults to 150, those of ADE20K.
+        strip_pooling: Whether the backbone has strip pooling too. Defaults to True.
+        auxiliary: Whether the auxiliary head is there. Defaults to True.
+        dtype: Dtype policy of the layers; the global one by default.
+        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
+        name: Name of the model.
+    """
+    return _spnet(50, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format)
+
+
+def SPNet101(
+    input_shape=(480, 480, 3),
+    classes=150,
+    strip_pooling=True,
+    auxiliary=True,
+    dtype=None,
+    data_format=None,
+    name="spnet101",
+):
+    """The paper's network of 101 layers; arguments and meaning as in `SPNet50`."""
+    return _spnet(101, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format)
+
+
+class _Heads:
+    """Builds the two heads.
+
+    Args:
+        make: The network's `LayerMaker`.
+        classes: Number of classes.
+        dropout: Fraction dropped before the classifier.
+        size: Height and width of the result.
+    """
+
+    def __init__(self, make, classes, dropout, size):
+        self.make, self.classes, self.dropout, self.size = make, classes, dropout, size
+
+    def main(self, x, width, modules, pool_sizes):
+        """The head with mixed pooling."""
+        make = self.make
+        x = chain(x, self._conv(width, 1, "head1"))
+        for index in range(modules):
+            x = MixedPooling(
+                pool_sizes,
+                epsilon=make.epsilon,
+                momentum=make.momentum,
+                data_format=make.data_format,
+                dtype=make.dtype,
+                name=f"mixed_pooling{index + 1}",
+            )(x)
+        x = chain(x, self._conv(max(width // 2, 1), 3, "head2"))
+        drop = keras.layers.SpatialDropout2D(
+            self.dropout, data_format=make.data_format, dtype=make.dtype, name="head_dropout"
+        )
+        return self._classify(drop(x), "classifier")
+
+    def auxiliary(self, x):
+        """The head of plain convolutions."""
+        x = chain(x, self._conv(max(x.shape[self.make.axis] // 4, 1), 3, "auxiliary"))
+        x = keras.layers.Dropout(self.dropout, dtype=self.make.dtype, name="auxiliary_dropout")(x)
+        return self._classify(x, "auxiliary_classifier")
+
+    def _conv(self, filters, kernel_size, name):
+        make = self.make
+        conv = make.conv(filters, kernel_size, f"{name}_conv")
+        return [*conv, make.norm(f"{name}_bn"), make.relu(f"{name}_relu")]
+
+    def _classify(self, x, name):
+        """Logits in float32 under every dtype policy, for the softmax's sake."""
+        plain = LayerMaker(self.make.padding, self.make.data_format, "float32")
+        x = chain(x, plain.conv(self.classes, 1, name, use_bias=True))
+        return resize_align_corners(x, self.size, self.make.data_format)
+
+
+def _deserialized(backbone):
+    if isinstance(backbone, dict):
+        backbone = keras.saving.deserialize_keras_object(backbone)
+    if not isinstance(backbone, keras.Model) or not hasattr(backbone, "operations"):
+        raise ValueError(f"backbone must be a functional model; received {backbone!r}.")
+    return backbone
+
+
+def _check_backbone(backbone):
+    outputs = backbone.outputs
+    if len(backbone.inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 4:
+        shapes = [tuple(x.shape) for x in outputs]
+        raise ValueError(
+            f"backbone must take one image and give one feature map; {backbone.name} gives "
+            f"{shapes}. Build it with include_top=False and pooling=None."
+        )
+
+
+def _size(image, make):
+    size = tuple(image.shape[1:3] if make.axis == -1 else image.shape[2:])
+    if None in size:
+        raise ValueError(
+            f"SPNet needs a known height and width; the backbone takes {tuple(image.shape)}. Build "
+            f"it with a full input_shape."
+        )
+    return size
+
+
+def _default_width(backbone, make):
+    return max(backbone.outputs[0].shape[make.axis] // 8, 1) * 4
+
+
+def _stage_before_the_last(backbone):
+    stages = getattr(backbone, "stage_outputs", None) or pyramid(backbone)
+    if len(stages) < 2:
+        raise ValueError(
+            f"{backbone.name} has one stage only: the auxiliary head finds none before the last. "
+            f"Pass auxiliary=False."
+        )
+    return stages[sorted(stages)[-2]]
