@@ -25,9 +25,9 @@ On two processor cores the digits take about eight minutes with PyTorch.
 
 One run, accuracy after six epochs at 32 and at 2 images a device: BN 0.997 and 0.981; GN 0.836 and
 0.986; SN 0.997 and 0.994; MABN 0.997 and 0.997; SyncBN on two devices 0.997 (of 16 images each) and
-0.992 (the curves: examples/results/normalization.png). With two images batch norm ends lowest, by half a
-point to one and a half: digits are easy, and this is one run. Group norm is the slowest to learn;
-six epochs of large batches are too few for it.
+0.992 (the curves: examples/results/normalization.png). With two images batch norm ends lowest, by
+half a point to one and a half: digits are easy, and this is one run. Group norm is the slowest to
+learn; six epochs of large batches are too few for it.
 """
 
 import argparse
