@@ -1,5 +1,7 @@
 """What kdl needs of other libraries and is not in their public interface, each with its reason."""
 
+import contextlib
+
 
 def has_forward_hooks(layer):
     """Whether someone listens to the calls of a layer on PyTorch.
@@ -16,3 +18,25 @@ def all_layers(layer):
     `model.layers` has the outermost alone, and nothing public leads into composite layers.
     """
     return list(layer._flatten_layers())
+
+
+@contextlib.contextmanager
+def layouts_of_each_batch():
+    """Within it Keras on JAX lays out each batch on the devices by its own size.
+
+    Keras asks for a layout at the first batch, and cannot place a last batch of fewer samples by
+    it. Nothing public comes between.
+    """
+    from keras.src.backend.jax import trainer
+
+    def each(iterator, distribution):
+        for data in iterator.data_adapter.get_jax_iterator():
+            yield trainer._distribute_data(data)
+
+    iterator_class = trainer.JAXEpochIterator
+    before = iterator_class._get_distributed_iterator
+    iterator_class._get_distributed_iterator = each
+    try:
+        yield
+    finally:
+        iterator_class._get_distributed_iterator = before

@@ -25,8 +25,10 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
     for the first `correction_steps`, `r` is 1.
 
     The buffer of `Ψ` is written in the backward pass. It counts as a trainable weight, which the
-    optimizer overwrites with its "gradient", the new buffer, whatever the optimizer is. Gradient
-    accumulation in the optimizer (`gradient_accumulation_steps`) would spoil it.
+    optimizer overwrites with its "gradient", the new buffer, whatever the optimizer is. What adds
+    up gradients spoils it: `gradient_accumulation_steps`, or a layer that is called twice in a
+    step. In half precision take `mixed_bfloat16`: under `mixed_float16` the buffer would mix
+    gradients of different loss scales whenever the scale changes.
 
     Shapes: `(batch, …, C)` → the same.
 
@@ -106,8 +108,9 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         if training and self.trainable:
             z, correction = self._by_last_batches(x, axes, shape)
         else:
-            z, correction = x, ops.rsqrt(self.moving_variance + self.epsilon)
-        y = z * ops.reshape(self.gamma * correction, shape) + ops.reshape(self.beta, shape)
+            z, correction = x, ops.rsqrt(ops.cast(self.moving_variance, x.dtype) + self.epsilon)
+        gamma, beta = ops.cast(self.gamma, x.dtype), ops.cast(self.beta, x.dtype)
+        y = z * ops.reshape(gamma * correction, shape) + ops.reshape(beta, shape)
         return ops.cast(y, self.compute_dtype)
 
     def _by_last_batches(self, x, axes, shape):
@@ -120,14 +123,15 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
 
         replicas = (self.synchronized, self.axis_name)
         square = ops.stop_gradient(mean_over(ops.square(x), axes, *replicas))
-        squares = self.squares + slot * (square - self.squares)
-        square = averages * ops.mean(squares, 0) + (1.0 - averages) * square
+        squares = ops.where(slot > 0, square, ops.cast(self.squares, x.dtype))
+        square = ops.where(full, ops.mean(squares, 0), square)
         inverse = ops.reshape(ops.rsqrt(square + self.epsilon), shape)
-        ring = ops.convert_to_tensor(self.products)
+        ring = ops.cast(self.products, x.dtype)
         z = averaged_normalize(x, inverse, ring, slot, averages, axes, *replicas)
         correction = self._correction(square, step)
 
-        follows = self.momentum * self.moving_variance + (1.0 - self.momentum) * square
+        before = ops.cast(self.moving_variance, x.dtype)
+        follows = self.momentum * before + (1.0 - self.momentum) * square
         self.moving_variance.assign(follows)
         self.squares.assign(squares)
         self.step.assign(step)
@@ -135,7 +139,7 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
 
     def _correction(self, square, step):
         """`r`, which carries the last batches' division over to the moving average's."""
-        before = ops.convert_to_tensor(self.moving_variance)
+        before = ops.cast(self.moving_variance, square.dtype)
         r = ops.sqrt((square + self.epsilon) / (before + self.epsilon))
         r = ops.clip(r, 1.0 / self.max_correction, self.max_correction)
         started = step > max(self.correction_steps, self.warmup_steps)

@@ -107,8 +107,8 @@ class SwitchableNormalization(keras.layers.Layer):
         axis = self.axis % rank
         means, variances = zip(*self._moments(x, axis, training), strict=True)
         variance = _mix(self.variance_logits, variances)
-        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-        shift = self.beta - _mix(self.mean_logits, means) * scale
+        scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
+        shift = ops.cast(self.beta, x.dtype) - _mix(self.mean_logits, means) * scale
         shape = [1] * rank
         shape[0], shape[axis] = -1, x.shape[axis]
         y = x * ops.reshape(scale, shape) + ops.reshape(shift, shape)
@@ -127,7 +127,7 @@ class SwitchableNormalization(keras.layers.Layer):
             return found
         if not (training and self.trainable):
             moving = (self.moving_mean, self.moving_variance)
-            return [*found, tuple(ops.expand_dims(ops.convert_to_tensor(v), 0) for v in moving)]
+            return [*found, tuple(ops.expand_dims(ops.cast(v, x.dtype), 0) for v in moving)]
         batch = batch_moments(mean, square, self.synchronized, self.axis_name)
         batch = self._of_vectors(batch, x, 0)
         self._follow(*batch)
@@ -142,7 +142,7 @@ class SwitchableNormalization(keras.layers.Layer):
 
     def _follow(self, mean, variance):
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = ops.convert_to_tensor(variable)
+            old = ops.cast(variable, new.dtype)
             new = ops.stop_gradient(ops.squeeze(new, 0))
             variable.assign(old * self.momentum + new * (1.0 - self.momentum))
 
@@ -173,5 +173,5 @@ class SwitchableNormalization(keras.layers.Layer):
 def _mix(logits, statistics):
     if logits is None:
         return statistics[0]
-    weights = ops.softmax(ops.convert_to_tensor(logits))
+    weights = ops.softmax(ops.cast(logits, statistics[0].dtype))
     return sum(weights[k] * statistic for k, statistic in enumerate(statistics))

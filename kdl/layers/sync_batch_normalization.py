@@ -69,16 +69,17 @@ class SyncBatchNormalization(BatchNormalization):
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         mean, variance, count = replica_moments(x, axes, weights, self.axis_name)
         self._follow(mean, variance, count)
-        y = ops.batch_normalization(
-            x, mean, variance, self.axis, self.beta, self.gamma, self.epsilon
+        offset, scale = (
+            None if w is None else ops.cast(w, x.dtype) for w in (self.beta, self.gamma)
         )
+        y = ops.batch_normalization(x, mean, variance, self.axis, offset, scale, self.epsilon)
         return ops.cast(y, self.compute_dtype)
 
     def _follow(self, mean, variance, count):
         """Moves the averages; an empty batch leaves them."""
-        rate = ops.where(count > 0, 1.0 - self.momentum, 0.0)
+        rate = ops.cast(ops.where(count > 0, 1.0 - self.momentum, 0.0), mean.dtype)
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            old = ops.convert_to_tensor(variable)
+            old = ops.cast(variable, new.dtype)
             variable.assign(old + (ops.stop_gradient(new) - old) * rate)
 
     def get_config(self):

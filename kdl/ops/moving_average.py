@@ -48,8 +48,8 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
             [g] = inputs if upstream is None else [upstream]
             z = x * inverse
             psi = mean_over(g * z, axes, synchronized, axis_name)
-            new_ring = ring + slot * (psi - ring)
-            mean = averages * ops.mean(new_ring, 0) + (1.0 - averages) * psi
+            new_ring = ops.where(slot > 0, psi, ring)
+            mean = ops.where(averages > 0, ops.mean(new_ring, 0), psi)
             dx = (g - z * ops.reshape(mean, shape)) * inverse
             rest = (ops.zeros_like(v) for v in (slot, averages))
             return dx, ops.zeros_like(inverse), new_ring, *rest

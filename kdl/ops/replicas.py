@@ -5,6 +5,11 @@ import functools
 import keras
 from keras import ops
 
+PARTED = "Another process of this training has ended"
+
+# What PyTorch says where another process does not answer any more.
+_PARTED_WORDS = ("closed", "reset", "refused", "timed out", "timeout", "broken pipe", "remote")
+
 
 def has_replicas(axis_name=None):
     """Whether other replicas compute the same step as this code, each on its part of the batch.
@@ -185,8 +190,10 @@ def torch_reduced(x):
     try:
         distributed.all_reduce(total)
     except RuntimeError as error:
+        if not any(word in str(error).lower() for word in _PARTED_WORDS):
+            raise
         raise RuntimeError(
-            f"Another process of this training has ended, or is out of reach ({error}). Start the "
+            f"{PARTED}, or is out of reach ({error}). Start the "
             f"training again: with kdl.training.Backup it goes on after its last finished epoch."
         ) from error
     return total

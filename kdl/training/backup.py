@@ -46,8 +46,8 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def __init__(self, folder, history_path=None):
         self.folder = os.path.abspath(folder)
-        self._writes = replica_number() == 0
-        current = "current" if self._writes else f"current-{replica_number()}"
+        self.number = replica_number()
+        current = f"current-{self.number}" if self.number else "current"
         super().__init__(os.path.join(self.folder, current), delete_checkpoint=False)
         default = os.path.join(os.path.dirname(self.folder), "history.csv")
         self.history_path = history_path or default
@@ -60,7 +60,7 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def clear(self):
         """Removes the backups."""
-        shutil.rmtree(self.folder if self._writes else self.backup_dir, ignore_errors=True)
+        shutil.rmtree(self.backup_dir if self.number else self.folder, ignore_errors=True)
 
     def on_train_begin(self, logs=None):
         """Restores the newest backup, if there is one."""
@@ -70,14 +70,14 @@ class Backup(keras.callbacks.BackupAndRestore):
             kept = self._place(self.finished_epochs)
             shutil.copytree(kept, self.backup_dir)
             self.rows = read_history(os.path.join(kept, "history.csv"))
-        if self._writes:
+        if not self.number:
             write_history(self.history_path, self.rows)
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the epoch."""
         self.rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
-        if not self._writes:
+        if self.number:
             return
         check_space(self.backup_dir, [*self.model.variables, *self.model.optimizer.variables])
         super().on_epoch_end(epoch, logs)

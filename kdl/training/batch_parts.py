@@ -22,12 +22,13 @@ class BatchParts(keras.utils.PyDataset):
         seed: Of the order; the same in all processes.
 
     Raises:
-        ValueError: If `x` is neither; if `batch_size` or a dataset's batch is smaller than `count`.
+        ValueError: If `x` is neither, or an endless dataset, or a dataset with `y` or
+            `sample_weight` beside it; if `batch_size` or a dataset's batch is smaller than `count`.
     """
 
     def __init__(self, x, y, sample_weight, batch_size, shuffle, number, count, seed):
-        super().__init__()
         self.dataset = x if isinstance(x, keras.utils.PyDataset) else None
+        super().__init__(**({} if self.dataset is None else _checked(x, y, sample_weight)))
         self.arrays = None if self.dataset is not None else _arrays(x, y, sample_weight)
         self.batch_size = batch_size or 32
         self.shuffle, self.number, self.count = shuffle, number, count
@@ -38,12 +39,13 @@ class BatchParts(keras.utils.PyDataset):
 
     def __len__(self):
         if self.dataset is not None:
-            return len(self.dataset)
+            return self.dataset.num_batches
         samples = len(self.order)
         return samples // self.batch_size + (samples % self.batch_size >= self.count)
 
     def __getitem__(self, index):
         """This process's part of batch `index`."""
+        self._served.add(index)
         if self.dataset is not None:
             batch = self.dataset[int(self.order[index])]
             size = len(keras.tree.flatten(batch)[0])
@@ -62,17 +64,32 @@ class BatchParts(keras.utils.PyDataset):
             self.dataset.on_epoch_begin()
 
     def on_epoch_end(self):
-        """Moves on to the next order."""
+        """Moves on to the next order once every batch of this one has been served.
+
+        Keras also ends an "epoch" after `steps_per_epoch` steps, in the middle of a pass.
+        """
         if self.dataset is not None:
             self.dataset.on_epoch_end()
-        self._reorder()
+        if len(self._served) == len(self):
+            self._reorder()
 
     def _reorder(self):
-        items = len(keras.tree.flatten(self.arrays)[0]) if self.arrays else len(self.dataset)
+        self._served = set()
+        items = len(keras.tree.flatten(self.arrays)[0]) if self.arrays else len(self)
         self.order = self.rng.permutation(items) if self.shuffle else np.arange(items)
 
     def _part(self, rows):
         return np.array_split(rows, self.count)[self.number]
+
+
+def _checked(dataset, y, sample_weight):
+    """How a dataset is loaded, if it can be parted."""
+    if y is not None or sample_weight is not None:
+        raise ValueError("A PyDataset gives targets and weights itself: leave out y and these.")
+    if dataset.num_batches is None:
+        raise ValueError("On several processes a PyDataset must have an end: num_batches is None.")
+    names = ("workers", "use_multiprocessing", "max_queue_size")
+    return {name: getattr(dataset, name) for name in names}
 
 
 def _arrays(x, y, sample_weight):

@@ -40,8 +40,7 @@ class ClassifierRun:
     def __init__(self, folder, arguments, overwrite=False):
         self.folder = os.path.abspath(folder)
         self.arguments = json.loads(json.dumps(arguments))
-        self._writes = replica_number() == 0
-        if self._writes:
+        if replica_number() == 0:
             self._begin(overwrite)
         wait_for_replicas()
         known = self._read()["arguments"]
@@ -108,7 +107,7 @@ class ClassifierRun:
             shuffle=False,
             verbose=verbose,
         )
-        if not self._writes:
+        if replica_number():
             self.backup.clear()
             return None
         results = self._evaluate(model, validation, class_names)

@@ -5,6 +5,8 @@ import functools
 
 import keras
 
+from kdl._compat import layouts_of_each_batch
+
 
 @contextlib.contextmanager
 def distribute(devices=None):
@@ -89,7 +91,8 @@ def _jax(devices):
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(_parallel()(devices=devices))
     try:
-        yield len(devices)
+        with layouts_of_each_batch():
+            yield len(devices)
     finally:
         keras.distribution.set_distribution(before)
 

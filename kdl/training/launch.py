@@ -1,15 +1,20 @@
 """Starting the processes that train one model together, on PyTorch."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 
 import keras
 
-_GRACE = 5.0  # seconds that a process has to end by itself
+from kdl.ops.replicas import PARTED
+
+_GRACE = 3.0  # seconds that a process has to end by itself
 
 
 def launches_processes():
@@ -20,7 +25,8 @@ def launches_processes():
 def launch(command, count):
     """Runs a command as `count` processes of one job, and waits for them.
 
-    The first one's output is shown. If any process ends before its time, all others are ended.
+    The first one's output is shown, its errors and warnings at the end. If any process fails, all
+    others are ended; so they are if this one is (by SIGTERM or an exception).
 
     Args:
         command: List of words.
@@ -33,16 +39,35 @@ def launch(command, count):
         >>> import sys
         >>> launch([sys.executable, "-c", "import os; assert os.environ['WORLD_SIZE'] == '2'"], 2)
     """
-    with tempfile.TemporaryDirectory(prefix="kdl-launch-") as folder:
+    processes, port = [], _free_port()
+    with tempfile.TemporaryDirectory(prefix="kdl-launch-") as folder, _ending(processes):
         logs = [os.path.join(folder, f"{number}.log") for number in range(count)]
-        port = _free_port()
-        processes = [_start(command, n, count, port, logs[n]) for n in range(count)]
-        try:
-            failed = _wait(processes)
-        finally:
+        for number in range(count):
+            processes.append(_start(command, number, count, port, logs[number]))
+        if _wait(processes):
+            _settle(processes)
+            codes = [process.poll() for process in processes]
             _end(processes)
-        if failed is not None:
-            raise RuntimeError(_explain(failed, processes[failed].returncode, logs[failed]))
+            raise RuntimeError(_explain(codes, [_last_line(log) for log in logs]))
+        with open(logs[0], errors="replace") as file:
+            sys.stderr.write(file.read())
+
+
+@contextlib.contextmanager
+def _ending(processes):
+    """Ends the processes when this one is left, by an exception or by SIGTERM."""
+
+    def leave(number, frame):
+        sys.exit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, leave) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+        _end(processes)
 
 
 def _start(command, number, count, port, log):
@@ -62,15 +87,20 @@ def _start(command, number, count, port, log):
 
 
 def _wait(processes):
-    """Number of the process that failed first, or None when all have come to their end."""
+    """Whether a process has failed; False when all have come to their end."""
     while True:
         codes = [process.poll() for process in processes]
-        failed = [number for number, code in enumerate(codes) if code]
-        if failed:
-            # The others fail when they miss one; a signal is nobody's consequence.
-            return min(failed, key=lambda number: codes[number])
+        if any(codes):
+            return True
         if all(code == 0 for code in codes):
-            return None
+            return False
+        time.sleep(0.1)
+
+
+def _settle(processes):
+    """Lets the others fail by themselves, which tells the cause from its consequences."""
+    deadline = time.monotonic() + _GRACE
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(0.1)
 
 
@@ -86,17 +116,25 @@ def _end(processes):
             process.wait()
 
 
-def _explain(number, code, log):
+def _explain(codes, said):
+    """What happened, by the process that did not fail for missing another; a signal first."""
+    failed = [number for number, code in enumerate(codes) if code]
+    number = min(failed, key=lambda number: (PARTED in said[number], codes[number]))
+    code = codes[number]
     if code < 0:
         return (
             f"Process {number} of the training was ended by {signal.Signals(-code).name}; the "
             f"others were ended, too. Run the same command again: it goes on after the last "
             f"finished epoch."
         )
+    said = said[number].removeprefix("error: ") or "it said nothing"
+    return f"Process {number} of the training failed with exit status {code}: {said}"
+
+
+def _last_line(log):
     with open(log, errors="replace") as file:
         lines = [line.strip() for line in file if line.strip()]
-    said = lines[-1].removeprefix("error: ") if lines else "it said nothing"
-    return f"Process {number} of the training failed with exit status {code}: {said}"
+    return lines[-1] if lines else ""
 
 
 def _free_port():

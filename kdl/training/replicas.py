@@ -66,11 +66,16 @@ def _leading(count):
 def _join(distributed):
     import torch
 
-    accelerated = torch.cuda.is_available()
+    accelerated, number = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", "0"))
     if accelerated:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        if number >= torch.cuda.device_count():
+            raise ValueError(
+                f"This is process {number} of this machine, which has {torch.cuda.device_count()} "
+                f"GPUs. Start as many processes as there are GPUs."
+            )
+        torch.cuda.set_device(number)
     try:
-        distributed.init_process_group("nccl" if accelerated else "gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if accelerated else "gloo")
     except (RuntimeError, ValueError) as error:
         raise RuntimeError(
             f"This process does not find the others of its job: {error}. Start all of them by "
@@ -83,13 +88,15 @@ def _led(fit, count):
 
     @functools.wraps(fit)
     def led(model, *args, **kwargs):
+        if not model.compiled:
+            return fit(model, *args, **kwargs)  # which says so
         call = inspect.signature(fit).bind(model, *args, **kwargs)
         call.apply_defaults()
         arguments = call.arguments
         arguments.pop("self")
         _split_validation(arguments)
         _take_part(arguments, count)
-        progress = _Progress()
+        progress = _Progress(sums=_sums_its_loss(model))
         arguments["callbacks"] = _callbacks(arguments["callbacks"], progress)
         if replica_number():
             arguments["verbose"] = 0
@@ -104,6 +111,8 @@ def _split_validation(arguments):
     share = arguments.pop("validation_split")
     if not share or arguments["validation_data"] is not None:
         return
+    if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(arguments["x"])):
+        raise ValueError("validation_split splits arrays; give validation_data beside a dataset.")
     names = [name for name in ("x", "y", "sample_weight") if arguments[name] is not None]
     whole = [arguments[name] for name in names]
     first = int(len(keras.tree.flatten(whole)[0]) * (1 - share))
@@ -120,7 +129,11 @@ def _take_part(arguments, count):
     from torch.utils.data import DataLoader
 
     x = arguments["x"]
+    arguments["validation_batch_size"] = (
+        arguments["validation_batch_size"] or arguments["batch_size"]
+    )
     if isinstance(x, DataLoader):
+        _check_length(len(x), count)
         return  # with a sampler of the user's, as PyTorch's habit is
     arguments["x"] = BatchParts(
         x,
@@ -135,6 +148,36 @@ def _take_part(arguments, count):
     arguments.update(y=None, sample_weight=None, batch_size=None, shuffle=False)
 
 
+def _check_length(batches, count):
+    """All processes must have as many batches, or some would wait for others for ever."""
+    import torch
+
+    total, squares = torch_reduced(torch.tensor([batches, batches**2])).tolist()
+    if count * squares != total**2:
+        raise ValueError(
+            f"The DataLoader of this process has {batches} batches, that of another has more or "
+            f"fewer. Give it a DistributedSampler, or drop_last=True."
+        )
+
+
+def _sums_its_loss(model):
+    """Whether the model's losses are sums over samples; else they are means.
+
+    Raises:
+        ValueError: If they are something else, for which parts of a batch have no known weight.
+    """
+    losses = [loss for loss in keras.tree.flatten(model.loss) if hasattr(loss, "reduction")]
+    reductions = {loss.reduction for loss in losses} or {"sum_over_batch_size"}
+    if reductions == {"sum"}:
+        return True
+    if not reductions <= {"sum_over_batch_size", "mean"}:
+        raise ValueError(
+            f"On several processes losses must all be means over samples, or all sums; received "
+            f"the reductions {sorted(map(str, reductions))}."
+        )
+    return False
+
+
 def _common_seed():
     """A number that the first process has drawn."""
     import torch
@@ -147,12 +190,12 @@ def _callbacks(given, progress):
     """The callbacks of this process: the first one has all, the others those that do not write."""
     given = [] if given is None else keras.tree.flatten(given)
     for callback in given:
-        if isinstance(callback, keras.callbacks.BackupAndRestore) and not isinstance(
-            callback, Backup
-        ):
+        if not isinstance(callback, keras.callbacks.BackupAndRestore):
+            continue
+        if not isinstance(callback, Backup) or callback.number != replica_number():
             raise ValueError(
-                "BackupAndRestore would write from every process into the same files. Use "
-                "kdl.training.Backup."
+                "Several processes would write the same backup. Use kdl.training.Backup, and make "
+                "it inside of kdl.training.distribute."
             )
     if replica_number():
         given = [callback for callback in given if not isinstance(callback, _WRITERS)]
@@ -160,9 +203,14 @@ def _callbacks(given, progress):
 
 
 class _Progress:
-    """This process's share of the present batch, and its samples in this epoch."""
+    """This process's share of the present batch, and its samples in this epoch.
 
-    def __init__(self):
+    Args:
+        sums: Whether the loss is a sum over samples, so that no share weighs it.
+    """
+
+    def __init__(self, sums=False):
+        self.sums = sums
         self.weight, self.epoch = 1.0, 0
 
     def count(self, samples):
@@ -170,7 +218,8 @@ class _Progress:
         import torch
 
         self.epoch += samples
-        self.weight = samples / float(torch_reduced(torch.tensor(float(samples))))
+        total = float(torch_reduced(torch.tensor(float(samples))))
+        self.weight = 1.0 if self.sums else samples / total
 
 
 class _CommonLogs(keras.callbacks.Callback):
@@ -186,15 +235,29 @@ class _CommonLogs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         import torch
 
-        names = [name for name in logs or {} if not name.startswith("val_")]
-        weight = self.progress.epoch
-        values = torch.tensor([*(float(logs[name]) * weight for name in names), weight])
-        *sums, total = torch_reduced(values).tolist()
-        logs.update({name: value / total for name, value in zip(names, sums, strict=True)})
+        # What was validated was validated whole in each process; the rest on its samples.
+        weights = [1 if name.startswith("val_") else self.progress.epoch for name in logs]
+        values = [
+            float(value) * weight for value, weight in zip(logs.values(), weights, strict=True)
+        ]
+        sums = torch_reduced(torch.tensor([values, weights], dtype=torch.float64))
+        logs.update(zip(logs, (sums[0] / sums[1]).tolist(), strict=True))
 
 
 class _CommonState(keras.callbacks.Callback):
-    """Gives all processes the variables of the first one, after other callbacks set them."""
+    """Gives all processes the variables of the first one, after other callbacks set them.
+
+    If a callback of one process stops the training, all stop.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._stop_together()
+
+    def _stop_together(self):
+        import torch
+
+        stops = torch_reduced(torch.tensor(int(self.model.stop_training)))
+        self.model.stop_training = bool(stops)
 
     def on_train_begin(self, logs=None):
         _broadcast([*self.model.variables, *self.model.optimizer.variables])
@@ -203,6 +266,7 @@ class _CommonState(keras.callbacks.Callback):
         _broadcast(self.model.non_trainable_variables)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._stop_together()
         _broadcast(self.model.non_trainable_variables)
 
 

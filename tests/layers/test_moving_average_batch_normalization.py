@@ -187,6 +187,16 @@ def test_open_channels():
         MovingAverageBatchNormalization().build((None, 4, 4, None))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_of_low_precision(training):
+    x = np.random.default_rng(0).standard_normal((4, 5, 3)).astype("float32")
+    low, full = (MovingAverageBatchNormalization(dtype=dtype) for dtype in ("bfloat16", "float32"))
+    y = low(x, training=training)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    expected = to_numpy(full(x, training=training))
+    np.testing.assert_allclose(to_numpy(keras.ops.cast(y, "float32")), expected, atol=0.05)
+
+
 @pytest.mark.export
 def test_export():
     run_layer_test(MovingAverageBatchNormalization, {}, (2, 6, 5, 4), deployable=True)

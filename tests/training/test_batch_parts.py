@@ -72,6 +72,40 @@ def test_a_batch_of_too_few():
         parts(np.zeros(5), 2, batch_size=1)
 
 
+def test_a_pass_in_several_epochs():
+    """After `steps_per_epoch` steps Keras ends an epoch, and goes on with the same pass."""
+    [dataset] = parts(np.arange(64), 1, batch_size=8, shuffle=True)
+    seen = []
+    for start in (0, 4):
+        seen += [value for index in range(start, start + 4) for value in dataset[index][0]]
+        dataset.on_epoch_end()
+    assert sorted(seen) == list(range(64))
+
+
+class Loaded(keras.utils.PyDataset):
+    """A dataset as Keras documents it, without `__len__`."""
+
+    batches = 3
+
+    @property
+    def num_batches(self):
+        return self.batches
+
+    def __getitem__(self, index):
+        return np.full((4, 1), index), np.zeros(4)
+
+
+def test_a_dataset_is_loaded_as_it_asks():
+    [part] = parts(Loaded(workers=2, max_queue_size=7), 1)
+    assert (len(part), part.workers, part.max_queue_size) == (3, 2, 7)
+    with pytest.raises(ValueError, match="gives targets and weights itself"):
+        parts(Loaded(), 2, y=np.zeros(4))
+    endless = Loaded()
+    endless.batches = None
+    with pytest.raises(ValueError, match="must have an end"):
+        parts(endless, 2)
+
+
 @pytest.mark.parametrize("data", [iter([1]), None, ["a"]])
 def test_what_is_no_data(data):
     with pytest.raises(ValueError, match=r"x must be arrays, a keras.utils.PyDataset, or"):

@@ -57,6 +57,7 @@ def test_two_devices_train_like_one(equal):
     assert equal == {
         "batch": plain,
         "synchronised batch": True,
+        two_devices.SUMMED: True,
         "switchable": plain,
         "synchronised switchable": True,
         "moving average": True,

@@ -1,3 +1,5 @@
+import signal
+import subprocess
 import sys
 import time
 
@@ -31,6 +33,40 @@ def test_one_failure_ends_all_with_its_last_line():
     with pytest.raises(RuntimeError, match=r"Process 1 .* exit status 1: the data is gone"):
         launch(program(text), 2)
     assert time.monotonic() - start < 30
+
+
+def test_the_cause_is_told_and_not_its_consequence():
+    text = (
+        "import os, sys\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: no such picture')\n"
+        "sys.exit('error: Another process of this training has ended, or is out of reach.')"
+    )
+    with pytest.raises(RuntimeError, match=r"Process 1 .* exit status 1: no such picture"):
+        launch(program(text), 2)
+
+
+def test_ending_the_launcher_ends_its_processes(tmp_path):
+    """A cluster's time limit sends SIGTERM: nobody may go on writing."""
+    say = f"import os, pathlib; pathlib.Path('{tmp_path}', os.environ['RANK']).write_text('')"
+    text = f"{say}; import time; time.sleep(100)"
+    launcher = subprocess.Popen(
+        program(f"from kdl.training import launch; launch({program(text)}, 2)"),
+        stdout=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    with launcher:
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        start = time.monotonic()
+        launcher.terminate()
+        launcher.stdout.read()  # until the first of its processes has closed it, too
+    assert launcher.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 60
+
+
+def test_warnings_of_the_first_process_are_shown(capsys):
+    launch(program("import os, sys; sys.stderr.write('left out ' + os.environ['RANK'])"), 2)
+    assert capsys.readouterr().err == "left out 0"
 
 
 def test_a_process_that_does_not_listen_is_ended_too():

@@ -121,6 +121,16 @@ def test_bad_data_leaves_the_model_as_it_was(bad):
     assert model.get_layer("norm").momentum == 0.99
 
 
+def test_averages_that_ran_away():
+    x = images()
+    model = model_of(keras.layers.BatchNormalization())
+    norm = model.layers[-1]
+    norm.moving_mean.assign([np.nan, 1, 2])
+    norm.moving_variance.assign([np.inf, 1, 2])
+    recalibrate(model, x, verbose=0)
+    np.testing.assert_allclose(to_numpy(norm.moving_variance), x.var((0, 1, 2)), rtol=1e-5)
+
+
 def test_nothing_to_do():
     with pytest.raises(ValueError, match="there is nothing to recalibrate"):
         recalibrate(model_of(SwitchableNormalization(use_batch_norm=False)), images(), verbose=0)

@@ -18,9 +18,11 @@ from kdl.layers import (
 from kdl.ops.replicas import replica_number
 from kdl.training import distribute
 
+SUMMED = "synchronised batch, loss summed"
 NORMS = {
     "batch": keras.layers.BatchNormalization,
     "synchronised batch": SyncBatchNormalization,
+    SUMMED: SyncBatchNormalization,
     "switchable": SwitchableNormalization,
     "synchronised switchable": lambda: SwitchableNormalization(synchronized=True),
     "moving average": lambda: MovingAverageBatchNormalization(
@@ -44,16 +46,18 @@ def train(kind):
     for variable in model.trainable_variables:
         if len(variable.shape) > 1 and variable.name == "kernel":
             variable.assign(rng.normal(0, 0.3, variable.shape))
+    reduction, rate = ("sum", 0.05 / BATCH) if kind == SUMMED else ("sum_over_batch_size", 0.05)
     model.compile(
-        keras.optimizers.SGD(0.05, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.optimizers.SGD(rate, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction),
     )
     x = rng.normal(1, 2, (STEPS * BATCH, 6, 6, 3)).astype("float32")
     # The halves of each batch differ, as parts of a batch do where images come in an order.
     x[np.arange(len(x)) % BATCH >= BATCH // 2] *= 2.0
     y = rng.integers(0, 3, STEPS * BATCH)
     history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
-    return [*model.get_weights(), np.float32(history.history["loss"])]
+    loss = np.float32(history.history["loss"])
+    return model.get_weights() if kind == SUMMED else [*model.get_weights(), loss]
 
 
 def main(path):
