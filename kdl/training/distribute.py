@@ -22,8 +22,9 @@ def distribute(devices=None):
     | JAX | `keras.distribution.DataParallel` | sees the whole batch |
     | PyTorch | `torch.distributed`, one process a device | sees a device's part |
 
-    On TensorFlow parts of a last batch weigh the same in the loss, whatever their size. On JAX a
-    batch that the number of devices does not divide, such as the last one, runs whole on
+    On TensorFlow parts of a last batch weigh the same in the loss, whatever their size, and Keras
+    refuses a first batch, of training or of validation, that cannot be divided. On JAX a batch
+    that the number of devices does not divide, such as the last one, runs whole on
     each of them. On PyTorch the context must run in several processes, which
     `kdl train --devices N` or `torchrun` starts, all with the same data in the same order, and in a
     single one it changes nothing; `fit` takes arrays and `keras.utils.PyDataset`s, of which each
