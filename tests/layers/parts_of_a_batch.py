@@ -14,13 +14,14 @@ from kdl.ops.replicas import replica_number
 from kdl.training import distribute
 
 AXIS = "replica"
+LARGE = 256.0  # by which squares no longer fit into half precision
 BACKEND = keras.backend.backend()
 # A mapped function of JAX has parts of one size.
 SIZES = [(4, 4)] if BACKEND == "jax" else [(4, 4), (5, 3), (8, 0)]
 
 
 def batch():
-    """Inputs and the gradients that come from above."""
+    """Inputs, and the gradients that come from above."""
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (8, 3, 4, 2)).astype("float32")
     return x, rng.standard_normal(x.shape).astype("float32")
@@ -41,7 +42,7 @@ def on_torch(layer, x, dy, sizes):
 
     rows = np.split(np.arange(8), [sizes[0]])[replica_number()]
     part = torch.tensor(x[rows], requires_grad=True)
-    y = layer(part, training=True)
+    y = layer(part, training=True).float()
     (y * torch.tensor(dy[rows])).sum().backward()
     averages = (layer.moving_mean, layer.moving_variance)
     own = [y.detach(), part.grad, layer.gamma.value.grad, layer.beta.value.grad]
@@ -66,7 +67,7 @@ def on_tensorflow(layer, x, dy, sizes):
     def step(part, above):
         with tf.GradientTape() as tape:
             tape.watch(part)
-            y = layer(part, training=True)
+            y = tf.cast(layer(part, training=True), "float32")
             loss = tf.reduce_sum(y * above)
         weights = [layer.gamma.value, layer.beta.value]
         averages = [tf.identity(v.value) for v in (layer.moving_mean, layer.moving_variance)]
@@ -87,6 +88,7 @@ def on_jax(layer, x, dy, sizes):
     def step(part, above):
         def loss(part, gamma, beta):
             y, state = layer.stateless_call([gamma, beta], weights[2:], part, training=True)
+            y = y.astype("float32")
             return (y * above).sum(), (y, state)
 
         grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
@@ -117,5 +119,8 @@ if __name__ == "__main__":
         for sizes in SIZES:
             found = compute(make(axis_name=AXIS), *batch(), sizes)
             saved.update({f"{sizes}/{name}": value for name, value in found.items()})
+        x, dy = batch()
+        found = compute(make(axis_name=AXIS, dtype="mixed_float16"), LARGE * x, dy, SIZES[0])
+        saved.update({f"half/{name}": value for name, value in found.items()})
     if replica_number() == 0:
         np.savez(sys.argv[1], **saved)

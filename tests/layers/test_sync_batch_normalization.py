@@ -81,19 +81,33 @@ def whole_batch():
     }
 
 
-def test_parts_of_any_size_are_one_batch(tmp_path):
-    """Devices with unequal parts, or none, give the outputs, gradients and averages of the whole.
-
-    One process a device on PyTorch, `MirroredStrategy` on TensorFlow, `pmap` on JAX.
-    """
-    path = tmp_path / "parts.npz"
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What two devices gave: a process each on PyTorch, `MirroredStrategy`, or `pmap` on JAX."""
+    path = tmp_path_factory.mktemp("parts") / "parts.npz"
     program = pathlib.Path(parts_of_a_batch.__file__)
     processes = 2 if keras.backend.backend() == "torch" else 1
     launch([sys.executable, str(program), str(path)], processes)
-    found = np.load(path)
+    return np.load(path)
+
+
+def test_parts_of_any_size_are_one_batch(found):
+    """Devices with unequal parts, or none, give outputs, gradients and averages of the whole."""
     for name, expected in whole_batch().items():
         for sizes in parts_of_a_batch.SIZES:
             error = f"{name} of parts {sizes}"
             np.testing.assert_allclose(
                 found[f"{sizes}/{name}"], expected, 1e-4, 1e-5, err_msg=error
             )
+
+
+def test_half_precision_sums_in_single(found):
+    """Of numbers whose squares half precision does not hold; their scale is divided out again."""
+    expected = whole_batch()
+    np.testing.assert_allclose(found["half/y"], expected["y"], atol=0.02)
+    gradient = found["half/dx"] * parts_of_a_batch.LARGE
+    np.testing.assert_allclose(gradient, expected["dx"], atol=0.02)
+    mean, variance = found["half/averages"][0]
+    x, _ = parts_of_a_batch.batch()
+    np.testing.assert_allclose(mean, 128 * x.mean((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(variance, 0.5 + 2**15 * x.var((0, 1, 2)), rtol=1e-3)
