@@ -5,6 +5,7 @@ import warnings
 
 import keras
 
+from kdl.applications.frozen import from_frozen, with_frozen
 from kdl.applications.weights.convert import load_keras_weights, load_torch_weights
 
 _TORCH_FILES = (".pth", ".pt", ".bin", ".safetensors")
@@ -108,13 +109,17 @@ class Application(keras.Model):
             )
 
     def get_config(self):
-        """The constructor's arguments; `weights` is None, so that a reload never downloads."""
-        return {**self._arguments, "weights": None, "input_tensor": None, "name": self.name}
+        """The constructor's arguments; `weights` is None, so that a reload never downloads.
+
+        If layers of the model are frozen (`trainable=False`), their names are there, too.
+        """
+        config = {**self._arguments, "weights": None, "input_tensor": None, "name": self.name}
+        return with_frozen(self, config)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from its arguments."""
-        return cls(**config)
+        return from_frozen(cls, config)
 
     def _load_imagenet(self, sources):
         padding = self._arguments.get("padding", "same")

@@ -206,6 +206,10 @@ def _names(deep):
 def _checked_grid(multi_grid, output_stride):
     if multi_grid is None:
         return None
+    if not isinstance(multi_grid, tuple | list):
+        raise ValueError(f"multi_grid must be a tuple of integers; received {multi_grid!r}.")
+    if not multi_grid:
+        return None
     for factor in multi_grid:
         check_positive("each of multi_grid", factor)
     if output_stride == 32:
@@ -213,7 +217,7 @@ def _checked_grid(multi_grid, output_stride):
             "multi_grid multiplies the dilation of the last stage, which has a stride with "
             "output_stride=32: pass 8 or 16."
         )
-    return tuple(multi_grid) or None
+    return tuple(multi_grid)
 
 
 def _name(depth, width, stem, strip_pooling):

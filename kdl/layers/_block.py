@@ -1,5 +1,7 @@
 """What the composite layers share."""
 
+import functools
+
 import keras
 
 from kdl.layers._maker import LayerMaker
@@ -30,6 +32,11 @@ class Block(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self._make = LayerMaker(padding, self.data_format, self.dtype_policy, epsilon, momentum)
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _then_frozen(cls.build)
+
     def get_config(self):
         """The constructor's arguments."""
         config = super().get_config()
@@ -53,6 +60,18 @@ class Block(keras.layers.Layer):
         resized = [n if n is None else -(-n // strides) for n in shape]
         resized[0], resized[self._make.axis] = shape[0], filters
         return tuple(resized)
+
+
+def _then_frozen(build):
+    """`build`, after which a frozen block's sub-layers are frozen, which were not there before."""
+
+    @functools.wraps(build)
+    def then_frozen(block, *args, **kwargs):
+        build(block, *args, **kwargs)
+        if not block.trainable:
+            block.trainable = False
+
+    return then_frozen
 
 
 def check_choice(name, value, choices):

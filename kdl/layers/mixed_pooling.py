@@ -52,6 +52,8 @@ class MixedPooling(Block):
 
     def __init__(self, pool_sizes=(20, 12), ratio=4, **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(pool_sizes, tuple | list):
+            raise ValueError(f"pool_sizes must be a tuple of integers; received {pool_sizes!r}.")
         for size in pool_sizes:
             check_positive("each of pool_sizes", size)
         check_positive("ratio", ratio)

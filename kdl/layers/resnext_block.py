@@ -203,6 +203,7 @@ class ResNeXtBlock(Block):
             *(self.projection if self.projects else []),
             self.bn3,
             *([self.se] if self.squeeze_ratio else []),
+            *([self.strips] if self.strip_pooling else []),
         ]
 
     def _projection(self):

@@ -75,7 +75,7 @@ class MeanIoU(keras.metrics.Metric):
         if not self.sparse_y_pred:
             y_pred = ops.argmax(y_pred, axis=self._axis)
         y_pred = ops.cast(y_pred, "int32")
-        y_true = ops.reshape(ops.cast(y_true, "int32"), ops.shape(y_pred))
+        y_true = self._labels_like(y_pred, ops.convert_to_tensor(y_true))
         known = self._is_class(y_true) & self._is_class(y_pred)
         if self.ignore_class is not None:
             known = known & (y_true != self.ignore_class)
@@ -112,6 +112,20 @@ class MeanIoU(keras.metrics.Metric):
             "name": self.name,
             "dtype": self.dtype,
         }
+
+    def _labels_like(self, y_pred, y_true):
+        """Labels as whole numbers of the shape of the predicted ones."""
+        if len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
+            y_true = ops.squeeze(y_true, -1)
+        pairs = zip(y_true.shape, y_pred.shape, strict=False)
+        differ = any(a != b for a, b in pairs if None not in (a, b))
+        if differ or len(y_true.shape) != len(y_pred.shape):
+            raise ValueError(
+                f"y_true must have one label for each pixel of y_pred, (batch, height, width); "
+                f"received {tuple(y_true.shape)} beside {tuple(y_pred.shape)}, with "
+                f"data_format={self.data_format!r}."
+            )
+        return ops.cast(y_true, "int32")
 
     def _is_class(self, labels):
         return (labels >= 0) & (labels < self.num_classes)

@@ -25,7 +25,7 @@ def adaptive_average_pool(images, size, data_format="channels_last"):
         Tensor of the dtype of `images`.
 
     Raises:
-        ValueError: If the rank is not 4, a size is unknown or not positive.
+        ValueError: If the images are not floats of rank 4, or a size is unknown or not positive.
 
     Example:
         >>> import numpy as np

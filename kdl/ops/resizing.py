@@ -24,7 +24,7 @@ def resize_align_corners(images, size, data_format="channels_last"):
         Tensor of the dtype of `images`.
 
     Raises:
-        ValueError: If the rank is not 4, a size is unknown or not positive.
+        ValueError: If the images are not floats of rank 4, or a size is unknown or not positive.
 
     Example:
         >>> import numpy as np
@@ -42,8 +42,13 @@ def check_resizing(name, images, size, data_format):
     """Height and width of `images`.
 
     Raises:
-        ValueError: If the rank is not 4, a size is unknown or not positive.
+        ValueError: If the images are not floats of rank 4, or a size is unknown or not positive.
     """
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    if "float" not in dtype:
+        raise ValueError(
+            f"{name} needs float images; received {dtype}. Cast them: ops.cast(images, 'float32')."
+        )
     if len(images.shape) != 4:
         raise ValueError(f"Expected images of rank 4; received shape {tuple(images.shape)}.")
     first = 1 if channel_axis(data_format) == -1 else 2
@@ -53,7 +58,7 @@ def check_resizing(name, images, size, data_format):
             f"{name} needs a known height and width; received shape {tuple(images.shape)}. Give "
             f"the model a full input_shape."
         )
-    if len(size) != 2 or min(size) < 1:
+    if not isinstance(size, tuple | list) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be two positive integers; received {size}.")
     return height, width
 

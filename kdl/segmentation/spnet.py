@@ -3,6 +3,7 @@
 import keras
 
 from kdl.applications._common import chain
+from kdl.applications.frozen import from_frozen, with_frozen
 from kdl.applications.pyramid import pyramid
 from kdl.applications.resnet import ResNet
 from kdl.layers._block import check_positive
@@ -123,23 +124,25 @@ class SPNet(keras.Model):
         Returns:
             An `SPNet` with copies of the weights, not compiled.
         """
-        twin = type(self)(**{**self.get_config(), "auxiliary": False})
+        twin = type(self)(**{**self._arguments, "name": self.name, "auxiliary": False})
         for layer in twin.layers:
             if layer.weights:
                 layer.set_weights(self.get_layer(layer.name).get_weights())
         return twin
 
     def get_config(self):
-        """The constructor's arguments; the backbone is in its serialised form."""
-        return {**self._arguments, "name": self.name}
+        """The constructor's arguments, the backbone in its serialised form; and what is frozen."""
+        return with_frozen(self, {**self._arguments, "name": self.name})
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from its arguments."""
-        return cls(**config)
+        return from_frozen(cls, config)
 
 
 def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format):
+    data_format = data_format or keras.config.image_data_format()
+    crop = (480, 480, 3) if data_format == "channels_last" else (3, 480, 480)
     backbone = ResNet(
         depth,
         stem="deep",
@@ -147,7 +150,7 @@ def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, d
         multi_grid=(1, 2, 4),
         output_stride=8,
         include_top=False,
-        input_shape=input_shape,
+        input_shape=input_shape or crop,
         dtype=dtype,
         data_format=data_format,
     )
@@ -155,7 +158,7 @@ def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, d
 
 
 def SPNet50(
-    input_shape=(480, 480, 3),
+    input_shape=None,
     classes=150,
     strip_pooling=True,
     auxiliary=True,
@@ -166,7 +169,7 @@ def SPNet50(
     """The paper's network of 50 layers: `SPNet` on a dilated `ResNet` that pools over strips.
 
     Args:
-        input_shape: Shape of an image. Defaults to 480×480, the crops of ADE20K.
+        input_shape: Shape of an image. Defaults to 480×480 with 3 channels, the crops of ADE20K.
         classes: Number of classes. Defaults to 150, those of ADE20K.
         strip_pooling: Whether the backbone has strip pooling too. Defaults to True.
         auxiliary: Whether the auxiliary head is there. Defaults to True.
@@ -178,7 +181,7 @@ def SPNet50(
 
 
 def SPNet101(
-    input_shape=(480, 480, 3),
+    input_shape=None,
     classes=150,
     strip_pooling=True,
     auxiliary=True,

@@ -103,9 +103,29 @@ def test_sized_constructors():
         assert inspect.signature(constructor).parameters["depth"].default == depth
 
 
-def test_published_weights_are_of_the_plain_network():
-    with pytest.raises(ValueError, match="No public ImageNet weights"):
-        ResNet(**SMALL, stem="deep", weights="imagenet", **OPEN)
+@pytest.mark.parametrize("other", [{"stem": "deep"}, {"strip_pooling": True}, {"width": 32}])
+def test_published_weights_are_of_the_plain_network(other):
+    scope = keras.StatelessScope(initialize_variables=False)  # values would take seconds
+    with pytest.raises(ValueError, match="No public ImageNet weights"), scope:
+        ResNet(50, **other, weights="imagenet", input_shape=(32, 32, 3))
+    keras.utils.clear_session()
+
+
+def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
+    backbone = ResNet(**SMALL, include_top=False, input_shape=(32, 32, 3))
+    backbone.trainable = False
+    head = keras.layers.Dense(2)
+    model = keras.Sequential([backbone, keras.layers.GlobalAveragePooling2D(), head])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == len(model.trainable_variables) == 2
+    backbone.trainable = True
+    assert "frozen" not in backbone.get_config()
+    backbone.layers[-1].trainable = False
+    twin = ResNet.from_config(backbone.get_config())
+    assert [layer.trainable for layer in twin.layers] == [
+        layer.trainable for layer in backbone.layers
+    ]
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,8 @@ def test_ratio_must_divide():
 def test_open_size():
     with pytest.raises(ValueError, match="MixedPooling needs a known height and width"):
         MixedPooling(data_format="channels_last")(keras.Input((None, None, 8)))
+
+
+def test_one_size_is_no_tuple():
+    with pytest.raises(ValueError, match="pool_sizes must be a tuple of integers; received 20"):
+        MixedPooling(pool_sizes=20)

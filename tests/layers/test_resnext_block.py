@@ -170,6 +170,13 @@ def test_first_filters_must_fit_the_groups():
         block.build((None, 4, 4, 8))
 
 
+def test_in_form_keeps_the_strips():
+    block = ResNeXtBlock(16, 1, 4, strip_pooling=True, data_format="channels_last")
+    block = randomized(block, (None, 8, 8, 16))
+    x = images(2, 8, 8, 16)
+    np.testing.assert_array_equal(to_numpy(block.in_form("c")(x)), to_numpy(block(x)))
+
+
 def test_in_form_needs_a_built_block():
     with pytest.raises(ValueError, match="build the block first"):
         ResNeXtBlock(8).in_form("a")

@@ -41,6 +41,18 @@ def numpy_reference(layer, x):
     return y
 
 
+def test_a_frozen_block_is_frozen():
+    """Its sub-layers too, which are made later; and so is one within another block."""
+    layers = [StripPooling(trainable=False), ResNeXtBlock(8, 1, 4, strip_pooling=True)]
+    layers[1].trainable = False
+    model = keras.Sequential([keras.Input((4, 4, 8)), *layers])
+    assert model.trainable_variables == []
+    before = model.get_weights()
+    model(np.ones((2, 4, 4, 8), "float32"), training=True)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_layer():
     run_layer_test(
         StripPooling,

@@ -120,3 +120,12 @@ def test_bad_number_of_classes(classes):
 def test_bad_data_format():
     with pytest.raises(ValueError, match="data_format"):
         MeanIoU(2, data_format="channels_middle")
+
+
+def test_labels_of_another_layout():
+    """As many numbers in another order would count without a word."""
+    metric = MeanIoU(3, data_format="channels_last")
+    scores = np.zeros((2, 3, 4, 3), "float32")
+    metric.update_state(np.zeros((2, 3, 4, 1)), scores)
+    with pytest.raises(ValueError, match=r"received \(2, 4, 3\) beside \(2, 3, 4\)"):
+        metric.update_state(np.zeros((2, 4, 3)), scores)

@@ -67,3 +67,8 @@ def test_bad_input(shape, size, message):
 def test_open_size_is_refused():
     with pytest.raises(ValueError, match="adaptive_average_pool needs a known height and width"):
         adaptive_average_pool(keras.Input((None, None, 3)), (4, 4))
+
+
+def test_whole_numbers_have_no_fractions():
+    with pytest.raises(ValueError, match=r"needs float images; received uint8. Cast them"):
+        adaptive_average_pool(np.zeros((1, 3, 3, 1), "uint8"), (2, 2))

@@ -40,3 +40,8 @@ def test_bad_input(shape, size, message):
 def test_open_size_is_refused():
     with pytest.raises(ValueError, match="known height and width"):
         resize_align_corners(keras.Input((None, None, 3)), (4, 4))
+
+
+def test_whole_numbers_have_no_fractions():
+    with pytest.raises(ValueError, match=r"needs float images; received uint8. Cast them"):
+        resize_align_corners(np.zeros((1, 3, 3, 1), "uint8"), (5, 5))

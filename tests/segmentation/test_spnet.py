@@ -77,6 +77,22 @@ def test_parameters_of_the_authors_networks(build, strips, parameters, no_values
     assert heads == {"main": 15_690_902, "auxiliary": 2_398_358}
 
 
+def test_default_size_in_either_format(no_values):
+    """480 pixels in height and width, whatever the order of the axes."""
+    for data_format, shape in (("channels_last", (480, 480, 3)), ("channels_first", (3, 480, 480))):
+        model = SPNet50(strip_pooling=False, auxiliary=False, data_format=data_format)
+        assert model.input_shape == (None, *shape)
+
+
+def test_frozen_layers_stay_frozen():
+    frozen = backbone()
+    frozen.trainable = False
+    model = SPNet(frozen, **BRIEF)
+    twin = SPNet.from_config(model.get_config())
+    assert len(twin.trainable_variables) == len(model.trainable_variables)
+    assert 0 < len(model.trainable_variables) < len(model.variables)
+
+
 def test_the_head_is_that_of_the_paper():
     """The main output, rebuilt from the layers in plain PyTorch."""
     import torch

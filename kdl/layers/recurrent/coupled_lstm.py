@@ -13,7 +13,8 @@ class CoupledLSTM(RecurrentLayer):
     `kdl.layers.CoupledLSTMCell` has the equations and the weights, a quarter fewer than an LSTM's.
     Masking, `initial_state`, `keras.layers.Bidirectional` and `reset_state` work as with
     `keras.layers.LSTM`: at a masked step the states stay as they are, and the output is that of
-    the step before.
+    the step before; before the first, `h` of the initial state (Keras's LSTM gives zeros there on
+    TensorFlow and PyTorch).
 
     Shapes: `(batch, time, features)` → `(batch, units)`, or `(batch, time, units)` with
     `return_sequences`; with `return_state` a tuple of the output, `h` and `c`.

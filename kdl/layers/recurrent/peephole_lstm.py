@@ -12,7 +12,8 @@ class PeepholeLSTM(RecurrentLayer):
 
     `kdl.layers.PeepholeLSTMCell` has the equations and the weights. Masking, `initial_state`,
     `keras.layers.Bidirectional` and `reset_state` work as with `keras.layers.LSTM`: at a masked
-    step the states stay as they are, and the output is that of the step before.
+    step the states stay as they are, and the output is that of the step before; before the first,
+    `h` of the initial state (Keras's LSTM gives zeros there on TensorFlow and PyTorch).
 
     Shapes: `(batch, time, features)` → `(batch, units)`, or `(batch, time, units)` with
     `return_sequences`; with `return_state` a tuple of the output, `h` and `c`.

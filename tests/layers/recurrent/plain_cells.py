@@ -7,13 +7,13 @@ def sigmoid(x):
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def run(step, weights, x, mask=None):
-    """`(outputs (batch, time, units), h, c)` of `step` over a sequence, from zero states.
+def run(step, weights, x, mask=None, states=None):
+    """`(outputs (batch, time, units), h, c)` of `step` over a sequence, from zeros by default.
 
     Without a mask all steps count; a masked row keeps its states, and gives its last output again.
     """
     weights = [np.asarray(w, "float64") for w in weights]
-    h = c = np.zeros((len(x), len(weights[1])))
+    h, c = states or [np.zeros((len(x), len(weights[1])))] * 2
     outputs = []
     for t in range(x.shape[1]):
         new_h, new_c = step(weights, x[:, t].astype("float64"), h, c)

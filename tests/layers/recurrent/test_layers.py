@@ -40,9 +40,9 @@ def built(layer, shape=(None, 5, 4)):
     return layer
 
 
-def plain(layer, x, mask=None):
+def plain(layer, x, mask=None, states=None):
     step = peephole_step if isinstance(layer, PeepholeLSTM) else coupled_step
-    return run(step, layer.get_weights(), x, mask)
+    return run(step, layer.get_weights(), x, mask, states)
 
 
 def test_peephole_lstm():
@@ -159,6 +159,19 @@ def test_mask(kind, unroll):
     for found, wanted in zip(layer(x, mask=MASK), plain(layer, x, MASK), strict=True):
         np.testing.assert_allclose(to_numpy(found), wanted, atol=1e-5)
     assert not to_numpy(layer(x, mask=MASK)[0])[2].any()
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_masked_steps_before_the_first_keep_the_initial_state(unroll):
+    layer = built(PeepholeLSTM(3, return_sequences=True, return_state=True, unroll=unroll))
+    x, mask = sequences(batch=3), ~MASK
+    rng = np.random.default_rng(3)
+    states = [rng.standard_normal((3, 3)).astype("float32") for _ in range(2)]
+    assert not mask[:, 0].all()
+    given = [keras.ops.convert_to_tensor(state) for state in states]
+    found = layer(x, mask=mask, initial_state=given)
+    for one, wanted in zip(found, plain(layer, x, mask, states), strict=True):
+        np.testing.assert_allclose(to_numpy(one), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("unroll", [False, True])
