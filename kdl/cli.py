@@ -114,15 +114,15 @@ def train(
     if devices > 1:
         arguments["devices"] = devices
     with training.distribute(devices) if devices > 1 else contextlib.nullcontext():
-        _train(arguments, output or Path("runs") / model, overwrite)
+        _train(data, arguments, output or Path("runs") / model, overwrite)
 
 
-def _train(arguments, folder, overwrite):
+def _train(data, arguments, folder, overwrite):
     """Carries out `train` on the devices in force."""
     training, rooms = _room("training"), _room("data")
     size, devices = arguments["size"], arguments.get("devices", 1)
-    settings = [arguments[name] for name in ("data", "size", "batch_size", "seed", "shift")]
-    train_set, test_set, names = _read_data(*settings, drop_remainder=devices > 1)
+    settings = [arguments[name] for name in ("size", "batch_size", "seed", "shift")]
+    train_set, test_set, names = _read_data(data, *settings, drop_remainder=devices > 1)
     _keras().utils.set_random_seed(arguments["seed"])
     network = _room("applications").create_model(
         arguments["model"], input_shape=(size, size, 3), classes=len(names)

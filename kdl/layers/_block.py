@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from kdl._compat import all_layers
 from kdl.layers._maker import LayerMaker
 
 
@@ -69,7 +70,8 @@ def _then_frozen(build):
     def then_frozen(block, *args, **kwargs):
         build(block, *args, **kwargs)
         if not block.trainable:
-            block.trainable = False
+            for layer in all_layers(block):
+                layer.trainable = False
 
     return then_frozen
 

@@ -58,7 +58,7 @@ def check_resizing(name, images, size, data_format):
             f"{name} needs a known height and width; received shape {tuple(images.shape)}. Give "
             f"the model a full input_shape."
         )
-    if not isinstance(size, tuple | list) or len(size) != 2 or min(size) < 1:
+    if isinstance(size, int) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be two positive integers; received {size}.")
     return height, width
 
