@@ -73,7 +73,7 @@ def recalibrate(model, data, batch_size=32, steps=None, verbose="auto"):
     before = [ops.convert_to_numpy(v) for v in model.non_trainable_variables]
     try:
         for variable in (v for norm in norms for v in _averages(norm)):
-            variable.assign(ops.zeros_like(variable))  # what is infinite would stay
+            variable.assign(np.zeros(variable.shape))  # what is infinite would stay
         with _as_observed(layers, norms):
             probe = _Probe(model, norms)
             seen = probe.predict(data, batch_size=batch_size, steps=steps, verbose=verbose)
