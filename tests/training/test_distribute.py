@@ -102,3 +102,12 @@ def test_one_device_changes_nothing():
 def test_more_devices_than_there_are():
     with pytest.raises(ValueError, match="devices=7, but"), distribute(7):
         pass
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="elsewhere one process leads all devices")
+def test_processes_stop_together_and_have_as_many_batches(tmp_path):
+    run("stopped_job.py", tmp_path)
+    for number in range(2):
+        steps, said = (tmp_path / str(number)).read_text().split("\n")
+        assert steps == "2 3"  # of eight, and of the loader's three
+        assert f"this process has {3 + number} batches" in said
