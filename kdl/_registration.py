@@ -11,6 +11,7 @@ import sys
 
 _ROOMS = (
     "kdl.layers",
+    "kdl.losses",
     "kdl.metrics",
     "kdl.applications",
     "kdl.training",

@@ -6,6 +6,7 @@ from kdl.training.backup import Backup
 from kdl.training.classifier_run import ClassifierRun
 from kdl.training.distribute import distribute
 from kdl.training.drop_path_schedule import DropPathSchedule
+from kdl.training.host_evaluation import HostEvaluation
 from kdl.training.launch import launch, launches_processes
 from kdl.training.plots import plot_confusion_matrix, plot_history
 from kdl.training.portable import save_portable

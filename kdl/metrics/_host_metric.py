@@ -1,0 +1,60 @@
+"""Metrics that need the whole set at once, and so keep it in memory, outside the compiled step."""
+
+import keras
+
+
+class HostMetric(keras.metrics.Metric):
+    """Base of metrics that collect NumPy arrays in `update_state` and compute in `result`.
+
+    A ranking or a precision-recall curve is of a whole set: it is no sum over batches, and its
+    parts have no fixed size. So these metrics have no Keras variables. They run in loops and in
+    `kdl.training.HostEvaluation` on every backend; in `compile` on PyTorch, on TensorFlow with
+    `run_eagerly=True`, and not on JAX. Where there are no values they raise.
+
+    A subclass implements `collect(y_true, y_pred)`, which checks a batch of NumPy arrays and gives
+    what to keep of it, and `compute(parts)`, which gives a number or a dict of numbers.
+    """
+
+    def __init__(self, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self._parts = []
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch.
+
+        Args:
+            y_true: What is known of the batch: an array, or a dict of arrays.
+            y_pred: What was predicted.
+            sample_weight: Must be None.
+        """
+        if sample_weight is not None:
+            raise ValueError(
+                f"{type(self).__name__} takes no sample_weight; received one. Leave samples out "
+                f"of the data instead."
+            )
+        self._parts.append(self.collect(self._on_host(y_true), self._on_host(y_pred)))
+
+    def result(self):
+        """The value over all batches since the last `reset_state`."""
+        return self.compute(self._parts)
+
+    def reset_state(self):
+        """Forgets all batches."""
+        self._parts = []
+
+    def collect(self, y_true, y_pred):
+        """What to keep of a batch of NumPy arrays."""
+        raise NotImplementedError
+
+    def compute(self, parts):
+        """The value of what was kept."""
+        raise NotImplementedError
+
+    def _on_host(self, structure):
+        try:
+            return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
+        except Exception as error:  # a class of its own in every backend
+            raise RuntimeError(
+                f"{type(self).__name__} needs arrays with values, and got {structure}. In a "
+                f"compiled step there are none: use the callback kdl.training.HostEvaluation."
+            ) from error

@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.metrics._host_metric import HostMetric
+from kdl.training import HostEvaluation
+
+
+class Median(HostMetric):
+    """Of the predictions: it needs them all."""
+
+    def collect(self, y_true, y_pred):
+        return y_pred.ravel()
+
+    def compute(self, parts):
+        return {"median": np.median(np.concatenate(parts)), "batches": len(parts)}
+
+
+def model_and_batches():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.array([[1.0], [5.0], [2.0]], "float32")
+    return model, [(x[:2], x[:2]), (x[2:], x[2:])]
+
+
+def test_logs_the_whole_set_every_second_epoch():
+    model, batches = model_and_batches()
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs)))
+    evaluation = HostEvaluation(batches, [Median(name="m")], prefix="test_", frequency=2)
+    x, y = batches[0]
+    model.fit(x, y, epochs=4, verbose=0, callbacks=[evaluation, watch])
+    assert ["test_median" in logs for logs in seen] == [False, True, False, True]
+    assert seen[3]["test_median"] == 2.0
+    assert seen[3]["test_batches"] == 2
+
+
+def test_compiled_step_says_what_to_do():
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras's training step on PyTorch is not compiled")
+    model, batches = model_and_batches()
+    model.compile("sgd", "mse", metrics=[Median()])
+    with pytest.raises(RuntimeError, match="HostEvaluation"):
+        model.evaluate(*batches[0], verbose=0)
+
+
+def test_runs_eagerly_in_compile():
+    if keras.backend.backend() == "jax":
+        pytest.skip("Keras traces the metrics on JAX, eager or not")
+    model, batches = model_and_batches()
+    model.compile("sgd", "mse", metrics=[Median()], run_eagerly=True)
+    x = np.concatenate([x for x, _ in batches])
+    found = model.evaluate(x, x, batch_size=2, verbose=0, return_dict=True)
+    assert found["median"] == 2.0
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="at least one metric"):
+        HostEvaluation([], [])
+    with pytest.raises(ValueError, match="frequency must be"):
+        HostEvaluation([], [Median()], frequency=0)
+    model, _ = model_and_batches()
+    with pytest.raises(ValueError, match="at least one batch"):
+        HostEvaluation([], [Median()]).evaluate(model)
+    with pytest.raises(ValueError, match="no sample_weight"):
+        Median().update_state([0.0], [1.0], sample_weight=[1.0])
