@@ -214,7 +214,7 @@ PUBLIC = {
         "gru_weights",
         "lstm_weights",
     ],
-    "losses": [],
+    "losses": ["FocalLoss", "focal_loss"],
     "metrics": ["MeanIoU"],
     "ops": [
         "adaptive_average_pool",
@@ -287,6 +287,7 @@ def test_registered_names_are_frozen():
         "kdl>FactorizedReduction",
         "kdl>FakeQuantize",
         "kdl>FireModule",
+        "kdl>FocalLoss",
         "kdl>GroupedConv2D",
         "kdl>InceptionBlock",
         "kdl>InvertedResidual",

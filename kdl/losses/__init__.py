@@ -1,3 +1,5 @@
 """Losses: a function and a class each, one public class a file."""
 
 import keras  # first: what Keras registers imports the rooms, in their own order
+
+from kdl.losses.focal_loss import FocalLoss, focal_loss

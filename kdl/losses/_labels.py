@@ -1,0 +1,80 @@
+"""Labels and predictions, as all losses of classes take them."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kdl.ops._known import known_values
+
+
+def as_float(tensor):
+    """A tensor of at least float32."""
+    tensor = ops.convert_to_tensor(tensor)
+    dtype = keras.backend.result_type(keras.backend.standardize_dtype(tensor.dtype), "float32")
+    return ops.cast(tensor, dtype)
+
+
+def sparse_labels(y_true, y_pred, axis=-1):
+    """Labels without the axis of the classes, or None if `y_true` is dense.
+
+    Args:
+        y_true: Tensor of the shape of `y_pred`; or without its axis `axis`, or with 1 there.
+        y_pred: Tensor with one score a class at `axis`.
+        axis: Axis of the classes.
+
+    Raises:
+        ValueError: If `y_true` has neither shape.
+    """
+    axis = axis % len(y_pred.shape)
+    if _same(y_true.shape, y_pred.shape):
+        return None
+    without = (*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
+    if _same(y_true.shape, without):
+        return y_true
+    if _same(y_true.shape, (*y_pred.shape[:axis], 1, *y_pred.shape[axis + 1 :])):
+        return ops.squeeze(y_true, axis)
+    raise ValueError(
+        f"y_true must be one label for each row of y_pred, of shape {without}, or one number for "
+        f"each score, of shape {tuple(y_pred.shape)}; received shape {tuple(y_true.shape)}."
+    )
+
+
+def one_hot(labels, classes, dtype, axis=-1):
+    """1 at the class of each label, else 0; only 0 for labels that are no class."""
+    numbers = np.arange(classes)
+    rank = len(labels.shape) + 1
+    shape = [1] * rank
+    shape[axis] = classes
+    labels = ops.expand_dims(labels, axis)
+    return ops.cast(labels == ops.cast(numbers.reshape(shape), labels.dtype), dtype)
+
+
+def check_labels(labels, classes, others=()):
+    """Raises ValueError for a known label that is neither of a class nor one of `others`."""
+    values = known_values(labels)
+    if values is None:
+        return
+    wrong = ~(((values >= 0) & (values < classes) & (values % 1 == 0)) | np.isin(values, others))
+    if wrong.any():
+        more = "".join(f", or {other}" for other in others)
+        raise ValueError(
+            f"y_true must be whole numbers from 0 to {classes - 1}{more}; received "
+            f"{values[wrong][0]}."
+        )
+
+
+def check_shares(y_true):
+    """Raises ValueError for a known dense label that is not between 0 and 1."""
+    values = known_values(y_true)
+    if values is None or not values.size:
+        return
+    least, most = values.min(), values.max()
+    if not (least >= 0 and most <= 1):
+        raise ValueError(
+            f"Dense y_true must be between 0 and 1; received values from {least} to {most}."
+        )
+
+
+def _same(shape, other):
+    pairs = zip(shape, other, strict=False)
+    return len(shape) == len(other) and all(a == b or None in (a, b) for a, b in pairs)

@@ -1,0 +1,232 @@
+"""Focal loss."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kdl.losses._labels import as_float, check_labels, check_shares, one_hot, sparse_labels
+
+ACTIVATIONS = ("sigmoid", "softmax")
+
+
+def focal_loss(
+    y_true,
+    y_pred,
+    alpha=0.25,
+    gamma=2.0,
+    from_logits=False,
+    activation="sigmoid",
+    normalize_by_positives=False,
+    background_class=-1,
+    ignore_class=-2,
+):
+    """Focal loss of each anchor, the sum over its classes; see `FocalLoss`.
+
+    Args:
+        y_true: Labels `(…, K)` or `(…,)`.
+        y_pred: Logits or probabilities `(…, K)`.
+        alpha: As in `FocalLoss`, like all that follow.
+        gamma: Exponent.
+        from_logits: Whether `y_pred` are logits.
+        activation: `"sigmoid"` or `"softmax"`.
+        normalize_by_positives: Whether to divide by the number of positive anchors.
+        background_class: Label of background.
+        ignore_class: Label that is left out.
+
+    Returns:
+        Tensor `(…,)`, float32.
+
+    Raises:
+        ValueError: As `FocalLoss`.
+
+    Example:
+        >>> losses = focal_loss([[1.0, 0.0]], [[0.9, 0.1]])
+        >>> [round(float(loss), 6) for loss in losses]  # 0.25 · 0.1² · ln(1/0.9), and 3 times it
+        [0.001054]
+    """
+    _check(alpha, gamma, activation)
+    y_pred = as_float(y_pred)
+    y_true = ops.convert_to_tensor(y_true)
+    labels = sparse_labels(y_true, y_pred)
+    classes = y_pred.shape[-1]
+    alpha = _weights(alpha, classes, y_pred.dtype)
+    if labels is None:
+        check_shares(y_true)
+        targets = ops.cast(y_true, y_pred.dtype)
+    else:
+        others = {ignore_class, *([background_class] if activation == "sigmoid" else [])}
+        check_labels(labels, classes, sorted(others))
+        targets = one_hot(labels, classes, y_pred.dtype)
+    form = _sigmoid_form if activation == "sigmoid" else _softmax_form
+    losses = form(targets, y_pred, alpha, gamma, from_logits)
+    kept = None if labels is None else ops.cast(labels != ignore_class, losses.dtype)
+    if kept is not None:
+        losses = losses * kept
+    if normalize_by_positives:
+        losses = losses / ops.maximum(_positives(targets, kept, background_class), 1.0)
+    return losses
+
+
+@keras.saving.register_keras_serializable("kdl")
+class FocalLoss(keras.losses.Loss):
+    """Cross-entropy that fades where the answer is right already.
+
+    Sigmoid form, for each anchor the sum over its classes, a question of yes or no each:
+    `FL = −Σ_k α_t · (1 − p_t)^γ · ln p_t`, with `p_t = p` and `α_t = α` where the label is 1, and
+    `1 − p` and `1 − α` where it is 0; between 0 and 1 both are mixed, `p_t = y·p + (1 − y)(1 − p)`.
+    Softmax form, one class of all an anchor: `FL = −Σ_k y_k · α · (1 − p_k)^γ · ln p_k`.
+
+    As the value of an anchor is a sum over classes, `reduction="sum"` is the sum over everything.
+    RetinaNet divides it by the number of positive anchors in the batch:
+    `FocalLoss(normalize_by_positives=True, reduction="sum")`. A batch without one keeps the loss of
+    its background, divided by 1.
+
+    Shapes: predictions `(…, K)`, one score for each of `K` classes; labels of the same shape, each
+    between 0 and 1, or class numbers `(…,)` or `(…, 1)`. In the sigmoid form the label
+    `background_class` says that an anchor shows none of the `K` classes. Anchors that neither
+    should nor should not be found have the label `ignore_class`, and loss 0; among dense labels,
+    give them `sample_weight` 0.
+
+    Args:
+        alpha: Weight of positives against negatives, 0.25 by default; one number a class in a list,
+            or None for no weights. In the softmax form it is a plain factor.
+        gamma: Exponent, 2 by default; 0 gives weighted cross-entropy.
+        from_logits: Whether predictions are logits; False by default: they are probabilities, which
+            are less exact near 0 and 1.
+        activation: `"sigmoid"` (default) or `"softmax"`.
+        normalize_by_positives: Whether to divide by `max(N, 1)`, with `N` the positive anchors of
+            the batch: those with a class other than `background_class`. False by default.
+        background_class: Class number of background: −1 by default, that is none of the `K`.
+            In the softmax form background is one of the classes; then only
+            `normalize_by_positives` needs it.
+        ignore_class: Class number of anchors that are left out, −2 by default.
+        reduction: As in Keras; `"sum_over_batch_size"` by default, the mean over anchors.
+        name: Name of the loss.
+        dtype: Dtype of the result; float32 by default.
+
+    Raises:
+        ValueError: If an argument is out of range; if shapes do not fit; or, where values are known
+            (outside of compiled code), if a label is none of the above. In compiled code such a
+            label is of no class: background in the sigmoid form, loss 0 in the softmax form.
+
+    Source: Focal Loss for Dense Object Detection (arXiv 1708.02002), sections 3 and 4.
+
+    Example:
+        >>> loss = FocalLoss(from_logits=True, normalize_by_positives=True, reduction="sum")
+        >>> logits = [[2.0, -1.0, 0.0], [-4.0, 0.5, -2.0], [9.0, 9.0, 9.0]]
+        >>> round(float(loss([0, -1, -2], logits)), 4)  # a positive, background, one left out
+        0.4318
+    """
+
+    def __init__(
+        self,
+        alpha=0.25,
+        gamma=2.0,
+        from_logits=False,
+        activation="sigmoid",
+        normalize_by_positives=False,
+        background_class=-1,
+        ignore_class=-2,
+        reduction="sum_over_batch_size",
+        name="focal_loss",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        _check(alpha, gamma, activation)
+        self.alpha = alpha
+        self.gamma = gamma
+        self.from_logits = from_logits
+        self.activation = activation
+        self.normalize_by_positives = normalize_by_positives
+        self.background_class = background_class
+        self.ignore_class = ignore_class
+
+    def call(self, y_true, y_pred):
+        """One value an anchor."""
+        return focal_loss(y_true, y_pred, **self._arguments())
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self._arguments(), "dtype": self.dtype}
+
+    def _arguments(self):
+        return {
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "from_logits": self.from_logits,
+            "activation": self.activation,
+            "normalize_by_positives": self.normalize_by_positives,
+            "background_class": self.background_class,
+            "ignore_class": self.ignore_class,
+        }
+
+
+def _check(alpha, gamma, activation):
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {ACTIVATIONS}; received {activation!r}.")
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma must be at least 0; received {gamma!r}.")
+    if alpha is None:
+        return
+    weights = np.asarray(alpha, "float32")
+    most = 1 if activation == "sigmoid" else np.finfo("float32").max
+    if weights.ndim > 1 or not ((weights >= 0) & (weights <= most)).all():
+        raise ValueError(
+            f"alpha must be None, a number or one number a class, at least 0, and at most 1 with "
+            f"activation='sigmoid'; received {alpha!r}."
+        )
+
+
+def _weights(alpha, classes, dtype):
+    """A number, a tensor with one for each class, or None."""
+    if alpha is None or np.ndim(alpha) == 0:
+        return alpha
+    if len(alpha) != classes:
+        raise ValueError(
+            f"alpha must be one number for each of {classes} classes; received {alpha!r}."
+        )
+    return ops.convert_to_tensor(alpha, dtype=dtype)
+
+
+def _sigmoid_form(targets, y_pred, alpha, gamma, from_logits):
+    if from_logits:
+        p = ops.sigmoid(y_pred)
+        entropy = ops.binary_crossentropy(targets, y_pred, from_logits=True)
+    else:
+        p = ops.clip(y_pred, 0.0, 1.0)
+        entropy = -targets * _log(p) - (1.0 - targets) * _log(1.0 - p)
+    # 1 − p_t, in the fewest steps: each is a pass over all scores.
+    losses = _power((1.0 - 2.0 * targets) * p + targets, gamma) * entropy
+    if alpha is not None:
+        losses = losses * ((2.0 * alpha - 1.0) * targets + (1.0 - alpha))
+    return ops.sum(losses, axis=-1)
+
+
+def _softmax_form(targets, y_pred, alpha, gamma, from_logits):
+    log_p = ops.log_softmax(y_pred, axis=-1) if from_logits else _log(y_pred)
+    losses = -targets * _power(-ops.expm1(log_p), gamma) * log_p
+    return ops.sum(losses if alpha is None else losses * alpha, axis=-1)
+
+
+def _log(p):
+    return ops.log(ops.clip(p, keras.backend.epsilon(), 1.0))
+
+
+def _power(base, gamma):
+    """`base ** gamma`, with a finite gradient at 0 for every `gamma`."""
+    if gamma == 0:
+        return ops.ones_like(base)
+    if gamma == 2:
+        return ops.square(base)
+    if gamma != int(gamma):
+        base = ops.maximum(base, keras.backend.epsilon())
+    return ops.power(base, gamma)
+
+
+def _positives(targets, kept, background_class):
+    """Number of anchors that show a class."""
+    shares = ops.sum(targets, axis=-1)
+    if 0 <= background_class < targets.shape[-1]:
+        shares = shares - targets[..., background_class]
+    shares = ops.minimum(shares, 1.0)
+    return ops.sum(shares if kept is None else shares * kept)
