@@ -86,11 +86,11 @@ def training_step(layer, x, y):
     return lambda: model.train_on_batch(x, y)
 
 
-def table(case, times):
+def table(case, times, kind="layer"):
     """The rows of one case, with the ratio to its first contender."""
     base = next(iter(times.values()))
     return [
-        {"case": case, "layer": name, "ms": milliseconds, "ratio": milliseconds / base}
+        {"case": case, kind: name, "ms": milliseconds, "ratio": milliseconds / base}
         for name, milliseconds in times.items()
     ]
 
@@ -107,39 +107,50 @@ def take_turns(calls, turns=30):
     return {name: 1000 * min(found) for name, found in times.items()}
 
 
-def main():
-    """Measures on every backend, a process each, and writes both results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+def main(script, sections, kind, title):
+    """Measures on every backend, a process each, and writes both results.
+
+    Args:
+        script: Path of the benchmark; its name is that of the results and of the option.
+        sections: Dict: name → function that measures and gives rows of `table`.
+        kind: What is compared, the name of a column.
+        title: Title of the results.
+    """
+    stem = pathlib.Path(script).stem
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument(
+        f"--{stem}", dest="names", nargs="+", choices=sections, default=list(sections)
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(json.dumps({name: SECTIONS[name]() for name in arguments.layers}))
+        print(json.dumps({name: sections[name]() for name in arguments.names}))
         return
-    path = RESULTS / "layers.json"
+    path = RESULTS / f"{stem}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for backend in BACKENDS:
-        found = run("layers.py", backend, "--here", "--layers", *arguments.layers)
+        found = run(f"{stem}.py", backend, "--here", f"--{stem}", *arguments.names)
         for name, rows in found.items():
             results.setdefault(name, {})[backend] = rows
     path.write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / "layers.md").write_text("\n".join(report(results)) + "\n")
+    lines = report(results, stem, sections, kind, title)
+    (RESULTS / f"{stem}.md").write_text("\n".join(lines) + "\n")
 
 
-def report(results):
+def report(results, stem, sections, kind, title):
     """The results as lines of Markdown: a table a section."""
-    lines = ["# Layers beside Keras's own", ""]
-    lines += ["`python benchmarks/layers.py`; smallest time of 30 turns, in one process.", ""]
+    lines = [f"# {title}", ""]
+    lines += [f"`python benchmarks/{stem}.py`; smallest time of 30 turns, in one process.", ""]
     for name, backends in sorted(results.items()):
-        lines += [f"## {name}", "", SECTIONS[name].__doc__.strip(), ""]
-        lines += ["| backend | case | layer | ms | ratio |", "| --- | --- | --- | --- | --- |"]
+        lines += [f"## {name}", "", sections[name].__doc__.strip(), ""]
+        lines += [f"| backend | case | {kind} | ms | ratio |", "| --- | --- | --- | --- | --- |"]
         for backend, rows in backends.items():
             for row in rows:
-                found = f"{row['layer']} | {row['ms']:.2f} | {row['ratio']:.2f}"
+                found = f"{row[kind]} | {row['ms']:.2f} | {row['ratio']:.2f}"
                 lines.append(f"| {backend} | {row['case']} | {found} |")
         lines.append("")
     return [*lines, f"Machine: {platform.machine()}, Python {platform.python_version()}."]
 
 
 if __name__ == "__main__":
-    main()
+    main(__file__, SECTIONS, "layer", "Layers beside Keras's own")

@@ -190,8 +190,7 @@ def _weights(alpha, classes, dtype):
 
 def _sigmoid_form(targets, y_pred, alpha, gamma, from_logits):
     if from_logits:
-        p = ops.sigmoid(y_pred)
-        entropy = ops.binary_crossentropy(targets, y_pred, from_logits=True)
+        p, entropy = _of_logits(targets, y_pred)
     else:
         p = ops.clip(y_pred, 0.0, 1.0)
         entropy = -targets * _log(p) - (1.0 - targets) * _log(1.0 - p)
@@ -200,6 +199,17 @@ def _sigmoid_form(targets, y_pred, alpha, gamma, from_logits):
     if alpha is not None:
         losses = losses * ((2.0 * alpha - 1.0) * targets + (1.0 - alpha))
     return ops.sum(losses, axis=-1)
+
+
+def _of_logits(targets, logits):
+    """Probabilities and cross-entropies."""
+    if keras.backend.backend() != "jax":
+        return ops.sigmoid(logits), ops.binary_crossentropy(targets, logits, from_logits=True)
+    # XLA has no fused cross-entropy, and its softplus takes several times as long as this.
+    positive = logits > 0
+    smaller = ops.sigmoid(ops.where(positive, -logits, logits))  # of p and 1 − p
+    p = ops.where(positive, 1.0 - smaller, smaller)
+    return p, ops.where(positive, logits, 0.0) - targets * logits - ops.log1p(-smaller)
 
 
 def _softmax_form(targets, y_pred, alpha, gamma, from_logits):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kdl.losses import FocalLoss, focal_loss
-from kdl.testing import run_loss_test
+from kdl.testing import _checks, _gradients, run_loss_test
 
 # Logits, labels and losses of RetinaNet's form that were computed by hand: α = 0.25, γ = 2.
 LOGITS = np.float32([[2, -1, 0], [-4, 0.5, -2]])
@@ -172,6 +172,22 @@ def test_alpha_counts_without_being_asked_twice():
     found = values(ONE_HOT, LOGITS, from_logits=True)
     np.testing.assert_allclose(found / 3, balanced(ONE_HOT, LOGITS), rtol=1e-4)
     assert np.abs(found / 3 - keras.ops.convert_to_numpy(plain)).max() > 0.01
+
+
+def test_gradient_from_logits():
+    """With z = x · (1 − 2y) and s = σ(z): α_t s^γ (γ (1 − s) ln(1 + e^z) + s), also at logits 0."""
+    logits = np.float32([[0, 0, 3, -3], [-20, 20, -20, 20]])
+    y_true = np.float32([[0, 1, 0, 1], [0, 0, 1, 1]])
+    _, (found,) = _gradients.gradients(
+        lambda p: focal_loss(y_true, p, from_logits=True), [], logits
+    )
+    sign = 1 - 2 * y_true
+    z = (logits * sign).astype("float64")
+    s = 1 / (1 + np.exp(-z))
+    slope = sign * s**2 * (2 * (1 - s) * np.log1p(np.exp(z)) + s)
+    weights = _checks.random_array((2,), seed=1)[:, None]  # of the sum that is derived
+    expected = weights * np.where(y_true > 0, 0.25, 0.75) * slope
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
 
 
 # --- normaliser and anchors that are left out ----------------------------------------------------
