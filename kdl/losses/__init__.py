@@ -3,3 +3,8 @@
 import keras  # first: what Keras registers imports the rooms, in their own order
 
 from kdl.losses.focal_loss import FocalLoss, focal_loss
+from kdl.losses.label_smoothing_crossentropy import (
+    LabelSmoothingCrossentropy,
+    label_smoothing_crossentropy,
+)
+from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.losses._labels import as_float, check_labels, check_shares, one_hot, sparse_labels
+from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_hot, sparse_labels
 
 ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -193,7 +193,7 @@ def _sigmoid_form(targets, y_pred, alpha, gamma, from_logits):
         p, entropy = _of_logits(targets, y_pred)
     else:
         p = ops.clip(y_pred, 0.0, 1.0)
-        entropy = -targets * _log(p) - (1.0 - targets) * _log(1.0 - p)
+        entropy = -targets * log_of(p) - (1.0 - targets) * log_of(1.0 - p)
     # 1 − p_t, in the fewest steps: each is a pass over all scores.
     losses = _power((1.0 - 2.0 * targets) * p + targets, gamma) * entropy
     if alpha is not None:
@@ -213,13 +213,9 @@ def _of_logits(targets, logits):
 
 
 def _softmax_form(targets, y_pred, alpha, gamma, from_logits):
-    log_p = ops.log_softmax(y_pred, axis=-1) if from_logits else _log(y_pred)
+    log_p = ops.log_softmax(y_pred, axis=-1) if from_logits else log_of(y_pred)
     losses = -targets * _power(-ops.expm1(log_p), gamma) * log_p
     return ops.sum(losses if alpha is None else losses * alpha, axis=-1)
-
-
-def _log(p):
-    return ops.log(ops.clip(p, keras.backend.epsilon(), 1.0))
 
 
 def _power(base, gamma):

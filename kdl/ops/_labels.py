@@ -1,4 +1,4 @@
-"""Labels and predictions, as all losses of classes take them."""
+"""Labels and predictions, as all losses and metrics of classes take them."""
 
 import keras
 import numpy as np
@@ -69,10 +69,41 @@ def check_shares(y_true):
     if values is None or not values.size:
         return
     least, most = values.min(), values.max()
-    if not (least >= 0 and most <= 1):
+    if not (least >= 0 and most <= 1 + 1e-5):  # mixed labels may round up
         raise ValueError(
             f"Dense y_true must be between 0 and 1; received values from {least} to {most}."
         )
+
+
+def mixed_labels(y_true, y_pred):
+    """The labels a, b and the share λ of a, of mixed samples.
+
+    Args:
+        y_true: Tensor `(…, 3)` of a, b and λ.
+        y_pred: Tensor `(…, K)` of scores.
+
+    Raises:
+        ValueError: If shapes do not fit or a known value is out of range.
+    """
+    expected = (*y_pred.shape[:-1], 3)
+    if not _same(y_true.shape, expected):
+        raise ValueError(
+            f"y_true must hold two labels and the share of the first, of shape {expected}; "
+            f"received shape {tuple(y_true.shape)}. For mixed labels of one share a class use "
+            f"cross-entropy with dense labels."
+        )
+    first, second, share = (y_true[..., i] for i in range(3))
+    values = known_values(share)
+    if values is not None and not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("λ, y_true[..., 2], must be between 0 and 1; received other values.")
+    for labels in (first, second):
+        check_labels(labels, y_pred.shape[-1])
+    return first, second, share
+
+
+def log_of(p):
+    """Natural logarithm of probabilities, finite at 0."""
+    return ops.log(ops.clip(p, keras.backend.epsilon(), 1.0))
 
 
 def _same(shape, other):

@@ -1,0 +1,135 @@
+"""Cross-entropy with smoothed labels."""
+
+import keras
+from keras import ops
+
+from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_hot, sparse_labels
+
+SPREADS = ("all", "others")
+
+
+def label_smoothing_crossentropy(
+    y_true, y_pred, label_smoothing=0.1, spread="all", from_logits=False, axis=-1
+):
+    """Cross-entropy of each sample with smoothed labels; see `LabelSmoothingCrossentropy`.
+
+    Args:
+        y_true: Class numbers, or one share for each class.
+        y_pred: Logits or probabilities.
+        label_smoothing: As in `LabelSmoothingCrossentropy`, like all that follow.
+        spread: `"all"` or `"others"`.
+        from_logits: Whether `y_pred` are logits.
+        axis: Axis of the classes.
+
+    Returns:
+        Tensor of the shape of `y_pred` without `axis`, float32.
+
+    Raises:
+        ValueError: As `LabelSmoothingCrossentropy`.
+
+    Example:
+        >>> losses = label_smoothing_crossentropy([0], [[2.0, 1.0, 0.0, -1.0]], from_logits=True)
+        >>> [round(float(loss), 5) for loss in losses]
+        [0.59019]
+    """
+    _check(label_smoothing, spread)
+    y_pred = as_float(y_pred)
+    classes = y_pred.shape[axis]
+    if classes < 2:
+        raise ValueError(
+            f"y_pred must have at least 2 classes at axis {axis}; received shape "
+            f"{tuple(y_pred.shape)}."
+        )
+    targets = _dense(ops.convert_to_tensor(y_true), y_pred, axis)
+    # Spread over the others, ε is ε · K / (K − 1) spread over all.
+    share = label_smoothing * (1 if spread == "all" else classes / (classes - 1))
+    targets = (1.0 - share) * targets + share / classes
+    log_p = ops.log_softmax(y_pred, axis=axis) if from_logits else log_of(y_pred)
+    return -ops.sum(targets * log_p, axis=axis)
+
+
+@keras.saving.register_keras_serializable("kdl")
+class LabelSmoothingCrossentropy(keras.losses.Loss):
+    """Cross-entropy that asks for a little less than certainty.
+
+    `CE = −Σ_k q_k ln p_k`. With `K` classes and `spread="all"` the share ε of each label is given
+    to all of them alike, `q_k = (1 − ε) · y_k + ε / K`. With `spread="others"` the class of the
+    label is left with `1 − ε` and each other one gets `ε / (K − 1)`; that is the same as
+    `ε · K / (K − 1)` spread over all. The best logit of the class is then no longer infinite, but
+    `ln((K − 1)(1 − ε) / ε)` above the others, or `ln((1 − ε + ε / K) / (ε / K))` for `"all"`.
+
+    Shapes: predictions `(batch, …, K)`, or with the classes at `axis`; labels of the same shape,
+    shares between 0 and 1 that sum to 1; or class numbers, without that axis or with 1 there.
+
+    Args:
+        label_smoothing: ε, between 0 and 1; 0.1 by default.
+        spread: `"all"` (default, as in Keras) or `"others"`.
+        from_logits: Whether predictions are logits; False by default: they are probabilities.
+        axis: Axis of the classes, the last by default; 1 for channels-first predictions.
+        reduction: As in Keras; `"sum_over_batch_size"` by default.
+        name: Name of the loss.
+        dtype: Dtype of the result; float32 by default.
+
+    Raises:
+        ValueError: If an argument is out of range, shapes do not fit or there are fewer than two
+            classes; or, where values are known (outside of compiled code), if a label is out of
+            range. In compiled code such a class number counts as ε alone.
+
+    Source: Rethinking the Inception Architecture (arXiv 1512.00567), section 7, for `"all"`; Bag of
+    Tricks (arXiv 1812.01187), section 5.2, for `"others"`.
+
+    Example:
+        >>> loss = LabelSmoothingCrossentropy(spread="others", from_logits=True)
+        >>> round(float(loss([0], [[2.0, 1.0, 0.0, -1.0]])), 5)
+        0.64019
+    """
+
+    def __init__(
+        self,
+        label_smoothing=0.1,
+        spread="all",
+        from_logits=False,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="label_smoothing_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        _check(label_smoothing, spread)
+        self.label_smoothing = label_smoothing
+        self.spread = spread
+        self.from_logits = from_logits
+        self.axis = axis
+
+    def call(self, y_true, y_pred):
+        """One value a sample."""
+        return label_smoothing_crossentropy(y_true, y_pred, **self._arguments())
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self._arguments(), "dtype": self.dtype}
+
+    def _arguments(self):
+        return {
+            "label_smoothing": self.label_smoothing,
+            "spread": self.spread,
+            "from_logits": self.from_logits,
+            "axis": self.axis,
+        }
+
+
+def _check(label_smoothing, spread):
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1; received {label_smoothing!r}.")
+    if spread not in SPREADS:
+        raise ValueError(f"spread must be one of {SPREADS}; received {spread!r}.")
+
+
+def _dense(y_true, y_pred, axis):
+    labels = sparse_labels(y_true, y_pred, axis)
+    if labels is None:
+        check_shares(y_true)
+        return ops.cast(y_true, y_pred.dtype)
+    classes = y_pred.shape[axis]
+    check_labels(labels, classes)
+    return one_hot(labels, classes, y_pred.dtype, axis)

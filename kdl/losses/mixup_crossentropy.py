@@ -1,0 +1,100 @@
+"""Cross-entropy with two labels and their shares."""
+
+import keras
+from keras import ops
+
+from kdl.losses.label_smoothing_crossentropy import label_smoothing_crossentropy
+from kdl.ops._labels import as_float, mixed_labels, one_hot
+
+
+def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
+    """Cross-entropy of each mixed sample; see `MixupCrossentropy`.
+
+    Args:
+        y_true: Two class numbers and the share of the first, `(…, 3)`.
+        y_pred: Logits or probabilities `(…, K)`.
+        from_logits: Whether `y_pred` are logits.
+        label_smoothing: As in `MixupCrossentropy`.
+
+    Returns:
+        Tensor `(…,)`, float32.
+
+    Raises:
+        ValueError: As `MixupCrossentropy`.
+
+    Example:
+        >>> losses = mixup_crossentropy([[0, 2, 0.75]], [[0.5, 0.25, 0.25]])
+        >>> [round(float(loss), 4) for loss in losses]  # 0.75 · ln 2 + 0.25 · ln 4
+        [0.8664]
+    """
+    y_pred = as_float(y_pred)
+    first, second, share = mixed_labels(as_float(y_true), y_pred)
+    share = ops.expand_dims(ops.cast(share, y_pred.dtype), -1)
+    classes = y_pred.shape[-1]
+    first, second = (one_hot(labels, classes, y_pred.dtype) for labels in (first, second))
+    targets = share * first + (1.0 - share) * second
+    return label_smoothing_crossentropy(
+        targets, y_pred, label_smoothing=label_smoothing, from_logits=from_logits
+    )
+
+
+@keras.saving.register_keras_serializable("kdl")
+class MixupCrossentropy(keras.losses.Loss):
+    """Cross-entropy of samples that are mixed of two: `λ · CE(y_a, p) + (1 − λ) · CE(y_b, p)`.
+
+    It is cross-entropy with the dense label `λ · y_a + (1 − λ) · y_b`, but takes the labels as
+    `kdl.data.Mixup` gives them: as one array of three numbers a sample, whatever the number of
+    classes.
+
+    Shapes: predictions `(batch, …, K)`; labels `(batch, …, 3)`, which hold the class numbers `y_a`
+    and `y_b`, and `λ`. For masks there are three numbers a pixel.
+
+    Args:
+        from_logits: Whether predictions are logits; False by default: they are probabilities.
+        label_smoothing: ε of `kdl.losses.LabelSmoothingCrossentropy`, spread over all classes; 0 by
+            default. It makes no difference whether labels are smoothed or mixed first.
+        reduction: As in Keras; `"sum_over_batch_size"` by default.
+        name: Name of the loss.
+        dtype: Dtype of the result; float32 by default.
+
+    Raises:
+        ValueError: If shapes do not fit; or, where values are known (outside of compiled code), if
+            λ is outside [0, 1] or a class number out of range. In compiled code such a class number
+            counts as none.
+
+    Source: mixup (arXiv 1710.09412), equation 1, in the form of its published code.
+
+    Example:
+        >>> loss = MixupCrossentropy()
+        >>> round(float(loss([[0, 2, 1.0], [1, 1, 0.3]], [[0.5, 0.25, 0.25]] * 2)), 4)
+        1.0397
+    """
+
+    def __init__(
+        self,
+        from_logits=False,
+        label_smoothing=0.0,
+        reduction="sum_over_batch_size",
+        name="mixup_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"label_smoothing must be between 0 and 1; received {label_smoothing!r}."
+            )
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        """One value a sample."""
+        return mixup_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "dtype": self.dtype,
+        }
