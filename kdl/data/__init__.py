@@ -3,6 +3,7 @@
 from kdl import _lazy
 from kdl.data.digits import digits
 from kdl.data.input_spec import InputSpec
+from kdl.data.mixup import Mixup
 from kdl.data.model_info import ModelInfo, read_model_info, write_model_info
 from kdl.data.random_shift import RandomShift
 

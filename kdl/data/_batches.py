@@ -16,7 +16,9 @@ class Batches(keras.utils.PyDataset):
         seed: Non-negative integer.
         drop_remainder: Whether a last batch of fewer samples is left out.
         augment: Called with `(x, rng)` on each batch, the generator drawn from seed, epoch and
-            batch; returns what takes the place of `x`. None leaves the batches as they are.
+            batch; returns what takes the place of `x`. If it has a true attribute `takes_labels`,
+            it is called with `(x, y, rng)`, and returns both. A list is gone through in its order.
+            None leaves the batches as they are.
     """
 
     def __init__(self, num_samples, batch_size, shuffle, seed, drop_remainder, augment=None):
@@ -64,8 +66,17 @@ class Batches(keras.utils.PyDataset):
         self._served.add(index)
         start = index * self.batch_size
         x, y = self._take(self._order()[start : start + self.batch_size])
-        if self.augment is not None:
-            x = self.augment(x, np.random.default_rng([self.seed, self._epoch, index]))
+        if self.augment is None:
+            return x, y
+        return self._augmented(x, y, np.random.default_rng([self.seed, self._epoch, index]))
+
+    def _augmented(self, x, y, rng):
+        steps = self.augment if isinstance(self.augment, list | tuple) else [self.augment]
+        for step in steps:
+            if getattr(step, "takes_labels", False):
+                x, y = step(x, y, rng)
+            else:
+                x = step(x, rng)
         return x, y
 
     def on_epoch_end(self):

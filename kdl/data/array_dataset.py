@@ -27,7 +27,9 @@ class ArrayDataset(Batches):
         seed: Non-negative integer.
         drop_remainder: Whether to leave out a last batch of fewer samples.
         augment: Called with `(x, rng)` on each batch, for instance `kdl.data.RandomShift(2)`; the
-            random numbers follow from seed, epoch and batch. None (default) changes nothing.
+            random numbers follow from seed, epoch and batch. With a true attribute `takes_labels`,
+            as `kdl.data.Mixup` has it, called with `(x, y, rng)` and returning both. A list of
+            several is gone through in its order. None (default) changes nothing.
 
     Attributes:
         num_samples: N.

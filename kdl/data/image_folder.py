@@ -42,8 +42,8 @@ class ImageFolder(Batches):
         shuffle: Whether to shuffle; with `False` samples come class by class, sorted by file name.
         seed: Non-negative integer.
         drop_remainder: Whether to leave out a last batch of fewer samples.
-        augment: Called with `(x, rng)` on each batch, for instance `kdl.data.RandomShift(2)`; the
-            random numbers follow from seed, epoch and batch. None (default) changes nothing.
+        augment: Called with `(x, rng)` on each batch, or a list, as `kdl.data.ArrayDataset`
+            explains. None (default) changes nothing.
         cache_bytes: Most memory that the pictures may take.
         verbose: 1 for a progress bar while reading, 0 (default) for none.
 
@@ -179,8 +179,7 @@ def read_image_folder(
         seed: Non-negative integer, of the split and of the shuffling.
         batch_size: Samples in a batch.
         drop_remainder: Whether to leave out a last training batch of fewer samples.
-        augment: Called with `(x, rng)` on each training batch, see `ImageFolder`; the test set
-            is never changed.
+        augment: Called on each training batch, see `ImageFolder`; the test set is never changed.
         cache_bytes: Most memory that the pictures of one data set may take.
         verbose: 1 for a progress bar while reading, 0 (default) for none.
 

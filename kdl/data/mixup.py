@@ -1,0 +1,168 @@
+"""Mixup of pictures and whatever labels they have."""
+
+import numpy as np
+
+
+class Mixup:
+    """Mixes each picture of a batch with another one of it, and their labels alike.
+
+    `x = λ · x_i + (1 − λ) · x_j`, with `j` from a random permutation of the batch, so that a
+    picture may meet itself, and `λ` from `Beta(α, α)`: its mean is ½ and its variance
+    `1 / (4 (2α + 1))`. One `λ` serves the whole batch, as in the paper's code, or each sample has
+    its own.
+
+    Labels follow their dtype and shape:
+
+    - Whole numbers are class numbers: `(N,)` or `(N, 1)` of pictures, `(N, height, width)` or
+      `(N, height, width, 1)` of pixels. They become float32 triples `(…, 3)` of `y_i`, `y_j` and
+      `λ`, which `kdl.losses.MixupCrossentropy` and `kdl.metrics.MixupAccuracy` take; or, with
+      `num_classes`, shares `(…, num_classes)` for any cross-entropy with dense labels.
+    - Floats are mixed as the pictures are: one-hot labels, dense masks, targets of a regression.
+    - A dict is mixed key by key. If it has `"boxes"` `(N, M, 4)` and `"classes"` `(N, M)`, the
+      boxes of both pictures are kept, `(N, 2M, 4)` and `(N, 2M)`, and `"weights"` `(N, 2M)` says
+      how much of each box there is: `λ` or `1 − λ`, times the weight that it had; 0 for padding
+      (class −1).
+
+    It is made for `augment` of `kdl.data.ArrayDataset`, also in a list after other augmentations,
+    and runs alone too: `Mixup()(pictures, labels, rng)`.
+
+    Args:
+        alpha: `α`, at least 0; 0.2 by default, as for ImageNet; the paper has 1 for CIFAR. With 0,
+            `λ` is 1 and nothing is mixed.
+        per_sample: Whether each sample has its own `λ`. False by default.
+        num_classes: Number of classes, for dense labels from class numbers; None (default) for
+            triples.
+
+    Raises:
+        ValueError: If an argument is out of range, the pictures are no batch `(N, height, width,
+            channels)`, or labels are of another length, shape or range.
+
+    Source: mixup (arXiv 1710.09412), section 2, and its published code.
+
+    Example:
+        >>> import numpy as np
+        >>> pictures = np.ones((2, 8, 8, 1), "float32")
+        >>> mixed, labels = Mixup(alpha=0)(pictures, np.array([3, 7]), np.random.default_rng(0))
+        >>> labels[:, [0, 2]].tolist()  # the label of its own, and λ
+        [[3.0, 1.0], [7.0, 1.0]]
+    """
+
+    takes_labels = True
+
+    def __init__(self, alpha=0.2, per_sample=False, num_classes=None):
+        if isinstance(alpha, bool) or not 0 <= alpha < np.inf:
+            raise ValueError(f"alpha must be a number of at least 0; received {alpha!r}.")
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 2):
+            raise ValueError(
+                f"num_classes must be None or an integer of at least 2; received {num_classes!r}."
+            )
+        self.alpha = alpha
+        self.per_sample = bool(per_sample)
+        self.num_classes = num_classes
+
+    def __call__(self, images, labels, rng):
+        """The mixed pictures and labels.
+
+        Args:
+            images: `(N, height, width, channels)`. Floats keep their dtype, others become float32.
+            labels: Array, or dict of arrays, of N samples.
+            rng: `numpy.random.Generator`.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4:
+            raise ValueError(
+                f"Mixup needs a batch of pictures (N, height, width, channels), of which to mix "
+                f"two; received shape {images.shape}."
+            )
+        size = len(images)
+        partners = rng.permutation(size)
+        shares = self._shares(size, rng)
+        return _mix(images, partners, shares), self._labels(labels, partners, shares)
+
+    def _shares(self, size, rng):
+        """λ of each sample, float32."""
+        count = size if self.per_sample else 1
+        drawn = rng.beta(self.alpha, self.alpha, count) if self.alpha else np.ones(count)
+        return np.broadcast_to(drawn, (size,)).astype("float32")
+
+    def _labels(self, labels, partners, shares):
+        if isinstance(labels, dict):
+            return self._of_dict(labels, partners, shares)
+        labels = np.asarray(labels)
+        if labels.ndim == 0 or len(labels) != len(shares):
+            raise ValueError(
+                f"Expected one label for each of {len(shares)} pictures; received labels of shape "
+                f"{labels.shape}."
+            )
+        if np.issubdtype(labels.dtype, np.integer):
+            return self._of_classes(_without_last_axis(labels), partners, shares)
+        return _mix(labels, partners, shares)
+
+    def _of_classes(self, labels, partners, shares):
+        if self.num_classes is None:
+            pairs = np.stack([labels, labels[partners]], -1).astype("float32")
+            third = np.broadcast_to(_spread(shares, labels.ndim), labels.shape)
+            return np.concatenate([pairs, third[..., None]], -1)
+        if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise ValueError(
+                f"Labels must be from 0 to {self.num_classes - 1}, with num_classes="
+                f"{self.num_classes}; received {labels.min()} to {labels.max()}."
+            )
+        dense = (labels[..., None] == np.arange(self.num_classes)).astype("float32")
+        return _mix(dense, partners, shares)
+
+    def _of_dict(self, labels, partners, shares):
+        boxes = {}
+        if "boxes" in labels:
+            boxes = _both_boxes(labels, partners, shares)
+        others = {
+            key: self._labels(value, partners, shares)
+            for key, value in labels.items()
+            if key not in boxes
+        }
+        return {**boxes, **others}
+
+
+def _mix(values, partners, shares):
+    """`λ · v_i + (1 − λ) · v_j`, in float32 or finer."""
+    dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype("float32")
+    fine = values.astype(np.promote_types(dtype, "float32"), copy=False)
+    shares = _spread(shares, fine.ndim)
+    return (shares * fine + (1 - shares) * fine[partners]).astype(dtype, copy=False)
+
+
+def _spread(shares, rank):
+    return shares.reshape(-1, *[1] * (rank - 1))
+
+
+def _without_last_axis(labels):
+    """Class numbers without a last axis of one."""
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.ndim not in (1, 3):
+        raise ValueError(
+            f"Class numbers must be (N,) or (N, height, width); received shape {labels.shape}. "
+            f"One-hot labels must be floats."
+        )
+    return labels
+
+
+def _both_boxes(labels, partners, shares):
+    """Boxes, classes and weights of both pictures, one after the other."""
+    if "classes" not in labels:
+        raise ValueError("Labels with 'boxes' must have 'classes' too, with −1 for padding.")
+    boxes, classes = np.asarray(labels["boxes"]), np.asarray(labels["classes"])
+    weights = np.asarray(labels.get("weights", np.ones(classes.shape)), "float32")
+    expected = (len(shares), *boxes.shape[1:2])
+    if boxes.shape != (*expected, 4) or not classes.shape == weights.shape == expected:
+        raise ValueError(
+            f"Expected boxes (N, M, 4), and classes and weights (N, M), for {len(shares)} "
+            f"pictures; received shapes {boxes.shape}, {classes.shape} and {weights.shape}."
+        )
+    weights = np.where(classes < 0, 0, weights).astype("float32")
+    own, other = shares[:, None] * weights, (1 - shares[:, None]) * weights[partners]
+    return {
+        "boxes": np.concatenate([boxes, boxes[partners]], 1),
+        "classes": np.concatenate([classes, classes[partners]], 1),
+        "weights": np.concatenate([own, other], 1),
+    }

@@ -1,0 +1,138 @@
+"""How far confidence is from accuracy."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kdl.ops._labels import as_float, check_labels, sparse_labels
+
+
+@keras.saving.register_keras_serializable("kdl")
+class ExpectedCalibrationError(keras.metrics.Metric):
+    """Mean distance of confidence and accuracy, over bins of equal width.
+
+    A prediction's confidence is its largest probability. With the predictions sorted by it into
+    `M` bins, `((m − 1) / M, m / M]`, `ECE = Σ_m |B_m| / n · |accuracy(B_m) − confidence(B_m)|`.
+    Of 100 predictions with confidence 0.8 a calibrated network has 80 right. It is 0 before any
+    batch.
+
+    Shapes: predictions `(batch, …, K)`; class numbers `(batch, …)` or `(batch, …, 1)`, or dense
+    labels of the shape of the predictions, of which the largest counts.
+
+    Args:
+        num_bins: `M`, 15 by default.
+        from_logits: Whether predictions are logits; False by default: they are probabilities.
+        name: Name of the metric.
+        dtype: Dtype of the result; float32 by default.
+
+    Raises:
+        ValueError: If `num_bins` is not a positive integer, shapes do not fit, or there are fewer
+            than two classes; or, where values are known (outside of compiled code), if a class
+            number is out of range.
+
+    Source: On Calibration of Modern Neural Networks (arXiv 1706.04599), equations 2, 3 and 5.
+
+    Example:
+        >>> metric = ExpectedCalibrationError(num_bins=10)
+        >>> metric.update_state([0, 1], [[0.75, 0.25], [0.75, 0.25]])  # right in one of two
+        >>> float(metric.result())
+        0.25
+    """
+
+    def __init__(
+        self, num_bins=15, from_logits=False, name="expected_calibration_error", dtype=None
+    ):
+        super().__init__(name=name, dtype=dtype)
+        if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
+            raise ValueError(f"num_bins must be a positive integer; received {num_bins!r}.")
+        self.num_bins = num_bins
+        self.from_logits = from_logits
+        self._direction = "down"
+        # A row a bin: Σ weight, Σ weight · confidence, Σ weight · right.
+        self.sums = self.add_variable((num_bins, 3), "zeros", dtype="float32", name="sums")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Sorts the predictions of a batch into the bins.
+
+        Args:
+            y_true: Labels.
+            y_pred: Probabilities or logits.
+            sample_weight: Weight of each prediction, or None.
+        """
+        y_pred = as_float(y_pred)
+        if y_pred.shape[-1] < 2:
+            raise ValueError(
+                f"y_pred must have one score for each of 2 or more classes; received shape "
+                f"{tuple(y_pred.shape)}."
+            )
+        labels = self._labels(ops.convert_to_tensor(y_true), y_pred)
+        if self.from_logits:
+            y_pred = ops.softmax(y_pred, axis=-1)
+        confidence = ops.max(y_pred, axis=-1)
+        right = ops.cast(ops.cast(labels, "int32") == _argmax(y_pred), "float32")
+        weights = _weights(sample_weight, confidence)
+        columns = (weights, weights * confidence, weights * right)
+        rows = ops.stack([ops.reshape(each, (-1,)) for each in columns], axis=-1)
+        places = ops.ceil(ops.reshape(confidence, (-1,)) * self.num_bins) - 1.0
+        places = ops.cast(ops.clip(places, 0, self.num_bins - 1), "int32")
+        rows = ops.cast(rows, "float32")
+        self.sums.assign_add(ops.segment_sum(rows, places, num_segments=self.num_bins))
+
+    def result(self):
+        """The error over all batches since the last `reset_state`."""
+        sums = ops.convert_to_tensor(self.sums)
+        total = ops.sum(sums[:, 0])
+        gaps = ops.sum(ops.abs(sums[:, 1] - sums[:, 2]))
+        return ops.cast(gaps / ops.where(total > 0, total, 1.0), self.dtype)
+
+    def reliability(self):
+        """The bins, for a reliability diagram.
+
+        Returns:
+            Dict of NumPy arrays `(num_bins,)`: `"lower"` and `"upper"`, the edges of each bin;
+            `"confidence"` and `"accuracy"`, the means of its predictions, 0 where there are none;
+            `"share"`, its share of all predictions.
+        """
+        weight, confidence, right = keras.ops.convert_to_numpy(self.sums).astype("float64").T
+        each, total = np.where(weight > 0, weight, 1), weight.sum()
+        edges = np.arange(self.num_bins + 1) / self.num_bins
+        return {
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "confidence": confidence / each,
+            "accuracy": right / each,
+            "share": weight / (total if total > 0 else 1),
+        }
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            "num_bins": self.num_bins,
+            "from_logits": self.from_logits,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+    def _labels(self, y_true, y_pred):
+        labels = sparse_labels(y_true, y_pred)
+        if labels is None:
+            return _argmax(y_true)
+        check_labels(labels, y_pred.shape[-1])
+        return labels
+
+
+def _argmax(scores):
+    return ops.cast(ops.argmax(scores, axis=-1), "int32")
+
+
+def _weights(sample_weight, confidence):
+    """One weight a prediction, of weights of samples or of each."""
+    if sample_weight is None:
+        return ops.ones_like(confidence)
+    weights = ops.cast(sample_weight, confidence.dtype)
+    missing = len(confidence.shape) - len(weights.shape)
+    if missing > 0:
+        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * missing))
+    elif missing < 0:
+        weights = ops.squeeze(weights, -1)
+    return ops.broadcast_to(weights, ops.shape(confidence))
