@@ -3,6 +3,14 @@
 import keras  # first: what Keras registers imports the rooms, in their own order
 
 from kdl.ops.adaptive_pooling import adaptive_average_pool
+from kdl.ops.boxes import (
+    box_area,
+    box_intersection,
+    box_iog,
+    box_iou,
+    decode_boxes,
+    encode_boxes,
+)
 from kdl.ops.channels import channel_shuffle, channel_split
 from kdl.ops.convolution import conv
 from kdl.ops.depthwise import depthwise_conv
