@@ -224,6 +224,10 @@ PUBLIC = {
         "mixup_crossentropy",
     ],
     "metrics": ["ExpectedCalibrationError", "MeanIoU", "MixupAccuracy"],
+        "HardNegativeMining",
+        "hard_negative_mining",
+    ],
+    "metrics": ["MeanIoU"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -304,6 +308,7 @@ def test_registered_names_are_frozen():
         "kdl>FireModule",
         "kdl>FocalLoss",
         "kdl>GroupedConv2D",
+        "kdl>HardNegativeMining",
         "kdl>InceptionBlock",
         "kdl>InvertedResidual",
         "kdl>LabelSmoothingCrossentropy",

@@ -8,3 +8,4 @@ from kdl.losses.label_smoothing_crossentropy import (
     label_smoothing_crossentropy,
 )
 from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy
+from kdl.losses.hard_negative_mining import HardNegativeMining, hard_negative_mining
