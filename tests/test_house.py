@@ -225,7 +225,10 @@ PUBLIC = {
     ],
     "metrics": ["ExpectedCalibrationError", "MeanIoU", "MixupAccuracy"],
         "HardNegativeMining",
+        "RepulsionLoss",
         "hard_negative_mining",
+        "repulsion_loss",
+        "repulsion_terms",
     ],
     "metrics": ["MeanIoU"],
     "ops": [
@@ -330,6 +333,7 @@ def test_registered_names_are_frozen():
         "kdl>QuantizedConv2DTranspose",
         "kdl>QuantizedDense",
         "kdl>QuantizedDepthwiseConv2D",
+        "kdl>RepulsionLoss",
         "kdl>Res2Net",
         "kdl>Res2NetBlock",
         "kdl>ResNeXt",

@@ -9,3 +9,4 @@ from kdl.losses.label_smoothing_crossentropy import (
 )
 from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy
 from kdl.losses.hard_negative_mining import HardNegativeMining, hard_negative_mining
+from kdl.losses.repulsion_loss import RepulsionLoss, repulsion_loss, repulsion_terms
