@@ -50,7 +50,8 @@ def _skip_exports_of_other_backends(items):
         return
     skip = pytest.mark.skip(reason="one TensorFlow process converts whatever the backend")
     for item in items:
-        once = {"layers", "applications", "compression", "segmentation"} & set(item.path.parts)
+        rooms = {"layers", "applications", "compression", "ensembles", "segmentation"}
+        once = rooms & set(item.path.parts)
         if once and item.get_closest_marker("export"):
             item.add_marker(skip)
 

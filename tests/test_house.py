@@ -165,7 +165,15 @@ PUBLIC = {
         "write_metadata",
         "write_sidecar",
     ],
-    "ensembles": [],
+    "ensembles": [
+        "AdaBoostEnsemble",
+        "BaggingEnsemble",
+        "DeepEnsemble",
+        "GradientBoostedEnsemble",
+        "StackingEnsemble",
+        "VotingEnsemble",
+        "load",
+    ],
     "layers": [
         "AveragePooling2D",
         "BatchNormalization",

@@ -1,3 +1,17 @@
 """Ensembles of Keras models, with scikit-learn's interface."""
 
-import keras  # first: what Keras registers imports the rooms, in their own order
+from kdl import _lazy
+
+# Looked up when used: they need scikit-learn, and a process that trains a member chooses its
+# backend before Keras is imported.
+_HOMES = {
+    "AdaBoostEnsemble": "ada_boost_ensemble",
+    "BaggingEnsemble": "bagging_ensemble",
+    "DeepEnsemble": "deep_ensemble",
+    "GradientBoostedEnsemble": "gradient_boosted_ensemble",
+    "StackingEnsemble": "stacking_ensemble",
+    "VotingEnsemble": "voting_ensemble",
+    "load": "_loading",
+}
+
+__getattr__, __dir__ = _lazy.lazy_names(globals(), _HOMES)

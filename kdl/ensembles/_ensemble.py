@@ -1,0 +1,507 @@
+"""What all ensembles share: scikit-learn's interface, data, jobs, files."""
+
+import hashlib
+import inspect
+import json
+
+import keras
+import numpy as np
+
+from kdl.ensembles import _members, _worker
+from kdl.ensembles._store import Store
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import NotFittedError
+    from sklearn.metrics import accuracy_score, r2_score
+    from sklearn.utils.multiclass import check_classification_targets
+except ImportError as error:
+    raise ImportError("kdl.ensembles needs scikit-learn; run: pip install 'kdl[data]'") from error
+
+_TASKS = ("classification", "regression")
+_OWN = ("x", "y", "sample_weight")
+
+
+class Ensemble(BaseEstimator):
+    """Base of the ensembles.
+
+    A subclass implements `_train(data, members)`, which sets `members_` and what else it learns;
+    `_count()`, the number of trainings; `_state()` and `_restore(state, allow_pickle)`, what it
+    learned as plain values; `_outputs(x)`, what `predict` decides by; and `_symbolic(inputs)`, the
+    same as a graph.
+    """
+
+    task = "classification"  # a parameter where both are possible
+    _made_by = "build"  # the parameter that makes members
+
+    def fit(self, x, y, sample_weight=None, executor=None, directory=None, verbose=0):
+        """Trains the members.
+
+        Args:
+            x: Array `(samples, …)` of any rank; an image has its own axes.
+            y: A label a sample, of any kind; for regression a number, or a row of numbers.
+            sample_weight: Weight of each sample, or None.
+            executor: Where members are trained: None (default) for this process, one after the
+                other; a number for as many new processes, which share the cores; or any
+                `concurrent.futures.Executor` whose processes are not forks of this one.
+            directory: Where the ensemble is kept while it is trained. The same call with the same
+                directory trains only what is missing there. It must be the user's own: see
+                `allow_pickle` of `kdl.ensembles.load`. Defaults to None.
+            verbose: 1 for a progress bar over the members, 0 (default) for none.
+
+        Returns:
+            The ensemble.
+
+        Raises:
+            ValueError: If data or an argument of the constructor is out of range, or the directory
+                holds something else.
+            RuntimeError: If a member could not be trained; the message names it.
+        """
+        self._check()
+        data = self._read(x, y, sample_weight)
+        store = None if directory is None else Store(directory)
+        self.seed_ = self._choose_seed(store)
+        if store is not None:
+            self._take_up(store, data)
+        if store is not None and store.manifest["finished"]:
+            self._restore_all(store, allow_pickle=True)
+        else:
+            with _members.opened(executor, store, self._count(), verbose) as members:
+                self._train(data, members)
+        self._evaluate(data)
+        if store is not None and not store.manifest["finished"]:
+            store.finish({"state": self._full_state(), "members": self._named(store)})
+        return self
+
+    def predict(self, x):
+        """The label of each sample; for regression its numbers.
+
+        Args:
+            x: Array `(samples, …)`.
+        """
+        outputs = self._outputs(self._check_x(x))
+        if self.task == "regression":
+            return outputs.reshape(len(outputs), *self.target_shape_)
+        return self.classes_[outputs.argmax(-1)]
+
+    def score(self, x, y, sample_weight=None):
+        """Accuracy; for regression the coefficient of determination.
+
+        Args:
+            x: Array `(samples, …)`.
+            y: Labels or numbers.
+            sample_weight: Weight of each sample, or None.
+        """
+        measure = r2_score if self.task == "regression" else accuracy_score
+        return measure(y, self.predict(x), sample_weight=sample_weight)
+
+    def save(self, path):
+        """Writes the ensemble to a directory, which `kdl.ensembles.load` reads.
+
+        What an older ensemble left there is replaced in one step.
+
+        Args:
+            path: The directory.
+
+        Raises:
+            ValueError: If the directory holds other files.
+        """
+        self._check_fitted()
+        store = Store(path)
+        names = {
+            key: store.add_file(key, _worker.write_model(model))
+            for key, model in enumerate_keys(self.members_)
+        }
+        store.finish({**self._header(), "state": self._full_state(), "members": names})
+
+    def to_keras(self):
+        """One functional model `(batch, …)` → `(batch, classes)` with the members inside.
+
+        Its outputs are those of `predict_proba` (of `predict` for regression). It is a copy: what
+        is done to it leaves the ensemble alone.
+        """
+        self._check_fitted()
+        inputs = keras.Input(self.input_shape_, name="image")
+        return keras.Model(inputs, self._symbolic(inputs), name=_snake(type(self).__name__))
+
+    # scikit-learn asks these to tell classifiers from regressors: the first from version 1.6 on.
+    def __sklearn_tags__(self):
+        from sklearn.utils import ClassifierTags, RegressorTags, TargetTags
+
+        tags = super().__sklearn_tags__()
+        tags.target_tags = TargetTags(required=True)
+        tags.estimator_type = self._estimator_type
+        if self.task == "regression":
+            tags.regressor_tags = RegressorTags()
+        else:
+            tags.classifier_tags = ClassifierTags()
+        return tags
+
+    @property
+    def _estimator_type(self):
+        return "regressor" if self.task == "regression" else "classifier"
+
+    def _check(self):
+        """Checks the constructor's arguments, which scikit-learn wants unchecked until `fit`."""
+        if self.task not in _TASKS:
+            raise ValueError(f"task must be one of {', '.join(_TASKS)}; received {self.task!r}.")
+        if self.seed is not None and (not _is_integer(self.seed) or self.seed < 0):
+            raise ValueError(f"seed must be None or a non-negative integer; received {self.seed}.")
+        check_fit_arguments(self.fit_arguments)
+
+    def _read(self, x, y, sample_weight):
+        """The data, checked; sets `input_shape_` and what tells how targets look."""
+        x = _check_array(x)
+        self.input_shape_ = x.shape[1:]
+        if self.task == "regression":
+            y = np.asarray(y)
+            self.target_shape_ = y.shape[1:]
+            targets = _check_numbers(y)
+        else:
+            self.classes_, targets = _encode(y)
+        if len(targets) != len(x):
+            raise ValueError(f"x has {len(x)} samples, y has {len(targets)}.")
+        return Data(x, targets, _check_weights(sample_weight, len(x)))
+
+    def _check_x(self, x):
+        self._check_fitted()
+        x = _check_array(x)
+        if x.shape[1:] != self.input_shape_:
+            raise ValueError(
+                f"x must have the shape (samples, {', '.join(map(str, self.input_shape_))}) that "
+                f"fit saw; received {x.shape}."
+            )
+        return x
+
+    def _check_fitted(self):
+        if not hasattr(self, "members_"):
+            raise NotFittedError(f"This {type(self).__name__} is not fitted; call fit first.")
+
+    @property
+    def _width(self):
+        """Number of outputs of a member."""
+        if self.task == "regression":
+            return int(np.prod(self.target_shape_, dtype=int))
+        return len(self.classes_)
+
+    def _job(self, data, number, recipe, name=None, key=None, **changes):
+        """The job of a member.
+
+        Args:
+            data: What it trains on.
+            number: Number of the training, from which its seed follows.
+            recipe: The `Recipe`, or its bytes.
+            name: What messages call it; "member 3" by default.
+            key: What the directory calls it; the number by default.
+            **changes: Fields of the job other than those of `data`.
+        """
+        fields = {"y": data.y, "samples": None, "weights": data.weights, **changes}
+        return _worker.Job(
+            name=f"{name or f'member {number}'} of {type(self).__name__}",
+            key=str(number) if key is None else key,
+            seed=int(self._generator(number).integers(2**32)),
+            recipe=recipe,
+            x=data.x,
+            outputs=self._width,
+            settings=_worker.settings(),
+            **fields,
+        )
+
+    def _generator(self, number, purpose=0):
+        """Random numbers that follow from seed, member and purpose alone."""
+        return np.random.default_rng([self.seed_, number, purpose])
+
+    def _recipe(self, members, build, fit_arguments=None):
+        """How a member is made, in the form in which it travels."""
+        if isinstance(build, keras.Model):
+            build = _template(build)
+        elif not callable(build):
+            raise ValueError(
+                f"build must be a function of (input_shape, outputs) that returns a compiled "
+                f"model, or a compiled model; received {build!r}."
+            )
+        arguments = {**(self.fit_arguments or {}), **(fit_arguments or {})}
+        if "validation_data" in arguments:
+            arguments["validation_data"] = self._encode_validation(arguments["validation_data"])
+        recipe = _worker.Recipe(build, arguments)
+        return recipe if members.executor is None else recipe.packed()
+
+    def _encode_validation(self, data):
+        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+            raise ValueError("validation_data in fit_arguments must be (x, y) or (x, y, weights).")
+        x, y, *weights = data
+        if self.task == "regression":
+            return (x, _check_numbers(y), *weights)
+        y = np.asarray(y)
+        numbers = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
+        if not np.array_equal(self.classes_[numbers], y):
+            raise ValueError("validation_data has labels that y does not have.")
+        return (x, numbers, *weights)
+
+    def _run_member(self, model, x):
+        """What a member answers, float64 `(samples, outputs)`."""
+        size = (self.fit_arguments or {}).get("batch_size") or 32
+        found = np.asarray(model.predict(x, batch_size=size, verbose=0), "float64")
+        if found.shape != (len(x), self._width):
+            raise ValueError(
+                f"A member must answer with the shape (samples, {self._width}); it answered with "
+                f"{found.shape}."
+            )
+        if not np.isfinite(found).all():
+            raise ValueError(
+                "A member answered with numbers that are not finite: its training diverged. Lower "
+                "the learning rate in build."
+            )
+        return found
+
+    # The directory.
+
+    def _choose_seed(self, store):
+        if self.seed is not None:
+            return int(self.seed)
+        known = store and store.manifest and store.manifest.get("seed")
+        return known if known is not None else int(np.random.default_rng().integers(2**32))
+
+    def _take_up(self, store, data):
+        self._digest = data.digest()
+        header = self._header()
+        if store.manifest is None:
+            store.begin(header)
+            return
+        old = {**store.manifest, **store.manifest["arguments"]}
+        new = {**header, **header["arguments"]}
+        parts = ("class", *header["arguments"], "data")
+        differing = [part for part in parts if old.get(part) != new[part]]
+        if differing:
+            raise ValueError(
+                f"{store.directory} holds an ensemble with other {', '.join(differing)}. Choose "
+                f"another directory, or the same class, arguments and data."
+            )
+
+    def _header(self):
+        parameters = self.get_params(deep=False)
+        return {
+            "class": type(self).__name__,
+            "arguments": {name: describe(value) for name, value in parameters.items()},
+            "parameters": _plain_values(parameters),
+            "seed": self.seed_,
+            "data": getattr(self, "_digest", None),
+        }
+
+    def _named(self, store):
+        """The members' files among those of all trainings."""
+        return {key: store.manifest["members"][key] for key, _ in enumerate_keys(self.members_)}
+
+    def _full_state(self):
+        state = {"input_shape": list(self.input_shape_), **self._state()}
+        if self.task == "regression":
+            state["target_shape"] = list(self.target_shape_)
+        else:
+            classes = self.classes_
+            values = classes if classes.dtype.kind in "biufUO" else classes.astype(str)
+            state["classes"] = {"dtype": classes.dtype.str, "values": values.tolist()}
+        return state
+
+    def _restore_all(self, store, allow_pickle):
+        manifest, state = store.manifest, store.manifest["state"]
+        self.seed_, self._digest = manifest["seed"], manifest["data"]
+        self.members_ = [read_member(store, key) for key in manifest["members"]]
+        self.input_shape_ = tuple(state["input_shape"])
+        if self.task == "regression":
+            self.target_shape_ = tuple(state["target_shape"])
+        else:
+            classes = state["classes"]
+            self.classes_ = np.array(classes["values"], np.dtype(classes["dtype"]))
+        self._restore(state, allow_pickle)
+
+    def _evaluate(self, data):
+        """What follows from members and training data together."""
+
+    def _state(self):
+        return {}
+
+    def _restore(self, state, allow_pickle):
+        """Nothing but members, unless a subclass says so."""
+
+
+class Data:
+    """Training data: `x`, `y` (numbers of classes, or float rows), `weights` or None."""
+
+    def __init__(self, x, y, weights):
+        self.x, self.y, self.weights = x, y, weights
+
+    def digest(self):
+        """A fingerprint."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.x, self.y, self.weights):
+            if array is not None:
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+
+def read_member(store, key):
+    """A model of the directory.
+
+    Raises:
+        FileNotFoundError: If its file is missing.
+        ValueError: If it can't be read.
+    """
+    name = store.manifest["members"][key]
+    try:
+        return _worker.read_model(store.get(key))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} is missing in {store.directory}; train it anew.") from None
+    except Exception as error:  # of zip files, HDF5 and Keras
+        raise ValueError(f"Cannot read {name} in {store.directory}: {error}") from error
+
+
+def enumerate_keys(members):
+    """Pairs of the key in the directory and the member."""
+    return [(str(number), model) for number, model in enumerate(members)]
+
+
+def check_count(name, value):
+    """Raises ValueError unless a value is a positive integer."""
+    if not _is_integer(value) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; received {value!r}.")
+
+
+def check_choice(name, value, choices):
+    """Raises ValueError unless a value is among the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}.")
+
+
+def check_positive(name, value):
+    """Raises ValueError unless a value is a positive, finite number."""
+    if not isinstance(value, int | float | np.number) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a positive number; received {value!r}.")
+
+
+def check_fit_arguments(arguments):
+    """Raises ValueError unless they are a dict without what `fit` sets itself."""
+    if arguments is not None and not isinstance(arguments, dict):
+        raise ValueError(f"fit_arguments must be a dict or None; received {arguments!r}.")
+    taken = [name for name in _OWN if name in (arguments or {})]
+    if taken:
+        raise ValueError(f"fit_arguments may not hold {', '.join(taken)}: pass it to fit.")
+
+
+def softmax(scores):
+    """Probabilities of float64 scores, along the last axis."""
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def check_probabilities(values):
+    """Raises ValueError unless rows are probabilities."""
+    if values.min() < -1e-6 or abs(values.sum(-1) - 1).max() > 1e-2:
+        raise ValueError(
+            "The members' outputs must be probabilities, not negative and with the sum 1. End the "
+            "model in a softmax, or pass from_logits=True."
+        )
+
+
+def describe(value):
+    """A text or plain value that tells a parameter's value from another, in every process alike."""
+    plain = as_json(value)
+    if plain is not None:
+        return plain["value"]
+    if isinstance(value, keras.Model):
+        return hashlib.sha256(value.to_json().encode()).hexdigest()
+    if isinstance(value, dict):
+        return {str(key): describe(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [describe(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+    named = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def as_json(value):
+    """`{"value": value}` if JSON gives it back as it is, else None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        same = json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        return None
+    return {"value": value} if same else None
+
+
+def _plain_values(parameters):
+    found = {name: as_json(value) for name, value in parameters.items()}
+    return {name: plain["value"] for name, plain in found.items() if plain is not None}
+
+
+def _template(model):
+    if not model.compiled or not model.built:
+        raise ValueError("build must be a compiled model that is built, or a function.")
+    return _worker.SavedModel(_worker.write_model(model), model.get_compile_config())
+
+
+def _is_integer(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_array(x):
+    x = np.asarray(x)
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(
+            f"x must have the shape (samples, …), with one sample or more; received {x.shape}."
+        )
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"x must be an array of numbers; received the dtype {x.dtype}.")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise ValueError("x must hold finite numbers; it has NaN or infinite ones.")
+    return x
+
+
+def _check_numbers(y):
+    try:
+        y = np.asarray(y).astype("float32")
+    except (TypeError, ValueError) as error:
+        raise ValueError("y must hold numbers for task='regression'.") from error
+    if y.ndim not in (1, 2) or not np.isfinite(y).all():
+        raise ValueError(
+            f"y must be finite numbers of the shape (samples,) or (samples, outputs); received the "
+            f"shape {y.shape}."
+        )
+    return y.reshape(len(y), -1)
+
+
+def _encode(y):
+    """Classes, and the number of the class of each sample."""
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must have one label a sample, the shape (samples,); received {y.shape}. Labels in "
+            f"one-hot form: pass y.argmax(-1)."
+        )
+    check_classification_targets(y)
+    classes, numbers = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y must have two classes or more; it has {classes.tolist()}.")
+    return classes, numbers.astype("int32")
+
+
+def _check_weights(weights, count):
+    if weights is None:
+        return None
+    weights = np.asarray(weights, "float64")
+    if weights.shape != (count,) or not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(
+            f"sample_weight must be {count} finite numbers that are not negative; received the "
+            f"shape {weights.shape}."
+        )
+    if weights.sum() == 0:
+        raise ValueError("sample_weight must have a positive sum; all weights are 0.")
+    return weights
+
+
+def _snake(name):
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

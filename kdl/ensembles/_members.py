@@ -1,0 +1,106 @@
+"""Training the members of an ensemble: where, which are there already, and how far it is."""
+
+import contextlib
+from concurrent.futures import BrokenExecutor, as_completed
+
+import keras
+
+from kdl.ensembles import _worker
+from kdl.ensembles._processes import as_executor
+
+
+class Members:
+    """Trains what is not there yet.
+
+    Args:
+        executor: A `concurrent.futures.Executor`, or None for this process.
+        store: The ensemble's `Store`, or None to keep nothing.
+        bar: Progress bar, or None.
+    """
+
+    def __init__(self, executor=None, store=None, bar=None):
+        self.executor = executor
+        self.store = store
+        self.bar = bar
+
+    def train(self, jobs):
+        """The trained models, in the order of the jobs.
+
+        Raises:
+            RuntimeError: If a member could not be trained; those that could are kept first.
+        """
+        models = {job.key: self._kept(job) for job in jobs}
+        missing = [job for job in jobs if models[job.key] is None]
+        for job, content in self._contents(missing):
+            if self.store is not None:
+                self.store.put(job.key, content)
+            models[job.key] = _worker.read_model(content)
+            self._advance()
+        return [models[job.key] for job in jobs]
+
+    def _kept(self, job):
+        content = None if self.store is None else self.store.get(job.key)
+        if content is None:
+            return None
+        self._advance()
+        return _worker.read_model(content)
+
+    def _contents(self, jobs):
+        """Pairs of a job and the file it made, as they come."""
+        if self.executor is None:
+            return ((job, _worker.train(job)) for job in jobs)
+        return self._from_executor(jobs)
+
+    def _from_executor(self, jobs):
+        futures = {self.executor.submit(_worker.train, job): job for job in jobs}
+        unfinished, first = {job.name: None for job in jobs}, None
+        try:
+            for future in as_completed(futures):
+                job = futures[future]
+                if future.cancelled():
+                    continue
+                error = future.exception()
+                if error is None:
+                    del unfinished[job.name]
+                    yield job, future.result()
+                elif first is None:
+                    first = error
+                    _cancel(futures)
+        finally:
+            _cancel(futures)
+        if first is not None:
+            raise self._explained(first, list(unfinished)) from first
+
+    def _explained(self, error, unfinished):
+        if isinstance(error, _worker.MemberError):
+            return _worker.MemberError(str(error))
+        happened = f"{type(error).__name__}: {error}"
+        if isinstance(error, BrokenExecutor):
+            happened = (
+                "a process that trained was ended (by the system for want of memory, for "
+                "instance), or could not start (a script that starts processes needs "
+                "`if __name__ == '__main__':`)"
+            )
+        kept = (
+            "The others are kept: call fit again with the same arguments and directory."
+            if self.store is not None
+            else "Pass directory=… to fit, so that the others are kept next time."
+        )
+        return RuntimeError(f"Not trained: {', '.join(unfinished)}; {happened}. {kept}")
+
+    def _advance(self):
+        if self.bar is not None:
+            self.bar.add(1)
+
+
+@contextlib.contextmanager
+def opened(executor, store, count, verbose):
+    """`Members` for `count` members, whose processes end with the context."""
+    bar = keras.utils.Progbar(count, unit_name="member") if verbose == 1 else None
+    with as_executor(executor, keras.backend.backend()) as chosen:
+        yield Members(chosen, store, bar)
+
+
+def _cancel(futures):
+    for future in futures:
+        future.cancel()

@@ -1,0 +1,120 @@
+"""The directory of an ensemble: `ensemble.json`, and a `.keras` file a member.
+
+The manifest names the files. Files are written whole under names of their own before the manifest
+is replaced in one step, so that a kill at any moment leaves the ensemble as it was before or after.
+"""
+
+import hashlib
+import json
+import os
+
+MANIFEST = "ensemble.json"
+FORMAT = 1
+_PREFIX, _SUFFIX = "member-", ".keras"
+
+
+class Store:
+    """Access to the directory of an ensemble; it is made if it does not exist.
+
+    Args:
+        directory: Its path.
+
+    Raises:
+        ValueError: If there is something else at the path.
+    """
+
+    def __init__(self, directory):
+        self.directory = os.path.abspath(directory)
+        if os.path.exists(self.directory) and not os.path.isdir(self.directory):
+            raise ValueError(f"{directory} is a file; an ensemble is kept in a directory.")
+        os.makedirs(self.directory, exist_ok=True)
+        self.manifest = read_manifest(self.directory)
+        foreign = [name for name in os.listdir(self.directory) if not _is_ours(name)]
+        if self.manifest is None and foreign:
+            raise ValueError(
+                f"{directory} holds other files ({foreign[0]}, …) and no ensemble; choose a "
+                f"directory of its own."
+            )
+
+    def begin(self, manifest):
+        """Starts a new ensemble, whatever was there."""
+        self._replace({"format": FORMAT, "finished": False, "members": {}, **manifest})
+        self._tidy()
+
+    def get(self, key):
+        """The content of a member's file, or None if it is not there yet."""
+        name = self.manifest["members"].get(key)
+        return None if name is None else _read(os.path.join(self.directory, name))
+
+    def put(self, key, content):
+        """Keeps a member."""
+        name = self.add_file(key, content)
+        self._replace({**self.manifest, "members": {**self.manifest["members"], key: name}})
+
+    def finish(self, changes):
+        """Replaces entries of the manifest, marks it as finished, removes what it does not name."""
+        self._replace({"format": FORMAT, **(self.manifest or {}), **changes, "finished": True})
+        self._tidy()
+
+    def add_file(self, key, content):
+        """Writes a file that no manifest names yet; returns its name."""
+        name = f"{_PREFIX}{key}-{hashlib.sha256(content).hexdigest()[:12]}{_SUFFIX}"
+        _write_whole(os.path.join(self.directory, name), content)
+        return name
+
+    def _replace(self, manifest):
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        _write_whole(os.path.join(self.directory, MANIFEST), text.encode())
+        self.manifest = manifest
+
+    def _tidy(self):
+        kept = {MANIFEST, *self.manifest["members"].values()}
+        for name in os.listdir(self.directory):
+            if _is_ours(name) and name not in kept:
+                os.remove(os.path.join(self.directory, name))
+
+
+def read_manifest(directory):
+    """The manifest of a directory, or None if there is none.
+
+    Raises:
+        ValueError: If it can't be read, or is of a later version of kdl.
+    """
+    path = os.path.join(directory, MANIFEST)
+    if not os.path.exists(path):
+        return None
+    try:
+        manifest = json.loads(_read(path))
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the manifest of an ensemble: {error!r}.") from error
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} has format {version}; this version of kdl reads format {FORMAT}. Update kdl."
+        )
+    return manifest
+
+
+def _is_ours(name):
+    draft = name.startswith(".") and name.endswith(".part")
+    return name == MANIFEST or draft or (name.startswith(_PREFIX) and name.endswith(_SUFFIX))
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _write_whole(path, content):
+    """Writes bytes; until all are on the disk, what stood there stays."""
+    folder, name = os.path.split(path)
+    draft = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    try:
+        with open(draft, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        if os.path.exists(draft):
+            os.remove(draft)

@@ -1,0 +1,63 @@
+"""How members' answers become one: plain NumPy in float64.
+
+Probabilities of members are arrays `(members, samples, classes)`.
+"""
+
+import warnings
+
+import numpy as np
+
+TINY = np.finfo("float64").tiny
+
+
+def mean(answers, weights=None):
+    """`Σ_m w_m p_m / Σ_m w_m`."""
+    return np.average(answers, axis=0, weights=weights)
+
+
+def vote(probabilities, weights=None):
+    """Share of the (weighted) votes of each class; a member votes for its first largest answer."""
+    classes = np.arange(probabilities.shape[-1])
+    votes = probabilities.argmax(-1)[..., None] == classes
+    return mean(votes.astype("float64"), weights)
+
+
+def entropy(probabilities):
+    """`−Σ_c p_c ln p_c`, where 0 ln 0 = 0."""
+    return -(probabilities * np.log(np.maximum(probabilities, TINY))).sum(-1)
+
+
+def uncertainty(probabilities, weights=None):
+    """Entropy of the mean, mean of the entropies, and what lies between: mutual information."""
+    predictive = entropy(mean(probabilities, weights))
+    expected = mean(entropy(probabilities), weights)
+    return {
+        "predictive_entropy": predictive,
+        "mean_entropy": expected,
+        "mutual_information": np.maximum(predictive - expected, 0.0),
+    }
+
+
+def out_of_bag(answers, rows, count):
+    """Mean of the answers of the members that did not train on a sample.
+
+    Args:
+        answers: A member's answers `(its rows, outputs)`, for each member.
+        rows: Numbers of the samples that the member was not trained on, for each member.
+        count: Number of samples.
+
+    Returns:
+        `(samples, outputs)`, rows of NaN where every member trained on the sample; with a warning.
+    """
+    sums, counts = np.zeros((count, answers[0].shape[-1])), np.zeros((count, 1))
+    for answer, outside in zip(answers, rows, strict=True):
+        sums[outside] += answer
+        counts[outside] += 1
+    if not counts.all():
+        warnings.warn(
+            f"{np.count_nonzero(counts == 0)} samples are in the training set of every member and "
+            f"have no out-of-bag answer: train more members.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

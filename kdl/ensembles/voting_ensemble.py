@@ -1,0 +1,92 @@
+"""Voting: members of different kinds."""
+
+import numpy as np
+
+from kdl.ensembles._averaging import AveragingEnsemble
+from kdl.ensembles._named import check_named, named_jobs
+
+
+class VotingEnsemble(AveragingEnsemble):
+    """Networks of different kinds, trained on the same samples, and their mean or their vote.
+
+    Soft: `p = Σ_m w_m p_m / Σ_m w_m`. Hard: each member votes for its most probable class,
+    `p_c = Σ_m w_m [argmax p_m = c] / Σ_m w_m`; of classes with as many votes the first one wins.
+
+    Args:
+        members: List of `(name, build)` or `(name, build, fit_arguments)`, where `build` is a
+            function of `(input_shape, outputs)` that returns a compiled model with softmax outputs
+            (linear ones for regression), or such a model, which is copied with new weights.
+        voting: `"soft"` (default) or `"hard"`.
+        weights: Weight of each member; None (default) for equal ones.
+        fit_arguments: Dict for the `fit` of all members, such as `{"epochs": 5}`; what a member's
+            own entry says goes before.
+        from_logits: Whether the members' outputs are logits. Defaults to False.
+        task: `"classification"` (default) or `"regression"`.
+        seed: Non-negative integer (0 by default), or None for other weights each time.
+
+    Attributes:
+        members_: The trained Keras models.
+        classes_: The labels, sorted.
+
+    Raises:
+        ValueError: In `fit`, if an argument or the data is out of range.
+        ImportError: If scikit-learn is not installed.
+
+    Unlike scikit-learn's, a hard vote has `predict_proba`: the shares of the votes.
+    `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+
+    Example:
+        >>> import keras, kdl
+        >>> def build(input_shape, outputs, units):
+        ...     layers = [keras.layers.Dense(units, "relu")] if units else []
+        ...     layers = [keras.layers.Flatten(), *layers, keras.layers.Dense(outputs, "softmax")]
+        ...     model = keras.Sequential([keras.Input(input_shape), *layers])
+        ...     model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+        ...     return model
+        >>> from functools import partial
+        >>> members = [("linear", partial(build, units=0)), ("deep", partial(build, units=32))]
+        >>> (x, y), _ = kdl.data.digits(size=8, channels=1)
+        >>> ensemble = VotingEnsemble(members, fit_arguments={"epochs": 2}).fit(x[:100], y[:100])
+        >>> ensemble.predict_proba(x[:4]).shape
+        (4, 10)
+    """
+
+    _made_by = "members"
+
+    def __init__(
+        self,
+        members,
+        voting="soft",
+        weights=None,
+        fit_arguments=None,
+        from_logits=False,
+        task="classification",
+        seed=0,
+    ):
+        self.members = members
+        self.voting = voting
+        self.weights = weights
+        self.fit_arguments = fit_arguments
+        self.from_logits = from_logits
+        self.task = task
+        self.seed = seed
+
+    def _check(self):
+        super()._check()
+        check_named(self.members)
+        if self.weights is not None:
+            weights = np.asarray(self.weights, "float64")
+            if weights.shape != (len(self.members),) or (weights < 0).any() or not weights.sum():
+                raise ValueError(
+                    f"weights must be {len(self.members)} numbers, one a member, that are not "
+                    f"negative nor all 0; received {self.weights!r}."
+                )
+
+    def _weights(self):
+        return None if self.weights is None else [float(weight) for weight in self.weights]
+
+    def _count(self):
+        return len(self.members)
+
+    def _train(self, data, members):
+        self.members_ = members.train(named_jobs(self, data, members))

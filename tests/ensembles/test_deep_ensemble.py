@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+from stand_ins import blobs, linear_mlp, mlp
+
+from kdl.ensembles import DeepEnsemble, _votes
+
+
+def test_members_see_all_samples_and_differ():
+    x, y = blobs()
+    ensemble = clone(DeepEnsemble(mlp, 3, {"epochs": 4, "batch_size": 16})).fit(x, y)
+    answers = ensemble.predict_members(x)
+    assert answers.shape == (3, 90, 3)
+    assert ensemble.predict_proba(x) == pytest.approx(answers.mean(0))
+    assert all(abs(answers[i] - answers[i - 1]).max() > 1e-3 for i in range(3))
+    assert ensemble.score(x, y) > 0.5
+
+
+def test_uncertainty():
+    x, y = blobs()
+    ensemble = DeepEnsemble(mlp, 2, {"epochs": 2}).fit(x, y)
+    found, answers = ensemble.uncertainty(x), ensemble.predict_members(x)
+    mean = answers.mean(0)
+    predictive = -(mean * np.log(mean)).sum(-1)
+    assert found["predictive_entropy"] == pytest.approx(predictive)
+    expected = -(answers * np.log(answers)).sum(-1).mean(0)
+    assert found["mean_entropy"] == pytest.approx(expected)
+    assert found["mutual_information"] == pytest.approx(predictive - expected, abs=1e-9)
+    assert found["mutual_information"].max() > 1e-4
+    assert _votes.uncertainty(answers)["mean_entropy"].shape == (90,)
+
+
+def test_regression():
+    x, _ = blobs()
+    y = x.sum(-1)
+    ensemble = DeepEnsemble(linear_mlp, 2, {"epochs": 20}, task="regression").fit(x, y)
+    assert ensemble.predict_members(x).std(0).max() > 1e-3
+    assert ensemble.score(x, y) > 0.5
+
+
+def test_sample_weight_reaches_the_members():
+    """Where one class weighs nothing no member finds it."""
+    x, y = blobs()
+    weights = np.where(y == "leek", 0.0, 1.0)
+    ensemble = DeepEnsemble(mlp, 1, {"epochs": 30}).fit(x, y, sample_weight=weights)
+    assert "leek" not in ensemble.predict(x[y != "leek"])
+
+
+def test_bad_count():
+    with pytest.raises(ValueError, match=r"n_members must be a positive integer; received 2\.5"):
+        DeepEnsemble(mlp, 2.5).fit(*blobs())

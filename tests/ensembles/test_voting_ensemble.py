@@ -1,0 +1,66 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
+from sklearn.tree import DecisionTreeClassifier
+from stand_ins import blobs, mlp, regression_stump, stump
+
+from kdl.ensembles import VotingEnsemble
+
+MEMBERS = [("stump", stump), ("small", partial(mlp, units=4)), ("wide", mlp, {"epochs": 3})]
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_combines_its_members(voting):
+    x, y = blobs()
+    ensemble = clone(VotingEnsemble(MEMBERS, voting, weights=[1, 2, 3])).fit(x, y)
+    answers = ensemble.predict_members(x)
+    if voting == "hard":
+        answers = np.eye(3)[answers.argmax(-1)]
+    expected = (answers[0] + 2 * answers[1] + 3 * answers[2]) / 6
+    assert ensemble.predict_proba(x) == pytest.approx(expected)
+    assert (ensemble.predict(x) == ensemble.classes_[expected.argmax(-1)]).all()
+    assert ensemble.uncertainty(x)["predictive_entropy"].shape == (90,)
+
+
+def test_equals_scikit_learn():
+    x, y = blobs()
+    tree = DecisionTreeClassifier(max_depth=1, random_state=0)
+    named = [("a", tree), ("b", tree)]
+    weights = np.random.default_rng(0).integers(1, 5, len(x))
+    for voting in ("soft", "hard"):
+        theirs = VotingClassifier(named, voting=voting, weights=[2, 1])
+        theirs.fit(x, y, sample_weight=weights)
+        ours = VotingEnsemble([("a", stump), ("b", stump)], voting, [2, 1]).fit(x, y, weights)
+        assert (ours.predict(x) == theirs.predict(x)).all()
+    assert ours.score(x, y) > 0.5
+
+
+def test_regression():
+    x, _ = blobs()
+    members = [("a", regression_stump), ("b", regression_stump)]
+    ensemble = VotingEnsemble(members, task="regression").fit(x, x.sum(-1))
+    assert ensemble.predict(x) == pytest.approx(ensemble.predict_members(x).mean(0)[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members": []}, r"members must be a list of \(name, build\)"),
+        ({"members": [stump]}, "one is <function stump"),
+        ({"members": [("a", stump), ("a", stump)]}, "names must differ; received a, a"),
+        ({"members": [("a", stump, {"x": 1})]}, "fit_arguments may not hold x"),
+        ({"weights": [1.0]}, "weights must be 3 numbers"),
+        ({"weights": [0, 0, 0]}, "not negative nor all 0"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    with pytest.raises(ValueError, match=message):
+        VotingEnsemble(**{"members": MEMBERS, **changes}).fit(*blobs(count=30))
+
+
+def test_error_names_the_member():
+    with pytest.raises(RuntimeError, match="training of member 'odd' of VotingEnsemble failed"):
+        VotingEnsemble([("odd", lambda shape, outputs: None)]).fit(*blobs(count=30))
