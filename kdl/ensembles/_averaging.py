@@ -1,6 +1,5 @@
 """Base of the ensembles whose members answer side by side and are averaged."""
 
-import keras
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
@@ -84,7 +83,5 @@ class AveragingEnsemble(Ensemble):
     def _symbolic(self, inputs):
         outputs = _graph.members(self.members_, inputs, self.from_logits)
         if self.voting == "hard":
-            outputs = [
-                keras.ops.one_hot(keras.ops.argmax(each, axis=-1), self._width) for each in outputs
-            ]
+            outputs = _graph.votes(outputs, self._width)
         return _graph.weighted_mean(outputs, self._weights())

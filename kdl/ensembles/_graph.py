@@ -10,6 +10,11 @@ def members(models, inputs, from_logits=False):
     return [ops.softmax(each, axis=-1) for each in outputs] if from_logits else outputs
 
 
+def votes(outputs, classes):
+    """1 at the largest of each member's outputs."""
+    return [ops.one_hot(ops.argmax(each, axis=-1), classes) for each in outputs]
+
+
 def copy(model, name):
     """A model of another name with the same weights."""
     new = type(model).from_config({**model.get_config(), "name": name})

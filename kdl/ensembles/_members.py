@@ -22,6 +22,7 @@ class Members:
         self.executor = executor
         self.store = store
         self.bar = bar
+        self.done = 0
 
     def train(self, jobs):
         """The trained models, in the order of the jobs.
@@ -89,8 +90,14 @@ class Members:
         return RuntimeError(f"Not trained: {', '.join(unfinished)}; {happened}. {kept}")
 
     def _advance(self):
+        self.done += 1
         if self.bar is not None:
-            self.bar.add(1)
+            self.bar.update(self.done)
+
+    def close(self):
+        """Ends the line of a bar that did not come to its end."""
+        if self.bar is not None and 0 < self.done < self.bar.target:
+            self.bar.update(self.done, finalize=True)
 
 
 @contextlib.contextmanager
@@ -98,7 +105,11 @@ def opened(executor, store, count, verbose):
     """`Members` for `count` members, whose processes end with the context."""
     bar = keras.utils.Progbar(count, unit_name="member") if verbose == 1 else None
     with as_executor(executor, keras.backend.backend()) as chosen:
-        yield Members(chosen, store, bar)
+        members = Members(chosen, store, bar)
+        try:
+            yield members
+        finally:
+            members.close()
 
 
 def _cancel(futures):
