@@ -1,0 +1,179 @@
+"""What the losses of segmentation share: labels and scores as maps of one set a class."""
+
+from keras import ops
+
+# Above what rounding in half precision adds to a probability.
+_SLACK = 1e-2
+
+
+def class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis):
+    """Probabilities and truth, float32 maps of the shape of `y_pred`, 0 where they don't count.
+
+    Args:
+        y_true: Labels or maps, see `truth_maps`.
+        y_pred: Probabilities or logits.
+        from_logits: Whether `y_pred` holds logits.
+        multi_label: Whether a pixel may be of several classes.
+        ignore_class: Label, or entry of a map, that does not count; or None.
+        axis: Axis of the classes.
+    """
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    truth, known = truth_maps(y_true, y_pred, multi_label, ignore_class, axis)
+    probabilities = _probabilities(ops.cast(y_pred, "float32"), from_logits, multi_label, axis)
+    if ignore_class is not None:
+        probabilities = ops.where(known, probabilities, 0.0)
+    return probabilities, truth
+
+
+def truth_maps(y_true, y_pred, multi_label, ignore_class, axis):
+    """Truth as float32 maps of the shape of `y_pred`, and booleans: what counts.
+
+    Args:
+        y_true: Labels of the shape of `y_pred` without `axis` or with one entry there, or a map for
+            each class, of the shape of `y_pred`.
+        y_pred: Tensor with the classes at `axis`.
+        multi_label: Whether a pixel may be of several classes, so that labels are refused.
+        ignore_class: Label, or entry of a map, that does not count, where truth is 0; or None.
+        axis: Axis of the classes.
+    """
+    _check_class_axis(axis, y_pred)
+    y_true, sparse = _with_class_axis(y_true, y_pred, axis)
+    channels = y_pred.shape[axis]
+    if sparse and channels > 1 and multi_label:
+        raise ValueError(
+            f"multi_label=True needs a map for each class in y_true, of the shape of y_pred, "
+            f"{tuple(y_pred.shape)}; received labels, {tuple(y_true.shape)}."
+        )
+    sparse = sparse and channels > 1  # one channel: its map and its labels are the same
+    y_true = ops.cast(y_true, "float32")
+    known = ops.ones_like(y_true, "bool")
+    if ignore_class is not None:
+        known = ops.not_equal(y_true, ignore_class)
+    _check_range(y_true, known, channels - 1 if sparse else 1, ignore_class)
+    if sparse:
+        y_true = ops.cast(y_true == _numbers(channels, axis, len(y_pred.shape)), "float32")
+    if ignore_class is not None:
+        y_true = ops.where(known, y_true, 0.0)
+    return y_true, known
+
+
+def mean_over_classes(losses, present):
+    """Mean of `losses` `(rows, classes)` over the classes, `(rows,)`.
+
+    Args:
+        losses: Loss of each class.
+        present: Booleans of the same shape, which classes count; None for all.
+    """
+    if present is None:
+        return ops.mean(losses, -1)
+    present = ops.cast(present, losses.dtype)
+    return ops.sum(losses * present, -1) / ops.maximum(ops.sum(present, -1), 1.0)
+
+
+def select_classes(maps, classes, axis):
+    """The chosen classes of each map."""
+    if isinstance(classes, str):
+        return maps
+    channels = maps[0].shape[axis]
+    if max(classes) >= channels:
+        raise ValueError(
+            f"classes={classes} must be below the number of classes in y_pred, {channels}."
+        )
+    return [ops.take(each, ops.convert_to_tensor(classes, "int32"), axis) for each in maps]
+
+
+def each_sample(losses, y_pred):
+    """One loss a sample: those there are, or that of the batch for all."""
+    return ops.broadcast_to(losses, (ops.shape(y_pred)[0],))
+
+
+def checked_classes(classes):
+    """`classes` for the config.
+
+    Raises:
+        ValueError: If it is neither `"all"`, `"present"` nor a list of distinct numbers from 0.
+    """
+    if isinstance(classes, str):
+        if classes in ("all", "present"):
+            return classes
+    elif isinstance(classes, list | tuple):
+        classes = list(classes)
+        whole = all(isinstance(each, int) and each >= 0 for each in classes)
+        if classes and whole and len(set(classes)) == len(classes):
+            return classes
+    raise ValueError(
+        f'classes must be "all", "present" or a list of distinct class numbers; received '
+        f"{classes!r}."
+    )
+
+
+def refuse(found, message):
+    """Raises ValueError if `found`; in a compiled step, where no values are known, does nothing."""
+    try:
+        found = bool(found)
+    except Exception:  # a class of its own in every backend
+        return
+    if found:
+        raise ValueError(message)
+
+
+def _check_class_axis(axis, y_pred):
+    rank = len(y_pred.shape)
+    if rank < 2 or not -rank <= axis < rank or axis % rank == 0:
+        raise ValueError(
+            f"y_pred must have a batch axis and, at axis={axis}, the classes; received the shape "
+            f"{tuple(y_pred.shape)}."
+        )
+    if y_pred.shape[axis] is None:
+        raise ValueError(
+            f"y_pred must have a known number of classes at axis={axis}; received the shape "
+            f"{tuple(y_pred.shape)}."
+        )
+
+
+def _check_range(y_true, known, largest, ignore_class):
+    within = ops.logical_and(y_true >= 0, y_true <= largest)
+    refuse(
+        ops.any(ops.logical_and(known, ops.logical_not(within))),
+        f"y_true must lie in 0 … {largest}, or equal ignore_class={ignore_class}; other values "
+        f"came.",
+    )
+
+
+def _with_class_axis(y_true, y_pred, axis):
+    """`y_true` of the rank of `y_pred`, and whether it holds labels."""
+    shape, given = tuple(y_pred.shape), tuple(y_true.shape)
+    axis %= len(shape)
+    if len(given) == len(shape) - 1:
+        y_true = ops.expand_dims(y_true, axis)
+    labels = (*shape[:axis], 1, *shape[axis + 1 :])
+    for sparse, expected in ((True, labels), (False, shape)):
+        if _fits(tuple(y_true.shape), expected):
+            return y_true, sparse
+    raise ValueError(
+        f"y_true must hold labels, {(*shape[:axis], *shape[axis + 1 :])}, or a map for each "
+        f"class, {shape}, for y_pred of the shape {shape} with axis={axis}; received {given}."
+    )
+
+
+def _fits(shape, other):
+    known = zip(shape, other, strict=False)
+    return len(shape) == len(other) and all(a == b for a, b in known if None not in (a, b))
+
+
+def _numbers(channels, axis, rank):
+    shape = [1] * rank
+    shape[axis] = channels
+    return ops.reshape(ops.arange(channels, dtype="float32"), shape)
+
+
+def _probabilities(y_pred, from_logits, multi_label, axis):
+    if from_logits:
+        if multi_label or y_pred.shape[axis] == 1:
+            return ops.sigmoid(y_pred)
+        return ops.softmax(y_pred, axis=axis)
+    refuse(
+        ops.any(ops.logical_or(y_pred < -_SLACK, y_pred > 1 + _SLACK)),
+        "y_pred must hold probabilities in 0 … 1; others came. Pass from_logits=True for logits.",
+    )
+    return y_pred

@@ -1,0 +1,146 @@
+"""Lovász-softmax loss."""
+
+import keras
+from keras import ops
+
+from kdl.losses._lovasz import lovasz_extension
+from kdl.losses._segmentation import (
+    checked_classes,
+    class_maps,
+    each_sample,
+    mean_over_classes,
+    refuse,
+    select_classes,
+)
+
+
+@keras.saving.register_keras_serializable("kdl")
+class LovaszSoftmax(keras.losses.Loss):
+    """Piecewise linear loss whose values at hard predictions are Jaccard distances.
+
+    For each class the errors are `e = |y − p|`, sorted from large to small, and the loss is
+    `Σ e_k·(J_k − J_(k−1))`, where `J_k` is the Jaccard distance `1 − |A ∩ B| / |A ∪ B|` if the
+    first `k` pixels are wrong. The differences are constants for the gradient. The loss is the mean
+    over the classes.
+
+    Shapes: predictions `(batch, …, classes)`, or with the classes at `axis`; labels `(batch, …)`,
+    `(batch, …, 1)`, or maps of zeros and ones of the shape of the predictions. One channel is the
+    probability of label 1.
+
+    Args:
+        from_logits: Whether predictions are logits, which go through the softmax, or the sigmoid
+            where there is one channel. Defaults to False: they are probabilities.
+        classes: `"present"` (default): the classes that have a true pixel in the batch or image;
+            `"all"`; or a list of the classes that count. Without any true pixel the loss of a
+            class is its largest error.
+        per_image: Whether to sort each image alone. Defaults to False: all pixels of the batch
+            together, whose loss each sample then carries.
+        ignore_class: Label, or entry of a map, that is left out, such as 255 for void; None
+            (default) for no such.
+        axis: Axis of the classes. Defaults to -1.
+        reduction: As in `keras.losses`.
+        name: Name of the loss.
+        dtype: Dtype of the result; the computation is in float32.
+
+    Raises:
+        ValueError: If `classes` is none of the above, shapes do not fit, or (outside compiled
+            steps) labels are out of range, maps hold other than 0 and 1, or probabilities lie
+            outside 0 … 1.
+
+    Source: The Lovász-Softmax loss (arXiv 1705.08790), section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([[[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]])
+        >>> round(float(LovaszSoftmax()(np.array([[0, 0, 2, 2]]), p)), 4)
+        0.55
+    """
+
+    def __init__(
+        self,
+        from_logits=False,
+        classes="present",
+        per_image=False,
+        ignore_class=None,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="lovasz_softmax",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.from_logits = from_logits
+        self.classes = checked_classes(classes)
+        self.per_image = per_image
+        self.ignore_class = ignore_class
+        self.axis = axis
+
+    def call(self, y_true, y_pred):
+        """One loss a sample."""
+        return lovasz_softmax(y_true, y_pred, **self._settings())
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self._settings()}
+
+    def _settings(self):
+        return {
+            "from_logits": self.from_logits,
+            "classes": self.classes,
+            "per_image": self.per_image,
+            "ignore_class": self.ignore_class,
+            "axis": self.axis,
+        }
+
+
+def lovasz_softmax(
+    y_true,
+    y_pred,
+    from_logits=False,
+    classes="present",
+    per_image=False,
+    ignore_class=None,
+    axis=-1,
+):
+    """Lovász-softmax loss, `(batch,)`; `LovaszSoftmax` tells what it is.
+
+    Args:
+        y_true: Labels or maps.
+        y_pred: Probabilities or logits.
+        from_logits: Whether `y_pred` holds logits.
+        classes: `"present"`, `"all"` or a list.
+        per_image: Whether to sort each image alone.
+        ignore_class: Label that is left out.
+        axis: Axis of the classes.
+
+    Returns:
+        Float32 tensor `(batch,)`, of equal numbers unless `per_image`.
+
+    Raises:
+        ValueError: As `LovaszSoftmax`.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([[[0.9], [0.8], [0.3], [0.05]]], "float32")
+        >>> [round(float(loss), 4) for loss in lovasz_softmax(np.array([[1, 1, 0, 0]]), p)]
+        [0.2]
+    """
+    classes = checked_classes(classes)
+    p, y = class_maps(y_true, y_pred, from_logits, False, ignore_class, axis)
+    refuse(
+        ops.any(ops.logical_and(y != 0, y != 1)),
+        "y_true must hold labels or maps of zeros and ones; values between came.",
+    )
+    p, y = (_pixels_last(each, axis, per_image) for each in select_classes([p, y], classes, axis))
+    losses = lovasz_extension(ops.abs(y - p), y)
+    present = ops.any(y > 0, -1) if classes == "present" else None
+    return each_sample(mean_over_classes(losses, present), y_pred)
+
+
+def _pixels_last(maps, axis, per_image):
+    """`(rows, classes, pixels)`, a row for each image or one for all."""
+    axis %= len(maps.shape)
+    channels, others = maps.shape[axis], [i for i in range(1, len(maps.shape)) if i != axis]
+    if per_image:
+        maps = ops.transpose(maps, (0, axis, *others))
+        return ops.reshape(maps, (ops.shape(maps)[0], channels, -1))
+    return ops.reshape(ops.transpose(maps, (axis, 0, *others)), (1, channels, -1))
