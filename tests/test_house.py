@@ -244,7 +244,7 @@ PUBLIC = {
         "lovasz_hinge",
         "lovasz_softmax",
     ],
-    "metrics": ["MeanIoU"],
+    "metrics": ["JaccardIndex", "MeanIoU"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -329,6 +329,7 @@ def test_registered_names_are_frozen():
         "kdl>InceptionBlock",
         "kdl>InvertedResidual",
         "kdl>LabelSmoothingCrossentropy",
+        "kdl>JaccardIndex",
         "kdl>JaccardLoss",
         "kdl>LovaszHinge",
         "kdl>LovaszSoftmax",

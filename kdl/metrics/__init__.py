@@ -3,5 +3,6 @@
 import keras  # first: what Keras registers imports the rooms, in their own order
 
 from kdl.metrics.expected_calibration_error import ExpectedCalibrationError
+from kdl.metrics.jaccard_index import JaccardIndex
 from kdl.metrics.mean_iou import MeanIoU
 from kdl.metrics.mixup_accuracy import MixupAccuracy

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl.metrics._confusion import common_and_union, confusion, is_class, labels_like, spread
 from kdl.ops.channels import channel_axis
 
 
@@ -75,29 +76,16 @@ class MeanIoU(keras.metrics.Metric):
         if not self.sparse_y_pred:
             y_pred = ops.argmax(y_pred, axis=self._axis)
         y_pred = ops.cast(y_pred, "int32")
-        y_true = self._labels_like(y_pred, ops.convert_to_tensor(y_true))
-        known = self._is_class(y_true) & self._is_class(y_pred)
-        if self.ignore_class is not None:
-            known = known & (y_true != self.ignore_class)
-        cells = self.num_classes**2
-        # What is left out goes to a cell of its own.
-        cell = ops.where(known, y_true * self.num_classes + y_pred, cells)
-        # In whole numbers, as float32 stops counting by ones at 2²⁴; segment_sum counts in float32.
-        weights = ops.ones_like(cell) if sample_weight is None else _spread(sample_weight, cell)
-        sums = ops.scatter_update(
-            ops.zeros((cells + 1,), ops.dtype(weights)),
-            ops.reshape(cell, (-1, 1)),
-            ops.reshape(weights, (-1,)),
-            reduction="add",
-        )
-        counts = ops.reshape(sums[:cells], (self.num_classes, self.num_classes))
-        self.counts.assign_add(ops.cast(counts, "float32"))
+        y_true = labels_like(ops.convert_to_tensor(y_true), y_pred, self.data_format)
+        known = is_class(y_true, self.num_classes, self.ignore_class)
+        known = known & is_class(y_pred, self.num_classes, None)
+        weights = None if sample_weight is None else spread(sample_weight, y_true)
+        counts = confusion(y_true, y_pred, known, self.num_classes, weights)
+        self.counts.assign_add(ops.cast(counts[0], "float32"))
 
     def result(self):
         """The mean over the classes."""
-        counts = ops.convert_to_tensor(self.counts)
-        common = ops.diagonal(counts)
-        union = ops.sum(counts, 0) + ops.sum(counts, 1) - common
+        common, union = common_and_union(ops.convert_to_tensor(self.counts))
         there = ops.cast(union > 0, "float32")
         ious = common / ops.where(union > 0, union, 1.0)
         return ops.cast(ops.sum(ious) / ops.maximum(ops.sum(there), 1.0), self.dtype)
@@ -112,31 +100,3 @@ class MeanIoU(keras.metrics.Metric):
             "name": self.name,
             "dtype": self.dtype,
         }
-
-    def _labels_like(self, y_pred, y_true):
-        """Labels as whole numbers of the shape of the predicted ones."""
-        if len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
-            y_true = ops.squeeze(y_true, -1)
-        pairs = zip(y_true.shape, y_pred.shape, strict=False)
-        differ = any(a != b for a, b in pairs if None not in (a, b))
-        if differ or len(y_true.shape) != len(y_pred.shape):
-            raise ValueError(
-                f"y_true must have one label for each pixel of y_pred, (batch, height, width); "
-                f"received {tuple(y_true.shape)} beside {tuple(y_pred.shape)}, with "
-                f"data_format={self.data_format!r}."
-            )
-        return ops.cast(y_true, "int32")
-
-    def _is_class(self, labels):
-        return (labels >= 0) & (labels < self.num_classes)
-
-
-def _spread(sample_weight, cell):
-    """Weights of images or pixels as those of all pixels."""
-    weights = ops.cast(sample_weight, "float32")
-    rank = len(cell.shape)
-    if len(weights.shape) < rank:
-        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * (rank - len(weights.shape))))
-    elif len(weights.shape) > rank:
-        weights = ops.squeeze(weights, -1)
-    return ops.broadcast_to(weights, ops.shape(cell))

@@ -1,0 +1,73 @@
+"""Counting of pixels, which the metrics of segmentation share."""
+
+from keras import ops
+
+
+def confusion(y_true, y_pred, known, num_classes, weights=None, groups=None, num_groups=1):
+    """How many pixels of class `i` were taken for class `j`, `(num_groups, classes, classes)`.
+
+    Args:
+        y_true: Labels, whole numbers.
+        y_pred: Predicted labels, of the same shape.
+        known: Booleans: which pixels count.
+        num_classes: Number of classes.
+        weights: Weight of each pixel; None for 1.
+        groups: Number of the group of each pixel, such as that of its image; None for one group.
+        num_groups: Number of groups.
+
+    Returns:
+        Whole numbers, or float32 where there are weights.
+    """
+    cells = num_groups * num_classes**2
+    cell = y_true * num_classes + y_pred
+    if groups is not None:
+        cell = cell + groups * num_classes**2
+    # What is left out goes to a cell of its own.
+    cell = ops.where(known, cell, cells)
+    # In whole numbers, as float32 stops counting by ones at 2²⁴; segment_sum counts in float32.
+    weights = ops.ones_like(cell) if weights is None else weights
+    sums = ops.scatter_update(
+        ops.zeros((cells + 1,), ops.dtype(weights)),
+        ops.reshape(cell, (-1, 1)),
+        ops.reshape(weights, (-1,)),
+        reduction="add",
+    )
+    return ops.reshape(sums[:cells], (num_groups, num_classes, num_classes))
+
+
+def common_and_union(counts):
+    """Pixels in both and in either of truth and prediction, for each class: `(…, classes)` both."""
+    common = ops.diagonal(counts, axis1=-2, axis2=-1)
+    return common, ops.sum(counts, -2) + ops.sum(counts, -1) - common
+
+
+def labels_like(y_true, y_pred, data_format):
+    """Labels as whole numbers of the shape of the predicted ones."""
+    if len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, -1)
+    pairs = zip(y_true.shape, y_pred.shape, strict=False)
+    differ = any(a != b for a, b in pairs if None not in (a, b))
+    if differ or len(y_true.shape) != len(y_pred.shape):
+        raise ValueError(
+            f"y_true must have one label for each pixel of y_pred, (batch, height, width); "
+            f"received {tuple(y_true.shape)} beside {tuple(y_pred.shape)}, with "
+            f"data_format={data_format!r}."
+        )
+    return ops.cast(y_true, "int32")
+
+
+def spread(sample_weight, labels):
+    """Weights of images or pixels as those of all pixels."""
+    weights = ops.cast(sample_weight, "float32")
+    rank = len(labels.shape)
+    if len(weights.shape) < rank:
+        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * (rank - len(weights.shape))))
+    elif len(weights.shape) > rank:
+        weights = ops.squeeze(weights, -1)
+    return ops.broadcast_to(weights, ops.shape(labels))
+
+
+def is_class(labels, num_classes, ignore_class):
+    """Which labels are classes that count."""
+    known = (labels >= 0) & (labels < num_classes)
+    return known if ignore_class is None else known & (labels != ignore_class)
