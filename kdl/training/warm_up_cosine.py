@@ -14,7 +14,12 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
     `η(t) = η_T + ½·(η − η_T)·(1 + cos(π·(t − m)/(T − m)))` for `m ≤ t < T`, then `η_T`.
 
     The cosine starts where the warm-up ends, so the rate never jumps; the values at `0`, `m` and
-    `T` are exactly `η₀`, `η` and `η_T`. A step is one update of the optimizer.
+    `T` are exactly `η₀`, `η` and `η_T`.
+
+    A step is one batch of training, also where `gradient_accumulation_steps` of Keras's optimizers
+    joins several batches to one update. For `n` epochs, five of them for warm-up, pass
+    `n * len(dataset)` and `5 * len(dataset)`. The linear scaling rule makes the peak proportional
+    to the batch: `0.1 * batch_size / 256` for a ResNet on ImageNet with momentum.
 
     Args:
         peak_learning_rate: `η`.
@@ -27,8 +32,8 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
     Raises:
         ValueError: If a number of steps or a rate is out of range.
 
-    Source: SGDR (arXiv 1608.03983), section 3; Bag of Tricks (arXiv 1812.01187), section 5.1, with
-    the step shifted by the warm-up.
+    Source: SGDR (arXiv 1608.03983), section 3; Bag of Tricks (arXiv 1812.01187), sections 3.1 and
+    5.1, with the step shifted by the warm-up.
 
     Example:
         >>> schedule = WarmUpCosine(0.4, total_steps=10, warm_up_steps=2)
@@ -66,15 +71,16 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         """The learning rate at `step`, a float32 scalar."""
+        # Whole numbers are subtracted as such: float32 counts by ones to 2²⁴ only.
+        left = ops.subtract(self.total_steps, ops.minimum(step, self.total_steps))
+        left = ops.cast(left, "float32") / (self.total_steps - self.warm_up_steps)
         step = ops.cast(step, "float32")
-        span = self.total_steps - self.warm_up_steps
-        share = ops.clip((step - self.warm_up_steps) / span, 0.0, 1.0)
         warm = _mix(
             self.initial_learning_rate, self.peak_learning_rate, step / max(self.warm_up_steps, 1)
         )
-        cosine = _mix(
-            self.final_learning_rate, self.peak_learning_rate, 0.5 + 0.5 * ops.cos(math.pi * share)
-        )
+        # ½ (1 + cos(π (1 − left))), and keeps its digits near the end.
+        share = ops.square(ops.sin(0.5 * math.pi * ops.minimum(left, 1.0)))
+        cosine = _mix(self.final_learning_rate, self.peak_learning_rate, share)
         return ops.where(step < self.warm_up_steps, warm, cosine)
 
     def get_config(self):

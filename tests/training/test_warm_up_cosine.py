@@ -57,6 +57,65 @@ def test_drives_an_optimizer_and_round_trips():
     )
 
 
+def formula(step, peak, total, warm_up):
+    if step < warm_up:
+        return peak * step / warm_up
+    return 0.5 * peak * (1 + np.cos(np.pi * min((step - warm_up) / (total - warm_up), 1)))
+
+
+@pytest.mark.parametrize("step", [999_000, 999_990, 999_999])
+def test_the_end_keeps_its_digits(step):
+    """½ (1 + cos) in float32 is 0 there, or off by several per cent."""
+    expected = 2 * np.sin(np.pi / 2 * (1_000_000 - step) / 1_000_000) ** 2
+    assert rates(WarmUpCosine(2.0, 1_000_000), [step])[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [2**24 - 1, 2**24 + 1, 39_999_999, 49_999_999])
+def test_more_steps_than_float32_counts(step):
+    schedule = WarmUpCosine(0.5, 50_000_000, 10_000_000)
+    found = rates(schedule, [step])[0]
+    assert found == pytest.approx(formula(step, 0.5, 50_000_000, 10_000_000), rel=1e-5, abs=1e-15)
+    before_last = rates(WarmUpCosine(1.0, 2**30), [2**30 - 3, 2**30 - 1])
+    assert before_last[0] == pytest.approx(9 * before_last[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "float32", "float64"])
+def test_kinds_of_steps(dtype):
+    schedule = WarmUpCosine(0.4, 10, 2)
+    step = np.array(6, dtype)
+    tensor = keras.ops.convert_to_tensor(step, "float32" if dtype == "float64" else "int32")
+    found = rates(schedule, [step, step[()], tensor])
+    np.testing.assert_allclose(found, [0.2] * 3, rtol=1e-6)
+    # Past the end, where an unsigned difference would be huge.
+    assert rates(schedule, [np.array(12, dtype)]) == [0]
+
+
+@pytest.mark.parametrize("accumulation", [None, 3])
+def test_a_step_is_a_batch(accumulation):
+    """Also where only every third batch is an update."""
+    schedule = WarmUpCosine(0.5, 9, 2)
+    optimizer = keras.optimizers.SGD(schedule, gradient_accumulation_steps=accumulation)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(optimizer, "mse")
+    model.fit(np.ones((6, 1)), np.ones(6), batch_size=1, verbose=0)
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == rates(schedule, [6])[0]
+
+
+def test_saved_in_a_compiled_model(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.AdamW(WarmUpCosine(0.5, 9, 2, final_learning_rate=0.1)), "mse")
+    model.fit(np.ones((6, 1)), np.ones(6), batch_size=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        each.fit(np.ones((6, 1)), np.ones(6), batch_size=2, verbose=0, shuffle=False)
+    found, expected = (
+        float(keras.ops.convert_to_numpy(each.optimizer.learning_rate)) for each in (loaded, model)
+    )
+    assert found == expected == rates(WarmUpCosine(0.5, 9, 2, 0.0, 0.1), [6])[0]
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
