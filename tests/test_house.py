@@ -266,6 +266,7 @@ PUBLIC = {
         "lowering_scope",
         "max_pool",
         "mobile_gpu_safe",
+        "pairwise_distances",
         "replica_moments",
         "replica_number",
         "replica_sum",

@@ -14,6 +14,7 @@ from kdl.ops.boxes import (
 from kdl.ops.channels import channel_shuffle, channel_split
 from kdl.ops.convolution import conv
 from kdl.ops.depthwise import depthwise_conv
+from kdl.ops.distances import pairwise_distances
 from kdl.ops.grouped import grouped_conv, mobile_gpu_safe
 from kdl.ops.lowering import lowering_scope
 from kdl.ops.normalization import fused_batch_norm
