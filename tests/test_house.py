@@ -245,6 +245,8 @@ PUBLIC = {
         "lovasz_softmax",
     ],
     "metrics": ["JaccardIndex", "MeanIoU"],
+    "losses": ["TripletLoss", "triplet_loss"],
+    "metrics": ["MeanIoU"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -375,6 +377,7 @@ def test_registered_names_are_frozen():
         "kdl>StripPooling",
         "kdl>SwitchableNormalization",
         "kdl>SyncBatchNormalization",
+        "kdl>TripletLoss",
         "kdl>WarmUpCosine",
     ]
 

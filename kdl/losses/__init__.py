@@ -13,3 +13,4 @@ from kdl.losses.repulsion_loss import RepulsionLoss, repulsion_loss, repulsion_t
 from kdl.losses.jaccard_loss import JaccardLoss, jaccard_loss
 from kdl.losses.lovasz_hinge import LovaszHinge, lovasz_hinge
 from kdl.losses.lovasz_softmax import LovaszSoftmax, lovasz_softmax
+from kdl.losses.triplet_loss import TripletLoss, triplet_loss

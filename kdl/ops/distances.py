@@ -15,9 +15,10 @@ def pairwise_distances(embeddings, metric="l2"):
     `1 − xᵢ·xⱼ / (‖xᵢ‖ ‖xⱼ‖)`, or 1 where one of the rows is zero.
 
     The differences are never held: with `G = X Xᵀ`, `d² = Gᵢᵢ + Gⱼⱼ − 2 Gᵢⱼ`, so the memory is
-    `O(B²)`. The batch is first moved to its mean, which changes no distance, since squares of large
-    numbers would cancel. What float32 cannot tell from zero is 0, with gradient 0: equal rows, and
-    rows nearer to each other than some 1/1000 of their distance to the mean.
+    `O(B²)`. Squares of large numbers would cancel, so the batch is first moved by one of its rows,
+    the nearest to its mean, which changes no distance. What float32 cannot tell from zero is 0,
+    with gradient 0: equal rows, and rows nearer to each other than some 1/1000 of their distance to
+    the middle.
 
     Shapes: `(B, D)` → `(B, B)`.
 
@@ -29,7 +30,7 @@ def pairwise_distances(embeddings, metric="l2"):
         Float32 tensor `(B, B)`, symmetric up to rounding.
 
     Raises:
-        ValueError: If the rank is not 2 or `metric` is unknown.
+        ValueError: If the rank is not 2, there is no row, or `metric` is unknown.
 
     Source: In Defense of the Triplet Loss (arXiv 1703.07737), section 2, on distances that are
     squared and not.
@@ -41,16 +42,16 @@ def pairwise_distances(embeddings, metric="l2"):
         [[0.0, 5.0], [5.0, 0.0]]
     """
     check_metric(metric)
-    if len(embeddings.shape) != 2:
+    if len(embeddings.shape) != 2 or embeddings.shape[0] == 0:
         raise ValueError(
-            f"embeddings must have the shape (batch, dimension); received "
+            f"embeddings must have the shape (batch, dimension), with a row at least; received "
             f"{tuple(embeddings.shape)}."
         )
     rows = ops.cast(embeddings, "float32")
     zero = None
     if metric == "cosine":
         rows, zero = _unit_rows(rows)
-    rows = rows - ops.stop_gradient(ops.mean(rows, axis=0, keepdims=True))
+    rows = rows - ops.stop_gradient(_middle(rows))
     products = ops.matmul(rows, ops.transpose(rows))
     # The norms are those of the product: most of its rounding is the same, and cancels.
     norms = ops.diagonal(products)
@@ -94,6 +95,13 @@ def check_metric(metric):
     """Raises ValueError if there is no such metric."""
     if metric not in METRICS:
         raise ValueError(f"The distance must be one of {METRICS}; received {metric!r}.")
+
+
+def _middle(rows):
+    """The row nearest to the mean: unlike the mean, it leaves whole numbers whole."""
+    mean = ops.mean(rows, axis=0, keepdims=True)
+    nearest = ops.argmin(ops.sum(ops.square(rows - mean), axis=1), axis=0, keepdims=True)
+    return ops.take(rows, nearest, axis=0)
 
 
 def _unit_rows(rows):

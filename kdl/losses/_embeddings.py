@@ -1,0 +1,69 @@
+"""Checks of what losses on embeddings are called with."""
+
+import keras
+from keras import ops
+
+# The first whole number whose successor the type does not have.
+_LARGEST_LABELS = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
+
+
+def checked_labels(labels, embeddings):
+    """Labels as integers of the shape `(B,)`.
+
+    Args:
+        labels: Tensor or array `(B,)` or `(B, 1)`, of integers in any type.
+        embeddings: Tensor `(B, D)`.
+
+    Raises:
+        ValueError: If a shape is another, or labels with known values are no integers.
+    """
+    labels = ops.convert_to_tensor(labels)
+    shape = tuple(labels.shape)
+    if len(embeddings.shape) != 2:
+        raise ValueError(
+            f"embeddings must have the shape (batch, dimension); received "
+            f"{tuple(embeddings.shape)}."
+        )
+    batch = embeddings.shape[0]
+    differ = None not in (batch, *shape[:1]) and shape[:1] != (batch,)
+    if shape[1:] not in ((), (1,)) or not shape or differ:
+        raise ValueError(
+            f"labels must have the shape (batch,) or (batch, 1), an integer for each row of the "
+            f"embeddings {tuple(embeddings.shape)}; received {shape}. Of one-hot labels take the "
+            f"argmax."
+        )
+    labels = ops.reshape(labels, (-1,))
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if dtype == "bool":
+        return ops.cast(labels, "int32")
+    limit = _LARGEST_LABELS.get(dtype)
+    if limit is None:
+        return labels
+    whole = ops.logical_and(ops.equal(labels, ops.floor(labels)), ops.abs(labels) < limit)
+    if is_known_false(ops.all(whole)):
+        raise ValueError(
+            f"labels must be integers, below {limit} where they come as floats of this type, as "
+            f"Keras hands them to a loss; received {labels}."
+        )
+    return ops.cast(labels, "int32")
+
+
+def check_embeddings(embeddings):
+    """Raises ValueError if embeddings with known values hold NaN, or squares beyond float32."""
+    if is_known_false(ops.isfinite(ops.sum(ops.square(embeddings)))):
+        raise ValueError(
+            "embeddings must be finite, and their squares within float32; received NaN, infinite "
+            "or too large numbers. Lower the learning rate, or look for the layer that makes them."
+        )
+
+
+def is_known_false(condition):
+    """Whether a bool tensor has a value, and is false; in compiled code there is none.
+
+    Args:
+        condition: Bool tensor of rank 0.
+    """
+    try:
+        return not bool(condition)
+    except Exception:  # a class of its own in every backend
+        return False
