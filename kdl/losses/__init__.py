@@ -3,14 +3,14 @@
 import keras  # first: what Keras registers imports the rooms, in their own order
 
 from kdl.losses.focal_loss import FocalLoss, focal_loss
+from kdl.losses.hard_negative_mining import HardNegativeMining, hard_negative_mining
+from kdl.losses.jaccard_loss import JaccardLoss, jaccard_loss
 from kdl.losses.label_smoothing_crossentropy import (
     LabelSmoothingCrossentropy,
     label_smoothing_crossentropy,
 )
-from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy
-from kdl.losses.hard_negative_mining import HardNegativeMining, hard_negative_mining
-from kdl.losses.repulsion_loss import RepulsionLoss, repulsion_loss, repulsion_terms
-from kdl.losses.jaccard_loss import JaccardLoss, jaccard_loss
 from kdl.losses.lovasz_hinge import LovaszHinge, lovasz_hinge
 from kdl.losses.lovasz_softmax import LovaszSoftmax, lovasz_softmax
+from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy
+from kdl.losses.repulsion_loss import RepulsionLoss, repulsion_loss, repulsion_terms
 from kdl.losses.triplet_loss import TripletLoss, triplet_loss
