@@ -248,6 +248,7 @@ PUBLIC = {
         "MeanIoU",
         "MixupAccuracy",
     ],
+    "metrics": ["CocoMeanAveragePrecision", "MeanIoU"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -315,6 +316,7 @@ def test_registered_names_are_frozen():
         "kdl>BatchNormalization",
         "kdl>CentralizedConv2D",
         "kdl>ChannelShuffle",
+        "kdl>CocoMeanAveragePrecision",
         "kdl>ConstantSparsity",
         "kdl>ContextIdentity",
         "kdl>Conv2D",

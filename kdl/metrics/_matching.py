@@ -1,0 +1,127 @@
+"""Which detection finds which ground truth: the part that metrics of detectors share.
+
+All images, classes and thresholds go together. Of all pairs of a detection and a ground truth of
+the same image and class, few overlap enough to matter; only these are kept. Detections that have
+none need no more work. The others are matched in rounds, the best of every image and class first:
+a round looks at one detection of each, so that none waits for another.
+"""
+
+import itertools
+
+import numpy as np
+
+_PAIRS_AT_A_TIME = 1 << 20
+
+
+def ranks(groups, scores):
+    """Place of each row in its group by falling score, from 0; equal scores keep their order."""
+    order = np.lexsort((-scores, groups))
+    ordered = groups[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
+    sizes = np.diff(np.r_[starts, len(ordered)])
+    places = np.empty(len(groups), "int64")
+    places[order] = np.arange(len(ordered)) - np.repeat(starts, sizes)
+    return places
+
+
+def overlaps(boxes, truths, of_detection=False, pixels=False):
+    """Intersection over union, row by row.
+
+    Args:
+        boxes: Detections `(N, 4)`.
+        truths: Ground truths `(N, 4)`.
+        of_detection: Where true, the divisor is the area of the detection.
+        pixels: Whether the edges belong to the boxes, so that sides are longer by 1.
+    """
+    extra = 1 if pixels else 0
+    low = np.maximum(boxes[:, :2], truths[:, :2])
+    high = np.minimum(boxes[:, 2:], truths[:, 2:])
+    shared = np.prod(np.maximum(high - low + extra, 0), -1)
+    area = areas(boxes, extra)
+    whole = np.where(of_detection, area, area + areas(truths, extra) - shared)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
+
+
+def areas(boxes, extra=0):
+    """Area of each box."""
+    return np.prod(boxes[:, 2:] - boxes[:, :2] + extra, -1)
+
+
+def close_pairs(groups, boxes, truth_groups, truth_boxes, least, reusable=None, pixels=False):
+    """Pairs of a detection and a ground truth of one group that overlap by `least` or more.
+
+    Args:
+        groups: Group of each detection, whole numbers.
+        boxes: Detections.
+        truth_groups: Group of each ground truth.
+        truth_boxes: Ground truths.
+        least: The overlap.
+        reusable: Ground truths whose overlap is the share of the detection that they cover.
+        pixels: As of `overlaps`.
+
+    Returns:
+        Three arrays: index of the detection, of the ground truth, and the overlap. Pairs are in
+        the order of the detections.
+    """
+    order = np.argsort(truth_groups, kind="stable")
+    ordered = truth_groups[order]
+    starts = np.searchsorted(ordered, groups)
+    counts = np.searchsorted(ordered, groups, "right") - starts
+    chunks = np.cumsum(counts) // _PAIRS_AT_A_TIME
+    found = [(np.empty(0, "int64"), np.empty(0, "int64"), np.empty(0))]
+    for rows in np.split(np.arange(len(groups)), np.flatnonzero(np.diff(chunks)) + 1):
+        ends = np.cumsum(counts[rows])
+        detection = np.repeat(rows, counts[rows])
+        within = np.arange(len(detection)) - np.repeat(ends - counts[rows], counts[rows])
+        truth = order[np.repeat(starts[rows], counts[rows]) + within]
+        by_detection = False if reusable is None else reusable[truth]
+        overlap = overlaps(boxes[detection], truth_boxes[truth], by_detection, pixels)
+        near = overlap >= least
+        found.append((detection[near], truth[near], overlap[near]))
+    return tuple(np.concatenate(each) for each in zip(*found, strict=True))
+
+
+def match(pairs, groups, places, ignored, reusable, thresholds):
+    """The ground truth of each detection, at each threshold, by COCO's rule.
+
+    Detections choose in the order of their places in their group. Each takes the ground truth that
+    overlaps most, by the threshold at least, among those not yet taken and not ignored; if there
+    is none, among the ignored ones, where the reusable may be taken again. Of equals it takes the
+    last.
+
+    Args:
+        pairs: What `close_pairs` gives.
+        groups: Group of each detection.
+        places: Place of each detection in its group.
+        ignored: Which ground truths are ignored.
+        reusable: Which of them may be taken again.
+        thresholds: The overlaps `(T,)`.
+
+    Returns:
+        Array `(detections, T)` of indices of ground truths, −1 for none.
+    """
+    matched = np.full((len(groups), len(thresholds)), -1)
+    detections, truths, overlap = pairs
+    if not len(detections):
+        return matched
+    busy, inverse = np.unique(detections, return_inverse=True)
+    rounds = ranks(groups[busy], -places[busy].astype("float64"))[inverse]
+    order = np.lexsort((-truths, -overlap, ignored[truths], detections, rounds))
+    detections, truths, overlap, rounds = (
+        each[order] for each in (detections, truths, overlap, rounds)
+    )
+    enough = overlap[:, None] >= np.minimum(thresholds, 1 - 1e-10)
+    free = np.ones((len(ignored), len(thresholds)), bool)
+    columns = np.arange(len(thresholds))
+    bounds = np.searchsorted(rounds, np.arange(rounds[-1] + 2))
+    for start, end in itertools.pairwise(bounds):
+        rows = np.arange(start, end)
+        possible = enough[rows] & (free[truths[rows]] | reusable[truths[rows], None])
+        firsts = np.flatnonzero(np.r_[True, np.diff(detections[rows]) > 0])
+        choice = np.where(possible, rows[:, None], end)
+        choice = np.minimum.reduceat(choice, firsts, axis=0)
+        there = choice < end
+        taken = truths[np.minimum(choice, end - 1)]
+        matched[detections[rows[firsts]]] = np.where(there, taken, -1)
+        free[taken[there], np.broadcast_to(columns, there.shape)[there]] = False
+    return matched

@@ -1,0 +1,192 @@
+"""Average precision and recall of COCO."""
+
+import keras
+import numpy as np
+
+from kdl.metrics._detections import check_images, join, read_boxes
+from kdl.metrics._host_metric import HostMetric
+from kdl.metrics._matching import areas, close_pairs, match, ranks
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+AREAS = {
+    "all": (0, 1e10),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
+# Name: what is averaged, area range, most detections, threshold.
+NUMBERS = {
+    "AP": ("precision", "all", 100, None),
+    "AP50": ("precision", "all", 100, 0.5),
+    "AP75": ("precision", "all", 100, 0.75),
+    "APs": ("precision", "small", 100, None),
+    "APm": ("precision", "medium", 100, None),
+    "APl": ("precision", "large", 100, None),
+    "AR1": ("recall", "all", 1, None),
+    "AR10": ("recall", "all", 10, None),
+    "AR100": ("recall", "all", 100, None),
+    "ARs": ("recall", "small", 100, None),
+    "ARm": ("recall", "medium", 100, None),
+    "ARl": ("recall", "large", 100, None),
+}
+_MOST = 100
+
+
+@keras.saving.register_keras_serializable("kdl")
+class CocoMeanAveragePrecision(HostMetric):
+    """The twelve numbers of COCO's evaluation of boxes, equal to those of pycocotools.
+
+    For each class, at each overlap `.50, .55, …, .95`, detections of all images by falling score
+    give a curve of precision over recall. Precision is made non-increasing from the right and read
+    at the recalls `0, .01, …, 1`: `AP` is the mean over these, the overlaps and the classes. `AR`
+    is the mean of the largest recall over overlaps and classes, with at most so many detections an
+    image and class. `APs`, `APm`, `APl` are of areas up to 32², up to 96², and above, ends
+    included; other ground truths, and detections that match nothing, then do not count.
+
+    A detection takes the free ground truth of its class that overlaps most. Crowd regions are taken
+    any number of times, by the share of the detection that they cover, and such detections do not
+    count. Classes without ground truth are left out; a number with no class left is −1.
+
+    The result is a dict of `"AP"`, `"AP50"`, `"AP75"`, `"APs"`, `"APm"`, `"APl"`, `"AR1"`,
+    `"AR10"`, `"AR100"`, `"ARs"`, `"ARm"`, `"ARl"`, from 0 to 1. Equal scores go in the order in
+    which the boxes were given. See `kdl.metrics.VocMeanAveragePrecision` for where such a metric
+    runs.
+
+    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy in pixels, and `"classes"`
+    `(batch, N)`, padded with the class −1; `"crowd"` `(batch, N)` and `"area"` `(batch, N)`, by
+    default that of the box, are optional. `y_pred` is a dict of `"boxes"`, `"classes"` and
+    `"confidence"`, padded likewise. Lists with an array for each image do as well.
+
+    Args:
+        name: Name of the metric.
+        dtype: Dtype of the metric; the result is float64.
+
+    Raises:
+        ValueError: In `update_state`, if a key is missing, shapes do not fit, or a box has a
+            negative side or NaN.
+
+    Source: cocodataset/cocoapi, `PythonAPI/pycocotools/cocoeval.py`.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = CocoMeanAveragePrecision()
+        >>> truth = {"boxes": np.array([[[0, 0, 50, 40]]]), "classes": np.array([[3]])}
+        >>> found = {"boxes": np.array([[[0, 0, 50, 32]]]), "classes": np.array([[3]])}
+        >>> metric.update_state(truth, {**found, "confidence": np.array([[0.9]])})
+        >>> result = metric.result()  # an overlap of .8 is enough at 7 of 10 thresholds
+        >>> round(result["AP"], 3), round(result["AP50"], 3), result["APl"]
+        (0.7, 1.0, -1.0)
+    """
+
+    def __init__(self, name="coco_mean_average_precision", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+
+    def collect(self, y_true, y_pred):
+        """The boxes of a batch, checked."""
+        optional = {"area": (0,)}
+        images, truths = read_boxes("y_true", y_true, flags=("crowd",), optional=optional)
+        count, found = read_boxes("y_pred", y_pred, numbers=("confidence",))
+        check_images(images, count)
+        truths.setdefault("area", areas(truths["boxes"]))
+        return (images, truths), (count, found)
+
+    def compute(self, parts):
+        """The twelve numbers."""
+        if not parts:
+            return dict.fromkeys(NUMBERS, -1.0)
+        _, truths = join([part[0] for part in parts])
+        _, found = join([part[1] for part in parts])
+        curves = _Curves(truths, found)
+        return {
+            name: curves.mean(kind, area, most, threshold)
+            for name, (kind, area, most, threshold) in NUMBERS.items()
+        }
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {"name": self.name, "dtype": self.dtype}
+
+
+class _Curves:
+    """Precision and recall for the area ranges, from one set of pairs."""
+
+    def __init__(self, truths, found):
+        names, classes = np.unique(np.r_[truths["classes"], found["classes"]], return_inverse=True)
+        split = len(truths["classes"])
+        truth_groups = truths["image"] * len(names) + classes[:split]
+        groups = found["image"] * len(names) + classes[split:]
+        places = ranks(groups, found["confidence"])
+        kept = np.flatnonzero(places < _MOST)
+        # By falling score; equal ones by image and by their order in it.
+        image, score = found["image"][kept], found["confidence"][kept]
+        kept = kept[np.lexsort((places[kept], image, -score))]
+        self.classes, self.truth_classes = classes[split:][kept], classes[:split]
+        self.groups, self.places = groups[kept], places[kept]
+        self.areas, self.truth_areas = areas(found["boxes"][kept]), truths["area"]
+        self.crowd = truths["crowd"]
+        self.pairs = close_pairs(
+            self.groups,
+            found["boxes"][kept],
+            truth_groups,
+            truths["boxes"],
+            THRESHOLDS[0],
+            self.crowd,
+        )
+        self.outcomes = {area: self._outcomes(*AREAS[area]) for area in AREAS}
+        self.cache = {}
+
+    def mean(self, kind, area, most, threshold):
+        """The mean over thresholds and classes, or −1."""
+        if (area, most) not in self.cache:
+            self.cache[area, most] = self._measure(area, most)
+        values = self.cache[area, most][kind]
+        if threshold is not None:
+            values = values[:, np.isclose(THRESHOLDS, threshold)]
+        return float(values.mean()) if values.size else -1.0
+
+    def _outcomes(self, low, high):
+        """Of each detection and threshold, whether it counts as true, or as false; evaluable."""
+        ignored = self.crowd | (self.truth_areas < low) | (self.truth_areas > high)
+        matched = match(self.pairs, self.groups, self.places, ignored, self.crowd, THRESHOLDS)
+        outside = (self.areas < low) | (self.areas > high)
+        none = matched < 0
+        drop = np.r_[ignored, False][matched]
+        return ~none & ~drop, none & ~outside[:, None], ~ignored
+
+    def _measure(self, area, most):
+        """Precision and recall, `(classes, thresholds)`."""
+        true, false, evaluable = self.outcomes[area]
+        totals = np.bincount(self.truth_classes[evaluable], minlength=1)
+        precision, recall = [], []
+        for each in np.flatnonzero(totals):
+            rows = (self.classes == each) & (self.places < most)
+            curve = average_precision(true[rows], false[rows], totals[each])
+            precision.append(curve[0])
+            recall.append(curve[1])
+        shape = (len(precision), len(THRESHOLDS))
+        return {
+            "precision": np.reshape(precision, shape),
+            "recall": np.reshape(recall, shape),
+        }
+
+
+def average_precision(true, false, total):
+    """Mean precision at the 101 recalls, and the largest recall, for each threshold.
+
+    Args:
+        true: Which detections are right `(detections, T)`, by falling score.
+        false: Which are wrong.
+        total: Number of ground truths.
+    """
+    if not len(true):
+        return np.zeros(true.shape[1]), np.zeros(true.shape[1])
+    right, wrong = (np.cumsum(each, 0, dtype="float64") for each in (true, false))
+    recall = right / total
+    precision = right / (right + wrong + np.spacing(1))
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    means = []
+    for column in range(true.shape[1]):
+        at = np.searchsorted(recall[:, column], RECALLS)
+        means.append(np.append(precision[:, column], 0)[at].mean())
+    return np.array(means), recall[-1]

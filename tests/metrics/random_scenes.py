@@ -1,0 +1,59 @@
+"""Ground truth and detections at random, as lists with an array for each image."""
+
+import numpy as np
+
+
+def random_scenes(seed, images=20, classes=4, truths=6, detections=15, size=160, grid=None):
+    """Scenes where most detections are near a ground truth of their class.
+
+    With `grid`, coordinates are its multiples and scores tenths, so that much is equal.
+    """
+    rng = np.random.default_rng(seed)
+    keys = ("boxes", "classes", "crowd", "area"), ("boxes", "classes", "confidence")
+    real, found = ({key: [] for key in each} for each in keys)
+    for _ in range(images):
+        count = rng.integers(0, truths + 1)
+        boxes = _boxes(rng, count, size)
+        labels = rng.integers(0, classes, count)
+        near = rng.integers(0, max(count, 1), rng.integers(0, detections + 1))
+        if count:
+            guesses = boxes[near] + rng.normal(0, 0.08, (len(near), 4)) * size / 4
+            guesses[:, 2:] = np.maximum(guesses[:, 2:], guesses[:, :2])
+            sure = rng.random(len(near)) < 0.8
+            guessed = np.where(sure, labels[near], rng.integers(0, classes, len(near)))
+        else:
+            guesses = _boxes(rng, len(near), size)
+            guessed = rng.integers(0, classes, len(near))
+        scores = rng.random(len(near))
+        if grid:
+            boxes, guesses = np.round(boxes / grid) * grid, np.round(guesses / grid) * grid
+            scores = np.round(scores, 1)
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        for key, value in (
+            ("boxes", boxes),
+            ("classes", labels),
+            ("crowd", rng.random(count) < 0.15),
+            ("area", area * rng.choice([1.0, 0.5], count)),
+        ):
+            real[key].append(value)
+        for key, value in (("boxes", guesses), ("classes", guessed), ("confidence", scores)):
+            found[key].append(value)
+    return real, found
+
+
+def _boxes(rng, count, size):
+    low = rng.uniform(0, size, (count, 2))
+    return np.concatenate([low, low + size * rng.uniform(0.05, 1, (count, 2)) ** 2], -1)
+
+
+def padded(scenes):
+    """The same as arrays padded with −1."""
+    return {key: _pad(values) for key, values in scenes.items()}
+
+
+def _pad(values):
+    most = max(len(each) for each in values)
+    full = np.full((len(values), most, *values[0].shape[1:]), -1.0)
+    for row, each in zip(full, values, strict=True):
+        row[: len(each)] = each
+    return full

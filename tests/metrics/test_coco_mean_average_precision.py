@@ -1,0 +1,168 @@
+import keras
+import numpy as np
+import pytest
+from coco_twin import pycocotools_numbers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_scenes import padded, random_scenes
+
+from kdl.metrics import CocoMeanAveragePrecision
+from kdl.metrics.coco_mean_average_precision import average_precision
+
+
+def measure(truths, found, batch=7):
+    metric = CocoMeanAveragePrecision()
+    for start in range(0, len(truths["boxes"]), batch):
+        part = slice(start, start + batch)
+        metric.update_state(
+            {key: value[part] for key, value in truths.items()},
+            {key: value[part] for key, value in found.items()},
+        )
+    return metric.result()
+
+
+def assert_equals_pycocotools(truths, found, classes=4):
+    ours, theirs = measure(truths, found), pycocotools_numbers(truths, found, classes)
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert value == pytest.approx(theirs[key], abs=1e-10), key
+    return ours
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_scenes(seed):
+    found = assert_equals_pycocotools(*random_scenes(seed))
+    assert 0.05 < found["AP"] < found["AP50"] < 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_scenes_full_of_equal_scores_and_overlaps(seed):
+    """On a grid of 16, areas of exactly 32² and 96² occur, and overlaps that are equal."""
+    assert_equals_pycocotools(*random_scenes(seed, classes=2, grid=16))
+
+
+def test_more_detections_than_count():
+    truths, found = random_scenes(3, images=4, classes=2, truths=80, detections=400)
+    assert max(map(len, found["boxes"])) > 250
+    assert_equals_pycocotools(truths, found, 2)
+
+
+def test_without_crowds_and_areas():
+    truths, found = random_scenes(4)
+    assert_equals_pycocotools({key: truths[key] for key in ("boxes", "classes")}, found)
+
+
+def test_only_crowds():
+    truths, found = random_scenes(5)
+    truths["crowd"] = [np.ones(len(each)) for each in truths["classes"]]
+    assert set(assert_equals_pycocotools(truths, found).values()) == {-1}
+
+
+def test_classes_that_are_absent():
+    """Of class 9 there are detections only, of class 8 ground truth only, of class 7 neither."""
+    truths, found = random_scenes(6)
+    found["classes"] = [np.where(each == 0, 9, each) for each in found["classes"]]
+    truths["classes"] = [np.where(each == 1, 8, each) for each in truths["classes"]]
+    assert_equals_pycocotools(truths, found, 10)
+
+
+def test_no_detections_and_no_ground_truth():
+    truths, found = random_scenes(7)
+    none = {key: [each[:0] for each in found[key]] for key in found}
+    assert assert_equals_pycocotools(truths, none)["AP"] == 0
+    empty = {key: [each[:0] for each in truths[key]] for key in truths}
+    assert assert_equals_pycocotools(empty, found)["AP"] == -1
+    assert assert_equals_pycocotools(empty, none)["AR100"] == -1
+    assert set(CocoMeanAveragePrecision().result().values()) == {-1}
+
+
+def test_zero_sides():
+    truths, found = random_scenes(8)
+    for boxes in (*truths["boxes"], *found["boxes"]):
+        boxes[::3, 2] = boxes[::3, 0]
+    assert_equals_pycocotools(truths, found)
+
+
+def test_padded_arrays_of_the_backend():
+    truths, found = random_scenes(9)
+    tensors = [
+        {key: keras.ops.convert_to_tensor(value, "float32") for key, value in padded(each).items()}
+        for each in (truths, found)
+    ]
+    ours, lists = measure(*tensors), measure(truths, found)
+    for key, value in ours.items():
+        assert value == pytest.approx(lists[key], abs=1e-3), key
+
+
+def test_worked_curve():
+    flags = np.array([1, 0, 1, 1, 0, 0, 1], bool)[:, None]
+    precision, recall = average_precision(flags, ~flags, 5)
+    assert precision[0] == pytest.approx(0.6181047, abs=1e-7)
+    assert recall[0] == 0.8
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_properties(seed):
+    """The order of images and of boxes does not matter where no scores are equal."""
+    truths, found = random_scenes(seed, images=6)
+    numbers = measure(truths, found)
+    assert all(value == -1 or 0 <= value <= 1 for value in numbers.values())
+    rng = np.random.default_rng(seed)
+    images = rng.permutation(6)
+    for scenes in (truths, found):
+        orders = [rng.permutation(len(each)) for each in scenes["classes"]]
+        for key, values in scenes.items():
+            scenes[key] = [values[i][orders[i]] for i in images]
+    mixed = measure(truths, found)
+    for key, value in numbers.items():
+        assert mixed[key] == pytest.approx(value, abs=1e-12), key
+
+
+def test_config():
+    metric = CocoMeanAveragePrecision(name="coco")
+    twin = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(twin) is CocoMeanAveragePrecision
+    assert twin.get_config() == metric.get_config()
+
+
+GOOD = (
+    {"boxes": np.array([[[0, 0, 2, 2.0]]]), "classes": np.array([[0]])},
+    {
+        "boxes": np.array([[[0, 0, 2, 2.0]]]),
+        "classes": np.array([[0]]),
+        "confidence": np.array([[0.5]]),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("which", "change", "message"),
+    [
+        (0, {"boxes": [[[2, 0, 0, 2]]]}, r'y_true\["boxes"\] must be finite \(x1, y1, x2, y2\)'),
+        (1, {"boxes": [[[0, 0, np.nan, 2]]]}, r'y_pred\["boxes"\] must be finite'),
+        (1, {"boxes": [[[0, 0, np.inf, 2]]]}, r'y_pred\["boxes"\] must be finite'),
+        (1, {"boxes": [[[0, 0, 2]]]}, r'y_pred\["boxes"\] must hold four numbers for each class'),
+        (1, {"boxes": [[[0, 0, 2, 2]] * 2]}, r'y_pred\["boxes"\] must hold four numbers'),
+        (1, {"confidence": [[np.nan]]}, r'y_pred\["confidence"\] must hold numbers'),
+        (1, {"confidence": [[0.5, 0.5]]}, r'y_pred\["confidence"\] must hold a number'),
+        (0, {"area": [[np.nan]]}, r'y_true\["area"\] must hold numbers'),
+        (0, {"classes": [[0.5]]}, r'y_true\["classes"\] must be whole numbers; received 0.5'),
+        (0, {"classes": [[np.nan]]}, r'y_true\["classes"\] must be whole numbers'),
+        (0, {"classes": [0]}, r'y_true\["classes"\] must be \(images, N\)'),
+        (0, {"classes": 0}, r'y_true\["classes"\] must hold an array for each image'),
+        (0, {"boxes": [[[0, 0, 1, 1]]] * 2, "classes": [[0]] * 2}, "as many images; received 2"),
+    ],
+)
+def test_bad_input(which, change, message):
+    batch = [dict(each) for each in GOOD]
+    batch[which].update({key: np.array(value, "float64") for key, value in change.items()})
+    with pytest.raises(ValueError, match=message):
+        CocoMeanAveragePrecision().update_state(*batch)
+
+
+def test_missing_keys():
+    with pytest.raises(ValueError, match=r"y_pred must be a dict with .*'confidence'"):
+        CocoMeanAveragePrecision().update_state(GOOD[0], GOOD[0])
+    with pytest.raises(ValueError, match=r"y_true must be a dict with .*; received ndarray"):
+        CocoMeanAveragePrecision().update_state(np.zeros((1, 1, 5)), GOOD[1])
