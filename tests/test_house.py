@@ -248,7 +248,7 @@ PUBLIC = {
         "MeanIoU",
         "MixupAccuracy",
     ],
-    "metrics": ["CocoMeanAveragePrecision", "MeanIoU"],
+    "metrics": ["CocoMeanAveragePrecision", "MeanIoU", "VocMeanAveragePrecision"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -381,6 +381,7 @@ def test_registered_names_are_frozen():
         "kdl>SwitchableNormalization",
         "kdl>SyncBatchNormalization",
         "kdl>TripletLoss",
+        "kdl>VocMeanAveragePrecision",
         "kdl>WarmUpCosine",
     ]
 

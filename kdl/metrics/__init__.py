@@ -7,3 +7,4 @@ from kdl.metrics.jaccard_index import JaccardIndex
 from kdl.metrics.coco_mean_average_precision import CocoMeanAveragePrecision
 from kdl.metrics.mean_iou import MeanIoU
 from kdl.metrics.mixup_accuracy import MixupAccuracy
+from kdl.metrics.voc_mean_average_precision import VocMeanAveragePrecision

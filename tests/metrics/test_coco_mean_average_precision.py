@@ -41,6 +41,21 @@ def test_scenes_full_of_equal_scores_and_overlaps(seed):
     assert_equals_pycocotools(*random_scenes(seed, classes=2, grid=16))
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_equal_overlaps_the_last_is_taken(swapped):
+    """The first detection fits both ground truths alike, the second the right one only."""
+    boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10]], "float64")
+    truths = {"boxes": [boxes[::-1] if swapped else boxes], "classes": [np.zeros(2)]}
+    found = {
+        "boxes": [np.array([[2, 0, 12, 10], [5, 0, 15, 10]], "float64")],
+        "classes": [np.zeros(2)],
+        "confidence": [np.array([0.9, 0.8])],
+    }
+    numbers = assert_equals_pycocotools(truths, found, 1)
+    # Both overlap by 2/3, enough at four thresholds: the second finds its own there if it is free.
+    assert numbers["AR100"] == pytest.approx(0.55 if swapped else 0.35)
+
+
 def test_more_detections_than_count():
     truths, found = random_scenes(3, images=4, classes=2, truths=80, detections=400)
     assert max(map(len, found["boxes"])) > 250

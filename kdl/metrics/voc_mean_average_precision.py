@@ -1,0 +1,165 @@
+"""Average precision of Pascal VOC."""
+
+import keras
+import numpy as np
+
+from kdl.metrics._detections import check_images, join, read_boxes
+from kdl.metrics._host_metric import HostMetric
+from kdl.metrics._matching import close_pairs, ranks
+
+METHODS = ("11_point", "all_point")
+
+
+@keras.saving.register_keras_serializable("kdl")
+class VocMeanAveragePrecision(HostMetric):
+    """Mean over the classes of the area under precision over recall, as in Pascal VOC.
+
+    Detections of a class go by falling score. Each is for the ground truth of its image and class
+    that it overlaps most, taken or not: it is right if they overlap by `threshold` and no
+    detection was right for it before, and wrong otherwise. Where that ground truth is difficult,
+    the detection does not count.
+
+    `AP = Σ_i (r_i − r_{i−1}) · max_{j ≥ i} p_j` with `method="all_point"` (VOC 2010 and later), and
+    `AP = Σ_{r = 0, .1, …, 1} max_{r_j ≥ r} p_j / 11` with `"11_point"` (VOC 2007), where the tenths
+    are exact. Classes without a ground truth that counts are left out; if none is left, the result
+    is −1. Equal scores go in the order in which the boxes were given. `per_class` gives the AP of
+    each class.
+
+    The metric needs the whole set at once: use it in a loop or in `kdl.training.HostEvaluation`;
+    `compile` takes it on PyTorch, on TensorFlow with `run_eagerly=True`, and not on JAX.
+
+    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy, and `"classes"` `(batch, N)`,
+    padded with the class −1; `"difficult"` `(batch, N)` is optional. `y_pred` is a dict of
+    `"boxes"`, `"classes"` and `"confidence"`, padded likewise. Lists with an array for each image
+    do as well.
+
+    Args:
+        threshold: Least overlap of a match, above 0 and up to 1. Defaults to 0.5.
+        method: `"all_point"` (default) or `"11_point"`.
+        pixel_boxes: Whether the right and lower edges are pixels of the box, as in the VOC devkit,
+            so that sides are longer by 1. Defaults to False.
+        name: Name of the metric.
+        dtype: Dtype of the metric; the result is a float.
+
+    Raises:
+        ValueError: If `threshold` or `method` is unknown; in `update_state`, if a key is missing,
+            shapes do not fit, or a box has a negative side or NaN.
+
+    Source: The PASCAL Visual Object Classes Challenge (IJCV 2010), section 4.2, and the devkit.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = VocMeanAveragePrecision()
+        >>> boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]])
+        >>> truth = {"boxes": boxes, "classes": np.array([[3, 3]])}
+        >>> found = {"boxes": boxes[:, :1], "classes": np.array([[3]])}
+        >>> metric.update_state(truth, {**found, "confidence": np.array([[0.9]])})
+        >>> metric.result()
+        0.5
+    """
+
+    def __init__(
+        self,
+        threshold=0.5,
+        method="all_point",
+        pixel_boxes=False,
+        name="voc_mean_average_precision",
+        dtype=None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be above 0, up to 1; received {threshold}.")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}; received {method!r}.")
+        self.threshold = threshold
+        self.method = method
+        self.pixel_boxes = pixel_boxes
+
+    def collect(self, y_true, y_pred):
+        """The boxes of a batch, checked."""
+        images, truths = read_boxes("y_true", y_true, flags=("difficult",))
+        count, found = read_boxes("y_pred", y_pred, numbers=("confidence",))
+        check_images(images, count)
+        return (images, truths), (count, found)
+
+    def compute(self, parts):
+        """The mean over the classes."""
+        values = self._per_class(parts)
+        return float(np.mean(list(values.values()))) if values else -1.0
+
+    def per_class(self):
+        """AP of each class that has a ground truth that counts: a dict, by class number."""
+        return self._per_class(self._parts)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            "threshold": self.threshold,
+            "method": self.method,
+            "pixel_boxes": self.pixel_boxes,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+    def _per_class(self, parts):
+        if not parts:
+            return {}
+        _, truths = join([part[0] for part in parts])
+        _, found = join([part[1] for part in parts])
+        # The sort is stable: equal scores stay in the order of images and boxes.
+        order = np.argsort(-found["confidence"], kind="stable")
+        found = {key: value[order] for key, value in found.items()}
+        right, counts = self._outcomes(truths, found)
+        measure = all_point if self.method == "all_point" else eleven_point
+        values = {}
+        for each in np.unique(truths["classes"][~truths["difficult"]]).tolist():
+            total = np.sum((truths["classes"] == each) & ~truths["difficult"])
+            values[each] = measure(right[counts & (found["classes"] == each)], total)
+        return values
+
+    def _outcomes(self, truths, found):
+        """Which detections, in their order, are right, and which count."""
+        labels = max([*truths["classes"], *found["classes"]], default=0) + 1
+        pairs = close_pairs(
+            found["image"] * labels + found["classes"],
+            found["boxes"],
+            truths["image"] * labels + truths["classes"],
+            truths["boxes"],
+            self.threshold,
+            pixels=self.pixel_boxes,
+        )
+        closest = ranks(pairs[0], pairs[2]) == 0
+        detection, truth = pairs[0][closest], pairs[1][closest]
+        difficult = truths["difficult"][truth]
+        counts = np.ones(len(found["classes"]), bool)
+        counts[detection[difficult]] = False
+        right = np.zeros(len(found["classes"]), bool)
+        detection, truth = detection[~difficult], truth[~difficult]
+        right[detection[np.unique(truth, return_index=True)[1]]] = True
+        return right, counts
+
+
+def all_point(right, total):
+    """Area under the envelope of precision over recall.
+
+    Args:
+        right: Which detections are right, by falling score.
+        total: Number of ground truths.
+    """
+    hits = np.cumsum(right)
+    envelope = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
+    return float(np.sum(envelope[right]) / total)
+
+
+def eleven_point(right, total):
+    """Mean of the largest precision at the recalls 0, 0.1, …, 1 and above.
+
+    Args:
+        right: Which detections are right, by falling score.
+        total: Number of ground truths.
+    """
+    hits = np.cumsum(right)
+    precision = hits / np.arange(1, len(hits) + 1)
+    # In whole numbers: six tenths are not a float.
+    enough = 10 * hits >= total * np.arange(11)[:, None]
+    return float(np.mean(np.max(np.where(enough, precision, 0), axis=-1, initial=0)))
