@@ -100,7 +100,7 @@ def definition(truths, found, label, threshold, extra, tenths):
 
 
 @pytest.mark.parametrize("method", ["all_point", "11_point"])
-@pytest.mark.parametrize(("threshold", "pixels"), [(0.5, False), (0.5, True), (0.75, False)])
+@pytest.mark.parametrize(("threshold", "pixels"), [(0.5, False), (0.5, True), (0.1, False)])
 @pytest.mark.parametrize("grid", [None, 16])
 def test_definition_on_random_scenes(method, threshold, pixels, grid):
     truths, found = scenes(0, grid=grid, images=30)
@@ -116,8 +116,9 @@ def test_definition_on_random_scenes(method, threshold, pixels, grid):
 
 def test_second_hit_is_wrong_even_beside_a_free_ground_truth():
     """The second detection overlaps the taken box most, and the free one enough."""
-    truths = {"boxes": [[[0, 0, 10, 10], [0, 2, 10, 12]]], "classes": [[0, 0]]}
-    found = {"boxes": [[[0, 0, 10, 10]] * 2], "classes": [[0, 0]], "confidence": [[0.9, 0.8]]}
+    truths = {"boxes": [[[0, 0, 10, 10], [0, 4, 10, 14]]], "classes": [[0, 0]]}
+    found = {"boxes": [[[0, 0, 10, 10], [0, 1, 10, 11]]], "classes": [[0, 0]]}
+    found["confidence"] = [[0.9, 0.8]]
     truths, found = ({k: np.array(v) for k, v in each.items()} for each in (truths, found))
     assert measure(truths, found).result() == 0.5
 
