@@ -248,7 +248,12 @@ PUBLIC = {
         "MeanIoU",
         "MixupAccuracy",
     ],
-    "metrics": ["CocoMeanAveragePrecision", "MeanIoU", "VocMeanAveragePrecision"],
+    "metrics": [
+        "CocoMeanAveragePrecision",
+        "LogAverageMissRate",
+        "MeanIoU",
+        "VocMeanAveragePrecision",
+    ],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -339,6 +344,7 @@ def test_registered_names_are_frozen():
         "kdl>LabelSmoothingCrossentropy",
         "kdl>LovaszHinge",
         "kdl>LovaszSoftmax",
+        "kdl>LogAverageMissRate",
         "kdl>MaxPooling2D",
         "kdl>MeanIoU",
         "kdl>MixedPooling",
