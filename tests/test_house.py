@@ -132,6 +132,7 @@ PUBLIC = {
         "InputSpec",
         "Mixup",
         "ModelInfo",
+        "PKSampler",
         "RandomShift",
         "digits",
         "read_image_folder",

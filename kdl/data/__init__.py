@@ -11,6 +11,7 @@ from kdl.data.random_shift import RandomShift
 _NEED_KERAS = {
     "ArrayDataset": "array_dataset",
     "ImageFolder": "image_folder",
+    "PKSampler": "pk_sampler",
     "read_image_folder": "image_folder",
 }
 

@@ -23,8 +23,8 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, num_samples, batch_size, shuffle, seed, drop_remainder, augment=None):
         super().__init__()
-        _check_integer("batch_size", batch_size, 1)
-        _check_integer("seed", seed, 0)
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
         self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.seed = seed
@@ -50,7 +50,7 @@ class Batches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, value):
-        _check_integer("epoch", value, 0)
+        check_integer("epoch", value, 0)
         self._epoch = int(value)
         self._served = set()
 
@@ -93,16 +93,20 @@ class Batches(keras.utils.PyDataset):
         epoch = self._epoch
         cached_epoch, order = self._cached_order
         if cached_epoch != epoch:
-            order = np.arange(self.num_samples)
-            if self.shuffle:
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+            order = self._draw_order(epoch)
             self._cached_order = (epoch, order)
         return order
+
+    def _draw_order(self, epoch):
+        if not self.shuffle:
+            return np.arange(self.num_samples)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
 
     def _take(self, rows):
         raise NotImplementedError
 
 
-def _check_integer(name, value, least):
+def check_integer(name, value, least):
+    """Raises ValueError unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}; received {value!r}.")

@@ -32,6 +32,7 @@ class ArrayDataset(Batches):
             several is gone through in its order. None (default) changes nothing.
 
     Attributes:
+        labels: The array `y`.
         num_samples: N.
         epoch: Number of the pass, from 0; may be set.
 
@@ -56,7 +57,7 @@ class ArrayDataset(Batches):
             )
         super().__init__(len(x), batch_size, shuffle, seed, drop_remainder, augment)
         self._x = x
-        self._y = y
+        self.labels = y
 
     def _take(self, rows):
-        return self._x[rows], self._y[rows]
+        return self._x[rows], self.labels[rows]
