@@ -255,6 +255,8 @@ PUBLIC = {
         "MeanIoU",
         "VocMeanAveragePrecision",
     ],
+    "losses": ["TripletLoss", "triplet_loss"],
+    "metrics": ["MeanIoU", "RetrievalMetrics"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -370,6 +372,7 @@ def test_registered_names_are_frozen():
         "kdl>ResNeXt",
         "kdl>ResNeXtBlock",
         "kdl>ResNet",
+        "kdl>RetrievalMetrics",
         "kdl>SCNet",
         "kdl>SEInception",
         "kdl>SEResNet",

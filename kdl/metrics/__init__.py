@@ -9,3 +9,4 @@ from kdl.metrics.log_average_miss_rate import LogAverageMissRate
 from kdl.metrics.mean_iou import MeanIoU
 from kdl.metrics.mixup_accuracy import MixupAccuracy
 from kdl.metrics.voc_mean_average_precision import VocMeanAveragePrecision
+from kdl.metrics.retrieval_metrics import RetrievalMetrics

@@ -1,0 +1,221 @@
+"""How well the nearest neighbours of an embedding are of its class."""
+
+import keras
+import numpy as np
+
+from kdl.metrics._host_metric import HostMetric
+
+_DISTANCES = ("l2", "cosine")
+_RECALLS = ("any", "share")
+_AVERAGE_PRECISIONS = ("standard", "market")
+_BLOCK = 2**22  # distances at a time
+
+
+@keras.saving.register_keras_serializable("kdl")
+class RetrievalMetrics(HostMetric):
+    """Ranks a gallery by its distance to each query: recall, average precision, R-precision.
+
+    For a query with `R` relevant items (of its class) in the gallery, let the relevant ones have
+    the ranks `r₁ < r₂ < …`, from 1. Then, averaged over the queries with `R ≥ 1`:
+
+    - `recall@k`: 1 if `r₁ ≤ k`, else 0. Metric learning calls this Recall@K, re-identification
+      CMC(k). With `recall="share"` it is what information retrieval means: `#{rᵢ ≤ k} / R`.
+    - `map`: mean average precision, `AP = (1/R) Σᵢ i/rᵢ`. With `average_precision="market"` that of
+      the Market-1501 evaluation, the area by trapezoids: with `qᵢ` the precision one rank before
+      `rᵢ`, or 1 where there is none, `AP = (1/R) Σᵢ (qᵢ + i/rᵢ)/2`.
+    - `map@r`: `(1/R) Σ i/rᵢ` over `rᵢ ≤ R`
+    - `r_precision`: `#{rᵢ ≤ R} / R`
+
+    Items at equal distance count against the query: others are ranked before the relevant ones, so
+    an embedding that has shrunk to a point scores worst.
+
+    `y_true` is an array of labels, or a dict:
+
+    - `"labels"`: integers `(B,)`
+    - `"is_query"`, optional: bool `(B,)`. Queries are ranked against the samples that are none.
+      Without it every sample is a query against all others (leave one out).
+    - `"cameras"`, optional: integers `(B,)`. Gallery items of the query's class and camera are left
+      out of its ranking, the protocol of Market-1501.
+
+    Distances are held for some queries at a time: the memory is that of the embeddings and of 4
+    million distances, for 20,000 queries against 20,000 items too.
+
+    This is a metric of a whole set, for loops and `kdl.training.HostEvaluation`: a compiled step
+    cannot compute it.
+
+    Args:
+        ranks: The `k` of `recall@k`. Defaults to `(1, 5, 10)`.
+        distance: `"l2"` (default) or `"cosine"`.
+        recall: `"any"` (default) or `"share"`.
+        average_precision: `"standard"` (default) or `"market"`.
+        junk_label: Label of gallery items that are left out of every ranking, −1 in Market-1501; a
+            query must not have it. None (default) for none.
+        name: Name of the metric.
+        dtype: As in `keras.metrics.Metric`.
+
+    Raises:
+        ValueError: If an argument is none of these, shapes do not fit, embeddings are not finite,
+            labels are no integers, or no query has a relevant item.
+
+    Source: Market-1501 (Zheng et al., ICCV 2015), section 5; A Metric Learning Reality Check (arXiv
+    2003.08505), section 3.2.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = RetrievalMetrics(ranks=(1, 2))
+        >>> metric.update_state(np.array([0, 1, 0, 1]), np.array([[0.0], [1.0], [1.5], [4.0]]))
+        >>> {name: round(value, 3) for name, value in metric.result().items()}
+        {'recall@1': 0.0, 'recall@2': 0.75, 'map': 0.458, 'map@r': 0.0, 'r_precision': 0.0}
+    """
+
+    def __init__(
+        self,
+        ranks=(1, 5, 10),
+        distance="l2",
+        recall="any",
+        average_precision="standard",
+        junk_label=None,
+        name="retrieval_metrics",
+        dtype=None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        for argument, value, known in (
+            ("distance", distance, _DISTANCES),
+            ("recall", recall, _RECALLS),
+            ("average_precision", average_precision, _AVERAGE_PRECISIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"{argument} must be one of {known}; received {value!r}.")
+        if not ranks or not all(isinstance(k, int) and k >= 1 for k in ranks):
+            raise ValueError(f"ranks must be positive integers; received {ranks!r}.")
+        self.ranks = tuple(ranks)
+        self.distance = distance
+        self.recall = recall
+        self.average_precision = average_precision
+        self.junk_label = junk_label
+
+    def collect(self, y_true, y_pred):
+        """Labels, embeddings and, where given, cameras and which are queries."""
+        known = y_true if isinstance(y_true, dict) else {"labels": y_true}
+        if "labels" not in known or not known.keys() <= {"labels", "cameras", "is_query"}:
+            raise ValueError(
+                f"y_true must be labels, or a dict with 'labels' and optionally 'cameras' and "
+                f"'is_query'; received the keys {sorted(known)}."
+            )
+        if y_pred.ndim != 2 or not np.isfinite(y_pred).all():
+            raise ValueError(
+                f"y_pred must be finite embeddings (batch, dimension); received the shape "
+                f"{y_pred.shape}" + (" with NaN or infinity." if y_pred.ndim == 2 else ".")
+            )
+        found = {name: _whole(name, values, len(y_pred)) for name, values in known.items()}
+        return {**found, "embeddings": y_pred}
+
+    def compute(self, parts):
+        """The dict of metrics."""
+        if len({frozenset(part) for part in parts}) != 1:
+            raise ValueError(
+                f"y_true must name the same in all batches, of which there is one at least; "
+                f"received {[sorted(part) for part in parts[:3]]}."
+            )
+        known = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        points, zeros = self._points(known.pop("embeddings"))
+        queries, gallery = _split(known.pop("is_query", None), len(points))
+        per_query = []
+        step = max(_BLOCK // max(len(gallery), 1), 1)
+        for start in range(0, len(queries), step):
+            some = queries[start : start + step]
+            distances = _squares(points[some], points[gallery])
+            if zeros.any():  # ½‖x − y‖² is 1 − cos of unit vectors; beside zero ½ is missing
+                distances += zeros[some][:, None] != zeros[gallery]
+            for query, row in zip(some, distances, strict=True):
+                relevant, others = self._of_query(query, gallery, known)
+                if relevant.any():
+                    per_query.append(self._score(_ranks(row[relevant], row[others])))
+        if not per_query:
+            raise ValueError(
+                "No query has an item of its class in the gallery: there is nothing to retrieve."
+            )
+        return dict(zip(self._names(), map(float, np.mean(per_query, axis=0)), strict=True))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            "ranks": self.ranks,
+            "distance": self.distance,
+            "recall": self.recall,
+            "average_precision": self.average_precision,
+            "junk_label": self.junk_label,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+    def _points(self, embeddings):
+        """Points whose squared distances rank as wanted, and which of them are zero vectors."""
+        points = embeddings.astype("float64")
+        if self.distance == "l2":
+            return points - points[:1], np.zeros(len(points), bool)
+        norms = np.linalg.norm(points, axis=1, keepdims=True)
+        points = points / np.where(norms > 0, norms, 1)
+        return points - points[:1], norms[:, 0] == 0
+
+    def _of_query(self, query, gallery, known):
+        """Which gallery items are relevant, and which others are ranked."""
+        labels = known["labels"]
+        same = labels[gallery] == labels[query]
+        kept = gallery != query
+        if "cameras" in known:
+            kept &= ~same | (known["cameras"][gallery] != known["cameras"][query])
+        if self.junk_label is not None:
+            kept &= labels[gallery] != self.junk_label
+        return kept & same, kept & ~same
+
+    def _score(self, ranks):
+        """The numbers of one query, in the order of `_names`."""
+        hits, total = np.arange(1, len(ranks) + 1), len(ranks)
+        first = ranks <= total
+        precision = hits / ranks
+        if self.average_precision == "market":
+            before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1)
+            average = np.mean((before + precision) / 2)
+        else:
+            average = np.mean(precision)
+        found = [np.sum(ranks <= k) for k in self.ranks]
+        recalls = [n / total if self.recall == "share" else float(n > 0) for n in found]
+        return [*recalls, average, np.sum(precision * first) / total, np.mean(first)]
+
+    def _names(self):
+        return [*(f"recall@{k}" for k in self.ranks), "map", "map@r", "r_precision"]
+
+
+def _whole(name, values, count):
+    """Labels, cameras or marks as integers `(B,)`."""
+    values = np.asarray(values)
+    if values.shape == (count, 1):
+        values = values[:, 0]
+    if values.shape != (count,) or not (values == np.floor(values)).all():
+        raise ValueError(
+            f"{name} must hold one integer for each of the {count} embeddings; received "
+            f"{values.dtype} of shape {values.shape}."
+        )
+    return values.astype("int64")
+
+
+def _split(is_query, count):
+    """Row numbers of the queries and of the gallery."""
+    rows = np.arange(count)
+    if is_query is None:
+        return rows, rows
+    return rows[is_query != 0], rows[is_query == 0]
+
+
+def _squares(first, second):
+    norms = (np.sum(points**2, axis=1) for points in (first, second))
+    squares = np.add.outer(*norms) - 2 * first @ second.T
+    return np.maximum(squares, 0)
+
+
+def _ranks(relevant, others):
+    """Ranks of the relevant distances among all; at equal distance they come last."""
+    relevant = np.sort(relevant)
+    nearer = np.sort(others[others <= relevant[-1]])
+    return np.arange(1, len(relevant) + 1) + np.searchsorted(nearer, relevant, side="right")

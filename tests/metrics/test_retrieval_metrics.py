@@ -1,0 +1,215 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from kdl.metrics import RetrievalMetrics
+from kdl.training import HostEvaluation
+
+
+def data(seed=0, count=60, classes=7):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    centres = rng.standard_normal((classes, 5))
+    return labels, (centres[labels] + rng.standard_normal((count, 5))).astype("float32")
+
+
+def result(y_true, x, **arguments):
+    metric = RetrievalMetrics(**arguments)
+    metric.update_state(y_true, x)
+    return metric.result()
+
+
+def definition(relevances, ranks=(1, 5, 10), recall="any", average_precision="standard"):
+    """The formulas, rank by rank; `relevances` has the ranking of each query."""
+    rows = []
+    for relevance in relevances:
+        total = sum(relevance)
+        if not total:
+            continue
+        hits, average, average_at_r, previous = 0, 0, 0, 1
+        for rank, relevant in enumerate(relevance, 1):
+            hits += relevant
+            precision = hits / rank
+            if relevant:
+                market = average_precision == "market"
+                average += ((precision + previous) / 2 if market else precision) / total
+                average_at_r += precision / total if rank <= total else 0
+            previous = precision
+        found = [sum(relevance[:k]) for k in ranks]
+        recalls = [n / total if recall == "share" else n > 0 for n in found]
+        rows.append([*recalls, average, average_at_r, sum(relevance[:total]) / total])
+    names = [*(f"recall@{k}" for k in ranks), "map", "map@r", "r_precision"]
+    return dict(zip(names, np.mean(rows, axis=0), strict=True))
+
+
+def rankings(labels, x, queries, gallery, cameras=None, junk=None):
+    """Relevance of the gallery of each query, in the order of distance, by loops."""
+    for query in queries:
+        found = []
+        for item in gallery:
+            same = labels[item] == labels[query]
+            removed = item == query or labels[item] == junk
+            if cameras is not None and same and cameras[item] == cameras[query]:
+                removed = True
+            if not removed:
+                found.append((np.linalg.norm(x[item] - x[query]), same))
+        yield [int(same) for _, same in sorted(found)]
+
+
+def test_worked_numbers():
+    """One query at 0, and a gallery whose relevance by distance is 0, 1, 1, 0, 1."""
+    x = np.arange(6, dtype="float32")[:, None]
+    y = {"labels": [1, 0, 1, 1, 0, 1], "is_query": [1, 0, 0, 0, 0, 0]}
+    y = {name: np.array(values) for name, values in y.items()}
+    found = result(y, x, ranks=(1, 2, 3, 4, 5))
+    assert [found[f"recall@{k}"] for k in (1, 2, 3, 4, 5)] == [0, 1, 1, 1, 1]
+    assert found["map"] == pytest.approx(0.588889, abs=1e-6)
+    assert found["map@r"] == pytest.approx(0.388889, abs=1e-6)
+    assert found["r_precision"] == pytest.approx(0.666667, abs=1e-6)
+    found = result(y, x, average_precision="market", recall="share", ranks=(1, 2, 9))
+    assert found["map"] == pytest.approx(0.461111, abs=1e-6)
+    assert [found[f"recall@{k}"] for k in (1, 2, 9)] == pytest.approx([0, 1 / 3, 1])
+
+
+@pytest.mark.parametrize("recall", ["any", "share"])
+@pytest.mark.parametrize("average_precision", ["standard", "market"])
+def test_leave_one_out(recall, average_precision):
+    labels, x = data()
+    arguments = {"recall": recall, "average_precision": average_precision}
+    relevances = list(rankings(labels, x, range(60), range(60)))
+    assert result(labels, x, **arguments) == pytest.approx(definition(relevances, **arguments))
+    if average_precision == "standard":
+        of_sklearn = [
+            average_precision_score(relevance, -np.arange(59)) for relevance in relevances
+        ]
+        assert result(labels, x)["map"] == pytest.approx(np.mean(of_sklearn))
+
+
+def test_market_protocol():
+    """Queries of two cameras; class 0 stays as distractors, −1 is junk."""
+    labels, x = data(1)
+    rng = np.random.default_rng(2)
+    labels = np.where(rng.random(60) < 0.1, -1, labels)
+    cameras = rng.integers(0, 2, 60)
+    is_query = (np.arange(60) < 15) & (labels > 0)
+    y = {"labels": labels[:, None], "cameras": cameras, "is_query": is_query}
+    queries, gallery = np.flatnonzero(is_query), np.flatnonzero(~is_query)
+    expected = definition(rankings(labels, x, queries, gallery, cameras, junk=-1))
+    assert result(y, x, junk_label=-1) == pytest.approx(expected)
+    assert result(y, x) != pytest.approx(expected)
+    without = {name: y[name] for name in ("labels", "is_query")}
+    expected = definition(rankings(labels, x, queries, gallery))
+    assert result(without, x) == pytest.approx(expected)
+
+
+def test_cosine():
+    labels, x = data(3)
+    units = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert result(labels, x, distance="cosine") == pytest.approx(result(labels, units))
+    assert result(labels, x, distance="cosine") != pytest.approx(result(labels, x))
+    # Zero has no direction: it is as far as a right angle, and 45 degrees are nearer.
+    x = np.array([[1, 0], [0.1, 0.1], [0, 0]], "float32")
+    y = {"labels": np.array([1, 1, 0]), "is_query": np.array([True, False, False])}
+    assert result(y, x, distance="cosine", ranks=(1,))["recall@1"] == 1
+
+
+def test_blocks_and_batches(monkeypatch):
+    labels, x = data(4)
+    expected = result(labels, x)
+    monkeypatch.setattr("kdl.metrics.retrieval_metrics._BLOCK", 150)
+    metric = RetrievalMetrics()
+    for part in (slice(0, 7), slice(7, 60)):
+        metric.update_state(labels[part], x[part])
+    assert metric.result() == pytest.approx(expected)
+
+
+def test_equal_distances_count_against():
+    """An embedding that is a point, far from the origin, retrieves nothing."""
+    labels = np.arange(30) % 3
+    found = result(labels, np.full((30, 7), 1e3, "float32"), ranks=(1, 20, 21))
+    assert [found[f"recall@{k}"] for k in (1, 20, 21)] == [0, 0, 1]
+    assert found["r_precision"] == 0
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**6))
+def test_order_shift_and_scale_do_not_matter(seed):
+    labels, x = data(seed, 20, 4)
+    expected = result(labels, x)
+    order = np.random.default_rng(seed).permutation(20)
+    assert result(labels[order], x[order]) == pytest.approx(expected)
+    assert result(labels, 4 * x + 1) == pytest.approx(expected)
+    assert all(0 <= value <= 1 for value in expected.values())
+    separate = np.eye(4, dtype="float32")[labels]
+    if np.bincount(labels).max() > 1:
+        assert set(result(labels, separate).values()) == {1}
+
+
+def test_in_a_loop_and_in_fit():
+    labels, x = data(5)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    metric = RetrievalMetrics(ranks=(1,))
+    evaluation = HostEvaluation([(x, labels)], [metric])
+    history = model.fit(x, np.zeros((60, 2)), verbose=0, callbacks=[evaluation]).history
+    expected = result(labels, model.predict(x, verbose=0))
+    assert history["val_recall@1"] == [pytest.approx(expected["recall@1"])]
+    assert history["val_map@r"] == [pytest.approx(expected["map@r"])]
+
+
+def test_config():
+    arguments = {
+        "ranks": (2, 3),
+        "distance": "cosine",
+        "recall": "share",
+        "average_precision": "market",
+        "junk_label": -1,
+        "name": "ranking",
+        "dtype": "float32",
+    }
+    config = RetrievalMetrics(**arguments).get_config()
+    assert config == arguments
+    assert RetrievalMetrics.from_config(config).get_config() == arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ranks": ()}, "ranks must be positive integers"),
+        ({"ranks": (0,)}, "ranks must be positive integers"),
+        ({"distance": "l1"}, "distance must be one of"),
+        ({"recall": "all"}, "recall must be one of"),
+        ({"average_precision": "voc"}, "average_precision must be one of"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RetrievalMetrics(**arguments)
+
+
+def test_bad_input():
+    labels, x = data()
+    with pytest.raises(ValueError, match=r"labels must hold one integer .* of shape \(59,\)"):
+        result(labels[:-1], x)
+    with pytest.raises(ValueError, match="labels must hold one integer"):
+        result(labels + 0.5, x)
+    with pytest.raises(ValueError, match="cameras must hold one integer"):
+        result({"labels": labels, "cameras": labels[:3]}, x)
+    with pytest.raises(ValueError, match="received the keys"):
+        result({"labels": labels, "camera": labels}, x)
+    with pytest.raises(ValueError, match=r"finite embeddings .* received the shape \(60,\)\."):
+        result(labels, x[:, 0])
+    with pytest.raises(ValueError, match="with NaN or infinity"):
+        result(labels, x * np.float32(np.nan))
+    with pytest.raises(ValueError, match="nothing to retrieve"):
+        result(np.arange(60), x)
+    with pytest.raises(ValueError, match="one at least; received"):
+        RetrievalMetrics().result()
+    metric = RetrievalMetrics()
+    metric.update_state(labels, x)
+    metric.update_state({"labels": labels, "cameras": labels}, x)
+    with pytest.raises(ValueError, match="the same in all batches"):
+        metric.result()
