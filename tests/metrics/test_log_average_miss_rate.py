@@ -152,6 +152,18 @@ def test_ignored_regions_take_any_number():
     assert measure(truths, found)["Reasonable"] == pytest.approx(1e-10 ** (1 / 9))
 
 
+@pytest.mark.parametrize(
+    ("height", "counts"), [(39.9, False), (40, True), (93.7, True), (93.75, False)]
+)
+def test_heights_of_detections_that_count(height, counts):
+    """Of `"Small"`, from 50 / 1.25 to below 75 · 1.25; the best detection is false, if it counts."""
+    truths = {"boxes": [np.array([[0, 0, 30, 70.0]])], "classes": [np.zeros(1)]}
+    found = {"boxes": [np.array([[200, 0, 230, height], [0, 0, 30, 70]])], "classes": [np.zeros(2)]}
+    found["confidence"] = [np.array([0.9, 0.8])]
+    expected = 1e-10 ** (1 / 9) if counts else 1e-10
+    assert measure(truths, found)["Small"] == pytest.approx(expected)
+
+
 def test_only_the_best_thousand_count():
     """The one that is right is the last of 1001."""
     boxes = np.tile([[0.0, 0, 40, 100]], (1001, 1)) + np.arange(1001)[:, None] * [100, 0, 100, 0]
