@@ -156,7 +156,7 @@ def test_ignored_regions_take_any_number():
     ("height", "counts"), [(39.9, False), (40, True), (93.7, True), (93.75, False)]
 )
 def test_heights_of_detections_that_count(height, counts):
-    """Of `"Small"`, from 50 / 1.25 to below 75 · 1.25; the best detection is false, if it counts."""
+    """Of `"Small"`, from 50 / 1.25 to below 75 · 1.25; the best is false, if it counts."""
     truths = {"boxes": [np.array([[0, 0, 30, 70.0]])], "classes": [np.zeros(1)]}
     found = {"boxes": [np.array([[200, 0, 230, height], [0, 0, 30, 70]])], "classes": [np.zeros(2)]}
     found["confidence"] = [np.array([0.9, 0.8])]
