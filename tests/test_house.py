@@ -389,6 +389,15 @@ def test_registered_names_are_frozen():
         "kdl>TripletLoss",
         "kdl>VocMeanAveragePrecision",
         "kdl>WarmUpCosine",
+        "kdl>focal_loss",
+        "kdl>hard_negative_mining",
+        "kdl>jaccard_loss",
+        "kdl>label_smoothing_crossentropy",
+        "kdl>lovasz_hinge",
+        "kdl>lovasz_softmax",
+        "kdl>mixup_crossentropy",
+        "kdl>repulsion_loss",
+        "kdl>triplet_loss",
     ]
 
 

@@ -115,11 +115,13 @@ class Mixup:
         boxes = {}
         if "boxes" in labels:
             boxes = _both_boxes(labels, partners, shares)
-        others = {
-            key: self._labels(value, partners, shares)
-            for key, value in labels.items()
-            if key not in boxes
-        }
+        others = {}
+        for key, value in labels.items():
+            if key not in boxes:
+                try:
+                    others[key] = self._labels(value, partners, shares)
+                except ValueError as error:
+                    raise ValueError(f"labels[{key!r}]: {error}") from error
         return {**boxes, **others}
 
 

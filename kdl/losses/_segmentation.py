@@ -1,5 +1,7 @@
 """What the losses of segmentation share: labels and scores as maps of one set a class."""
 
+import numbers
+
 from keras import ops
 
 # Above what rounding in half precision adds to a probability.
@@ -98,9 +100,9 @@ def checked_classes(classes):
             return classes
     elif isinstance(classes, list | tuple):
         classes = list(classes)
-        whole = all(isinstance(each, int) and each >= 0 for each in classes)
+        whole = all(isinstance(each, numbers.Integral) and each >= 0 for each in classes)
         if classes and whole and len(set(classes)) == len(classes):
-            return classes
+            return [int(each) for each in classes]
     raise ValueError(
         f'classes must be "all", "present" or a list of distinct class numbers; received '
         f"{classes!r}."

@@ -9,6 +9,7 @@ from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_ho
 ACTIVATIONS = ("sigmoid", "softmax")
 
 
+@keras.saving.register_keras_serializable("kdl")
 def focal_loss(
     y_true,
     y_pred,
@@ -49,6 +50,13 @@ def focal_loss(
     y_true = ops.convert_to_tensor(y_true)
     labels = sparse_labels(y_true, y_pred)
     classes = y_pred.shape[-1]
+    if labels is not None and classes == 1 and activation == "sigmoid":
+        raise ValueError(
+            f"For a single class, y_true must be a map of the shape of y_pred, "
+            f"{tuple(y_pred.shape)}: 1 for the class and 0 for background, since a 0 among class "
+            f"numbers would be the class itself; received shape {tuple(y_true.shape)}. Anchors to "
+            f"ignore get sample_weight 0."
+        )
     alpha = _weights(alpha, classes, y_pred.dtype)
     if labels is None:
         check_shares(y_true)
@@ -85,7 +93,8 @@ class FocalLoss(keras.losses.Loss):
     between 0 and 1, or class numbers `(…,)` or `(…, 1)`. In the sigmoid form the label
     `background_class` says that an anchor shows none of the `K` classes. Anchors that neither
     should nor should not be found have the label `ignore_class`, and loss 0; among dense labels,
-    give them `sample_weight` 0.
+    give them `sample_weight` 0. A single class in the sigmoid form takes such a map alone,
+    `(…, 1)`, with 1 for the class and 0 for background.
 
     Args:
         alpha: Weight of positives against negatives, 0.25 by default; one number a class in a list,
@@ -133,7 +142,7 @@ class FocalLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check(alpha, gamma, activation)
-        self.alpha = alpha
+        self.alpha = None if alpha is None else np.asarray(alpha).tolist()
         self.gamma = gamma
         self.from_logits = from_logits
         self.activation = activation

@@ -3,9 +3,12 @@
 import keras
 from keras import ops
 
+from kdl.ops._labels import check_labels
+
 SCORES = ("loss", "background")
 
 
+@keras.saving.register_keras_serializable("kdl")
 def hard_negative_mining(
     y_true,
     y_pred,
@@ -38,8 +41,10 @@ def hard_negative_mining(
     Raises:
         ValueError: If an argument is out of range, or the shapes do not fit.
     """
-    _check_arguments(loss, ratio, minimum_negatives, score)
+    _check_arguments(loss, ratio, minimum_negatives, score, background)
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    if loss is None:
+        _check_labels(y_true, y_pred, ignore_class)
     targets, labels, known = _targets(y_true, y_pred, background, ignore_class)
     losses = _loss_of_anchors(loss, targets, y_pred)
     positive = known & (labels != background)
@@ -89,7 +94,9 @@ class HardNegativeMining(keras.losses.Loss):
 
     Raises:
         ValueError: If `loss` reduces its values or is no function, `ratio` or `minimum_negatives`
-            is negative, or `score` is unknown; when called, if the shapes do not fit.
+            is negative, or `score` is unknown; when called, if the shapes do not fit; where values
+            are known, if without a `loss` a label is neither a class nor `ignore_class`. In
+            compiled code the backend decides what such a label does.
 
     Source: SSD (arXiv 1512.02325), section 2.2, "Hard negative mining".
 
@@ -115,7 +122,7 @@ class HardNegativeMining(keras.losses.Loss):
         dtype=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        _check_arguments(loss, ratio, minimum_negatives, score)
+        _check_arguments(loss, ratio, minimum_negatives, score, background)
         self.loss = loss
         self.ratio = ratio
         self.background = background
@@ -159,7 +166,7 @@ class HardNegativeMining(keras.losses.Loss):
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
-def _check_arguments(loss, ratio, minimum_negatives, score):
+def _check_arguments(loss, ratio, minimum_negatives, score, background):
     if loss is not None and not callable(loss):
         raise ValueError(f"loss must be a function or a Keras loss; received {loss!r}.")
     if getattr(loss, "reduction", None) not in (None, "none"):
@@ -174,6 +181,11 @@ def _check_arguments(loss, ratio, minimum_negatives, score):
         )
     if score not in SCORES:
         raise ValueError(f"score must be one of {SCORES}; received {score!r}.")
+    if score == "background" and background < 0:
+        raise ValueError(
+            f'score="background" needs the score of the background, so background must be one of '
+            f'the classes; received background={background}. Pass score="loss".'
+        )
 
 
 def _targets(y_true, y_pred, background, ignore_class):
@@ -200,6 +212,12 @@ def _check_shapes(y_true, y_pred):
             f"(batch, anchors, classes); received {tuple(y_true.shape)} and "
             f"{tuple(y_pred.shape)}."
         )
+
+
+def _check_labels(y_true, y_pred, ignore_class):
+    if len(y_true.shape) == 2:
+        others = () if ignore_class is None else (ignore_class,)
+        check_labels(y_true, y_pred.shape[-1], others)
 
 
 def _is_known(labels, ignore_class):

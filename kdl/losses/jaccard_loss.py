@@ -96,7 +96,7 @@ class JaccardLoss(keras.losses.Loss):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), **self._settings()}
+        return {**super().get_config(), **self._settings(), "dtype": self.dtype}
 
     def _settings(self):
         return {
@@ -111,6 +111,7 @@ class JaccardLoss(keras.losses.Loss):
         }
 
 
+@keras.saving.register_keras_serializable("kdl")
 def jaccard_loss(
     y_true,
     y_pred,

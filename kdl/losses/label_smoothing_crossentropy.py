@@ -8,6 +8,7 @@ from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_ho
 SPREADS = ("all", "others")
 
 
+@keras.saving.register_keras_serializable("kdl")
 def label_smoothing_crossentropy(
     y_true, y_pred, label_smoothing=0.1, spread="all", from_logits=False, axis=-1
 ):

@@ -60,9 +60,11 @@ class LovaszHinge(keras.losses.Loss):
             **super().get_config(),
             "per_image": self.per_image,
             "ignore_class": self.ignore_class,
+            "dtype": self.dtype,
         }
 
 
+@keras.saving.register_keras_serializable("kdl")
 def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None):
     """Lovász hinge loss, `(batch,)`; `LovaszHinge` tells what it is.
 

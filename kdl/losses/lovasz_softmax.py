@@ -80,7 +80,7 @@ class LovaszSoftmax(keras.losses.Loss):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), **self._settings()}
+        return {**super().get_config(), **self._settings(), "dtype": self.dtype}
 
     def _settings(self):
         return {
@@ -92,6 +92,7 @@ class LovaszSoftmax(keras.losses.Loss):
         }
 
 
+@keras.saving.register_keras_serializable("kdl")
 def lovasz_softmax(
     y_true,
     y_pred,

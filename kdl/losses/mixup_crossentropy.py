@@ -7,6 +7,7 @@ from kdl.losses.label_smoothing_crossentropy import label_smoothing_crossentropy
 from kdl.ops._labels import as_float, mixed_labels, one_hot
 
 
+@keras.saving.register_keras_serializable("kdl")
 def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
     """Cross-entropy of each mixed sample; see `MixupCrossentropy`.
 

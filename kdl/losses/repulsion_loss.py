@@ -9,6 +9,7 @@ _FULL = 1 - 1e-6  # −ln(1 − x) has no value at 1
 _EPSILON = 1e-7
 
 
+@keras.saving.register_keras_serializable("kdl")
 def repulsion_loss(y_true, y_pred, alpha=0.5, beta=0.5, **arguments):
     """Repulsion loss of each image: attraction, RepGT and RepBox, weighted.
 
@@ -62,7 +63,7 @@ def repulsion_terms(
     truths, classes, proposals, predictions = _unpack(y_true, y_pred)
     ious = ops.where(ops.expand_dims(classes >= 0, 1), box_iou(proposals, truths), -1.0)
     if max_positives is not None:
-        count = min(max_positives, proposals.shape[1])
+        count = min(max_positives, proposals.shape[1] or max_positives)
         best = ops.top_k(ops.max(ious, -1), count)[1]
         ious, proposals, predictions = (_rows(x, best) for x in (ious, proposals, predictions))
     positive = ops.max(ious, -1) >= positive_iou
@@ -161,7 +162,7 @@ class RepulsionLoss(keras.losses.Loss):
         self.sigma_rep_gt = sigma_rep_gt
         self.sigma_rep_box = sigma_rep_box
         self.positive_iou = positive_iou
-        self.variances = variances
+        self.variances = None if variances is None else [float(v) for v in variances]
         self.max_positives = max_positives
 
     def call(self, y_true, y_pred):
@@ -243,9 +244,9 @@ def _check_shapes(truths, classes, proposals, predictions):
         [len(x.shape) for x in (truths, classes, predictions)] == [3, 2, 3]
         and len(proposals.shape) in (2, 3)
         and truths.shape[-1] == proposals.shape[-1] == predictions.shape[-1] == 4
-        and truths.shape[1] == classes.shape[1]
-        and proposals.shape[-2] == predictions.shape[1]
-        and truths.shape[0] == predictions.shape[0]
+        and _may_equal(truths.shape[1], classes.shape[1])
+        and _may_equal(proposals.shape[-2], predictions.shape[1])
+        and _may_equal(truths.shape[0], predictions.shape[0])
     )
     if not fits:
         raise ValueError(
@@ -254,6 +255,10 @@ def _check_shapes(truths, classes, proposals, predictions):
             f"{tuple(truths.shape)}, {tuple(classes.shape)}, {tuple(proposals.shape)} and "
             f"{tuple(predictions.shape)}."
         )
+
+
+def _may_equal(size, other):
+    return size == other or None in (size, other)
 
 
 def _rows(values, index):
@@ -275,7 +280,7 @@ def _smooth_l1(differences):
 def _rep_gt(boxes, truths, classes, ious, target, sigma):
     """Penalty of each box for what it covers of the ground truth next to its own."""
     own_class = ops.take_along_axis(classes, target, axis=1)
-    other = ops.arange(truths.shape[1]) != ops.expand_dims(target, -1)
+    other = ops.arange(ops.shape(truths)[1]) != ops.expand_dims(target, -1)
     rival = other & (ops.expand_dims(classes, 1) == ops.expand_dims(own_class, -1))
     overlaps = ops.where(rival, ious, -1.0)
     rivals = _rows(truths, ops.argmax(overlaps, -1))

@@ -1,5 +1,7 @@
 """Triplet loss, with the triplets mined in the batch."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -106,7 +108,7 @@ class TripletLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_arguments(mining, margin, distance, nonzero_mean, convention)
         self.mining = mining
-        self.margin = margin
+        self.margin = margin if margin == "soft" else float(margin)
         self.distance = distance
         self.nonzero_mean = nonzero_mean
         self.normalize = normalize
@@ -135,9 +137,11 @@ class TripletLoss(keras.losses.Loss):
             "nonzero_mean": self.nonzero_mean,
             "normalize": self.normalize,
             "convention": self.convention,
+            "dtype": self.dtype,
         }
 
 
+@keras.saving.register_keras_serializable("kdl")
 def triplet_loss(
     labels,
     embeddings,
@@ -265,7 +269,7 @@ def _check_arguments(mining, margin, distance, nonzero_mean, convention):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}; received {value!r}.")
     soft = margin == "soft"
-    number = isinstance(margin, int | float) and not isinstance(margin, bool)
+    number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
     if not soft and not (number and 0 <= margin < float("inf")):
         raise ValueError(
             f"margin must be a number that is not negative, or 'soft'; received {margin!r}."

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+_MOST_SUMS = 2**22  # at once, 16 MiB
+
 
 def confusion(y_true, y_pred, known, num_classes, weights=None, groups=None, num_groups=1):
     """How many pixels of class `i` were taken for class `j`, `(num_groups, classes, classes)`.
@@ -24,15 +26,32 @@ def confusion(y_true, y_pred, known, num_classes, weights=None, groups=None, num
         cell = cell + groups * num_classes**2
     # What is left out goes to a cell of its own.
     cell = ops.where(known, cell, cells)
-    # In whole numbers, as float32 stops counting by ones at 2²⁴; segment_sum counts in float32.
-    weights = ops.ones_like(cell) if weights is None else weights
-    sums = ops.scatter_update(
-        ops.zeros((cells + 1,), ops.dtype(weights)),
-        ops.reshape(cell, (-1, 1)),
-        ops.reshape(weights, (-1,)),
-        reduction="add",
-    )
+    cell, count = ops.reshape(cell, (-1,)), cells + 1
+    if weights is None:
+        # In whole numbers, as float32 stops counting by ones at 2²⁴; segment_sum is in float32.
+        sums = ops.scatter_update(
+            ops.zeros((count,), "int32"), cell[:, None], ops.ones_like(cell), reduction="add"
+        )
+    else:
+        sums = sum_by_place(ops.reshape(weights, (-1,)), cell, count)
     return ops.reshape(sums[:cells], (num_groups, num_classes, num_classes))
+
+
+def sum_by_place(values, places, count):
+    """Sums of the float32 values of each place, `(count, …)`.
+
+    In lanes that are added at the end: a sum of millions in one float32 loses what is small beside
+    it.
+
+    Args:
+        values: Tensor `(N, …)`.
+        places: Whole numbers `(N,)` below `count`.
+        count: Number of places.
+    """
+    lanes = max(1, min(2**15, _MOST_SUMS // count))
+    lane = ops.arange(ops.shape(places)[0], dtype="int32") % lanes
+    sums = ops.segment_sum(values, lane * count + places, num_segments=lanes * count)
+    return ops.sum(ops.reshape(sums, (lanes, count, *values.shape[1:])), axis=0)
 
 
 def common_and_union(counts):

@@ -7,9 +7,9 @@ class HostMetric(keras.metrics.Metric):
     """Base of metrics that collect NumPy arrays in `update_state` and compute in `result`.
 
     A ranking or a precision-recall curve is of a whole set: it is no sum over batches, and its
-    parts have no fixed size. So these metrics have no Keras variables. They run in loops and in
-    `kdl.training.HostEvaluation` on every backend; in `compile` on PyTorch, on TensorFlow with
-    `run_eagerly=True`, and not on JAX. Where there are no values they raise.
+    parts have no fixed size. So these metrics have no Keras variables, and are not for `compile`,
+    whose steps have no values, or ask for the result after every batch. They run in loops and in
+    `kdl.training.HostEvaluation`, on every backend.
 
     A subclass implements `collect(y_true, y_pred)`, which checks a batch of NumPy arrays and gives
     what to keep of it, and `compute(parts)`, which gives a number or a dict of numbers.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl.metrics._confusion import spread, sum_by_place
 from kdl.ops._labels import as_float, check_labels, sparse_labels
 
 
@@ -70,13 +71,15 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             y_pred = ops.softmax(y_pred, axis=-1)
         confidence = ops.max(y_pred, axis=-1)
         right = ops.cast(ops.cast(labels, "int32") == _argmax(y_pred), "float32")
-        weights = _weights(sample_weight, confidence)
+        weights = ops.ones_like(confidence)
+        if sample_weight is not None:
+            weights = spread(sample_weight, confidence)
         columns = (weights, weights * confidence, weights * right)
         rows = ops.stack([ops.reshape(each, (-1,)) for each in columns], axis=-1)
         places = ops.ceil(ops.reshape(confidence, (-1,)) * self.num_bins) - 1.0
         places = ops.cast(ops.clip(places, 0, self.num_bins - 1), "int32")
         rows = ops.cast(rows, "float32")
-        self.sums.assign_add(ops.segment_sum(rows, places, num_segments=self.num_bins))
+        self.sums.assign_add(sum_by_place(rows, places, self.num_bins))
 
     def result(self):
         """The error over all batches since the last `reset_state`."""
@@ -123,16 +126,3 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
 def _argmax(scores):
     return ops.cast(ops.argmax(scores, axis=-1), "int32")
-
-
-def _weights(sample_weight, confidence):
-    """One weight a prediction, of weights of samples or of each."""
-    if sample_weight is None:
-        return ops.ones_like(confidence)
-    weights = ops.cast(sample_weight, confidence.dtype)
-    missing = len(confidence.shape) - len(weights.shape)
-    if missing > 0:
-        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * missing))
-    elif missing < 0:
-        weights = ops.squeeze(weights, -1)
-    return ops.broadcast_to(weights, ops.shape(confidence))

@@ -25,8 +25,8 @@ class VocMeanAveragePrecision(HostMetric):
     is −1. Equal scores go in the order in which the boxes were given. `per_class` gives the AP of
     each class.
 
-    The metric needs the whole set at once: use it in a loop or in `kdl.training.HostEvaluation`;
-    `compile` takes it on PyTorch, on TensorFlow with `run_eagerly=True`, and not on JAX.
+    The metric needs the whole set at once: use it in a loop or in `kdl.training.HostEvaluation`,
+    not in `compile`.
 
     Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy, and `"classes"` `(batch, N)`,
     padded with the class −1; `"difficult"` `(batch, N)` is optional. `y_pred` is a dict of

@@ -28,6 +28,8 @@ def sparse_labels(y_true, y_pred, axis=-1):
     axis = axis % len(y_pred.shape)
     if _same(y_true.shape, y_pred.shape):
         return None
+    if keras.backend.standardize_dtype(y_true.dtype) == "bool":
+        y_true = ops.cast(y_true, "int32")
     without = (*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
     if _same(y_true.shape, without):
         return y_true

@@ -33,7 +33,7 @@ def box_area(boxes):
         >>> [float(area) for area in box_area(boxes)]  # the second side is negative
         [8.0, 0.0]
     """
-    boxes = _floats("boxes", boxes)
+    (boxes,) = _floats(boxes=boxes)
     return _product_of_sides(boxes[..., 2:] - boxes[..., :2])
 
 
@@ -78,6 +78,7 @@ def box_iou(boxes, others):
         >>> [round(float(v), 4) for v in box_iou(boxes, others)[0]]
         [0.6, 0.0]
     """
+    boxes, others = _floats(boxes=boxes, others=others)
     shared = box_intersection(boxes, others)
     areas = ops.expand_dims(box_area(boxes), -1) + ops.expand_dims(box_area(others), -2)
     return _ratio(shared, areas - shared)
@@ -106,6 +107,7 @@ def box_iog(boxes, others):
         >>> float(box_iog(boxes, np.array([[5, 0, 15, 10]], "float32"))[0, 0])
         0.5
     """
+    boxes, others = _floats(boxes=boxes, others=others)
     return _ratio(box_intersection(boxes, others), ops.expand_dims(box_area(others), -2))
 
 
@@ -135,8 +137,9 @@ def encode_boxes(boxes, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
         [-1.6667, 0.0, 1.4384, -1.1157]
     """
     check_variances(variances)
-    centers, sides = _centers_and_sides(_floats("boxes", boxes))
-    anchor_centers, anchor_sides = _centers_and_sides(_floats("anchors", anchors))
+    boxes, anchors = _floats(boxes=boxes, anchors=anchors)
+    centers, sides = _centers_and_sides(boxes)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
     moves = (centers - anchor_centers) / anchor_sides
     offsets = ops.concatenate([moves, ops.log(sides / anchor_sides)], -1)
     return offsets / ops.convert_to_tensor(variances, offsets.dtype)
@@ -166,10 +169,11 @@ def decode_boxes(offsets, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
         [2.0, 0.0, 6.0, 4.0]
     """
     check_variances(variances)
-    offsets = _floats("offsets", offsets)
+    offsets, anchors = _floats(offsets=offsets, anchors=anchors)
     offsets = offsets * ops.convert_to_tensor(variances, offsets.dtype)
-    anchor_centers, anchor_sides = _centers_and_sides(_floats("anchors", anchors))
-    centers = anchor_centers + offsets[..., :2] * anchor_sides
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
+    # In this order also where offsets are symbolic and anchors are not, which JAX needs.
+    centers = offsets[..., :2] * anchor_sides + anchor_centers
     halves = ops.exp(ops.minimum(offsets[..., 2:], _LARGEST_GROWTH)) * anchor_sides / 2
     return ops.concatenate([centers - halves, centers + halves], -1)
 
@@ -180,19 +184,23 @@ def check_variances(variances):
         raise ValueError(f"variances must be four positive numbers; received {variances!r}.")
 
 
-def _floats(name, boxes):
-    boxes = ops.convert_to_tensor(boxes)
-    if not len(boxes.shape) or boxes.shape[-1] != 4:
-        raise ValueError(
-            f"{name} must have four numbers in the last axis; received shape {tuple(boxes.shape)}."
-        )
-    dtype = keras.backend.standardize_dtype(boxes.dtype)
-    return boxes if dtype == "float64" else ops.cast(boxes, "float32")
+def _floats(**named):
+    """The tensors in one dtype, float32 or, if one of them is, float64."""
+    tensors = [ops.convert_to_tensor(boxes) for boxes in named.values()]
+    for name, boxes in zip(named, tensors, strict=True):
+        if not len(boxes.shape) or boxes.shape[-1] != 4:
+            raise ValueError(
+                f"{name} must have four numbers in the last axis; received shape "
+                f"{tuple(boxes.shape)}."
+            )
+    dtypes = {keras.backend.standardize_dtype(boxes.dtype) for boxes in tensors}
+    dtype = "float64" if "float64" in dtypes else "float32"
+    return [ops.cast(boxes, dtype) for boxes in tensors]
 
 
 def _pairs(boxes, others):
     """The two sets with an axis each for the other."""
-    boxes, others = _floats("boxes", boxes), _floats("others", others)
+    boxes, others = _floats(boxes=boxes, others=others)
     if min(len(boxes.shape), len(others.shape)) < 2:
         raise ValueError(
             f"Expected boxes (…, N, 4) and others (…, M, 4); received shapes "

@@ -1,6 +1,7 @@
 """Callback that evaluates metrics of whole sets after each epoch."""
 
 import keras
+import numpy as np
 
 
 class HostEvaluation(keras.callbacks.Callback):
@@ -11,9 +12,10 @@ class HostEvaluation(keras.callbacks.Callback):
     behind this one in the list.
 
     Args:
-        data: Iterable of batches `(x, y)`, read anew each time: a `keras.utils.PyDataset`, a
-            `tf.data.Dataset`, a list.
-        metrics: Metrics with `update_state(y, predictions)`, `result` and `reset_state`.
+        data: Iterable of batches `(x, y)` or `(x, y, sample_weight)`, read anew each time: a
+            `keras.utils.PyDataset`, a `tf.data.Dataset`, a list.
+        metrics: Metrics with `update_state(y, predictions)`, `result` and `reset_state`. A result
+            is logged under the metric's name, a dict of results under its keys.
         prefix: Put before the names in the logs. Defaults to `"val_"`.
         frequency: Every how many epochs. Defaults to 1.
 
@@ -62,11 +64,12 @@ class HostEvaluation(keras.callbacks.Callback):
         for metric in self.metrics:
             metric.reset_state()
         empty = True
-        for x, y in self.data:
+        for batch in self.data:
             empty = False
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(_as_arrays(batch))
             predictions = model.predict_on_batch(x)
             for metric in self.metrics:
-                metric.update_state(y, predictions)
+                metric.update_state(y, predictions, sample_weight=weights)
         if empty:
             raise ValueError(
                 "data must hold at least one batch; it held none. An iterator that is read once "
@@ -79,5 +82,21 @@ class HostEvaluation(keras.callbacks.Callback):
         for metric in self.metrics:
             value = metric.result()
             values = value if isinstance(value, dict) else {metric.name: value}
-            results.update({name: float(number) for name, number in values.items()})
+            for name, number in values.items():
+                if name in results:
+                    raise ValueError(
+                        f"Two metrics give {name!r}. Use one HostEvaluation for each, with a "
+                        f"prefix of its own."
+                    )
+                results[name] = float(number)
         return results
+
+
+def _as_arrays(batch):
+    """A batch without tensors of another library, such as tf.data's on JAX."""
+
+    def convert(value):
+        foreign = hasattr(value, "__array__") and not keras.ops.is_tensor(value)
+        return np.asarray(value) if foreign else value
+
+    return keras.tree.map_structure(convert, batch)

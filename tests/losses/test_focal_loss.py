@@ -250,13 +250,9 @@ def test_what_is_left_out_beside_weights():
     assert (plain[LABELS == -2] == 0).all()
 
 
-def test_labels_with_a_last_axis_of_one_and_one_class():
+def test_labels_with_a_last_axis_of_one():
     with_axis = values(LABELS[..., None], PREDICTIONS, from_logits=True)
     np.testing.assert_array_equal(with_axis, values(LABELS, PREDICTIONS, from_logits=True))
-    one = np.float32([[0.3], [0.8]])
-    np.testing.assert_allclose(
-        values(np.float32([[0], [1]]), one), values(np.array([-1, 0]), one), rtol=1e-6
-    )
 
 
 # --- properties ----------------------------------------------------------------------------------
@@ -330,3 +326,12 @@ def test_alpha_of_another_number_of_classes():
 
 def test_no_anchors():
     assert values(np.zeros((0,)), np.zeros((0, 3))).shape == (0,)
+
+
+def test_a_single_class_takes_maps_only():
+    """A 0 among class numbers would be the class, in a map it is background."""
+    with pytest.raises(ValueError, match="For a single class, y_true must be a map"):
+        FocalLoss()(np.array([1, 0]), np.array([[0.9], [0.1]]))
+    map_of_one = FocalLoss(reduction="sum")(np.array([[1.0], [0.0]]), np.array([[0.9], [0.1]]))
+    two = focal_loss(np.array([[1.0, 0.0]]), np.array([[0.9, 0.1]]))
+    assert float(map_of_one) == pytest.approx(float(two[0]))

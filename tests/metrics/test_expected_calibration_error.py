@@ -142,3 +142,11 @@ def test_bad_shapes_and_labels():
         metric.update_state(np.zeros(3), np.zeros((4, 3)))
     with pytest.raises(ValueError, match="y_true must be whole numbers from 0 to 2"):
         metric.update_state(np.full(4, 3), np.zeros((4, 3)))
+
+
+def test_millions_of_predictions():
+    """One float32 sum of so many loses half of them."""
+    metric = ExpectedCalibrationError()
+    scores = np.broadcast_to(np.array([0.79, 0.21], "float32"), (2, 2**20, 2))
+    metric.update_state(np.zeros(scores.shape[:2], "int32"), scores)
+    assert float(metric.result()) == pytest.approx(0.21, abs=1e-4)

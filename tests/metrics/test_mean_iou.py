@@ -129,3 +129,11 @@ def test_labels_of_another_layout():
     metric.update_state(np.zeros((2, 3, 4, 1)), scores)
     with pytest.raises(ValueError, match=r"received \(2, 4, 3\) beside \(2, 3, 4\)"):
         metric.update_state(np.zeros((2, 4, 3)), scores)
+
+
+def test_weights_of_millions_of_pixels():
+    metric = MeanIoU(2, sparse_y_pred=True)
+    labels = np.zeros((8, 2**20), "int32")
+    metric.update_state(labels, labels, sample_weight=np.full(8, 0.3, "float32"))
+    counted = float(keras.ops.convert_to_numpy(metric.counts)[0, 0])
+    assert counted == pytest.approx(0.3 * labels.size, rel=1e-5)

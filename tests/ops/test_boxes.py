@@ -147,3 +147,17 @@ def test_other_bad_arguments():
     for variances in ((0.1, 0.2), (0.1, 0.1, 0, 0.2)):
         with pytest.raises(ValueError, match="variances must be four positive numbers"):
             encode_boxes(boxes, boxes, variances)
+
+
+def test_dtypes_may_differ():
+    """NumPy's boxes are float64, a model's float32."""
+    boxes, others = np.array([[0.0, 0, 4, 4]]), np.array([[1.0, 0, 5, 4]], "float32")
+    assert float(box_iou(boxes, others)[0, 0]) == pytest.approx(0.6)
+    offsets = encode_boxes(boxes, others)
+    decoded = keras.ops.convert_to_numpy(decode_boxes(offsets, others))
+    np.testing.assert_allclose(decoded, boxes, atol=1e-5)
+
+
+def test_decodes_symbolic_offsets_with_known_anchors():
+    decoded = decode_boxes(keras.Input((5, 4)), np.ones((5, 4), "float32"))
+    assert tuple(decoded.shape) == (None, 5, 4)

@@ -44,14 +44,23 @@ def test_compiled_step_says_what_to_do():
         model.evaluate(*batches[0], verbose=0)
 
 
-def test_runs_eagerly_in_compile():
-    if keras.backend.backend() == "jax":
-        pytest.skip("Keras traces the metrics on JAX, eager or not")
+def test_weights_are_handed_on():
     model, batches = model_and_batches()
-    model.compile("sgd", "mse", metrics=[Median()], run_eagerly=True)
+    weighted = [(x, np.zeros_like(y), np.arange(len(x), dtype="float32")) for x, y in batches]
+    found = HostEvaluation(weighted, [keras.metrics.MeanSquaredError("mse")]).evaluate(model)
+    assert found == {"mse": 25.0}  # only the second sample has a weight
+    with pytest.raises(ValueError, match="no sample_weight"):
+        HostEvaluation(weighted, [Median()]).evaluate(model)
+
+
+@pytest.mark.tensorflow
+def test_data_of_tensorflow():
+    import tensorflow as tf
+
+    model, batches = model_and_batches()
     x = np.concatenate([x for x, _ in batches])
-    found = model.evaluate(x, x, batch_size=2, verbose=0, return_dict=True)
-    assert found["median"] == 2.0
+    data = tf.data.Dataset.from_tensor_slices((x, x))
+    assert HostEvaluation(data.batch(2), [Median()]).evaluate(model)["median"] == 2.0
 
 
 def test_bad_input():
@@ -62,5 +71,5 @@ def test_bad_input():
     model, _ = model_and_batches()
     with pytest.raises(ValueError, match="at least one batch"):
         HostEvaluation([], [Median()]).evaluate(model)
-    with pytest.raises(ValueError, match="no sample_weight"):
-        Median().update_state([0.0], [1.0], sample_weight=[1.0])
+    with pytest.raises(ValueError, match="Two metrics give 'median'"):
+        HostEvaluation(model_and_batches()[1], [Median(), Median()]).evaluate(model)
