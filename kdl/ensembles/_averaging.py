@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from kdl.ensembles import _graph, _votes
-from kdl.ensembles._ensemble import Ensemble, check_choice, check_probabilities, softmax
+from kdl.ensembles._ensemble import Ensemble, check_choice
 
 
 def _classifies(self):
@@ -63,15 +63,6 @@ class AveragingEnsemble(Ensemble):
         check_choice("voting", self.voting, ("soft", "hard"))
         if self.task == "regression" and (self.voting == "hard" or self.from_logits):
             raise ValueError("voting='hard' and from_logits=True are for task='classification'.")
-
-    def _answer(self, model, x):
-        found = self._run_member(model, x)
-        if self.task == "regression":
-            return found
-        if self.from_logits:
-            return softmax(found)
-        check_probabilities(found)
-        return found
 
     def _combine(self, answers):
         combine = _votes.vote if self.voting == "hard" else _votes.mean

@@ -1,5 +1,6 @@
 """What all ensembles share: scikit-learn's interface, data, jobs, files."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -45,8 +46,9 @@ class Ensemble(BaseEstimator):
                 other; a number for as many new processes, which share the cores; or any
                 `concurrent.futures.Executor` whose processes are not forks of this one.
             directory: Where the ensemble is kept while it is trained. The same call with the same
-                directory trains only what is missing there. It must be the user's own: see
-                `allow_pickle` of `kdl.ensembles.load`. Defaults to None.
+                directory trains only what is missing there; functions among the arguments are told
+                apart by their names. It must be the user's own, see `allow_pickle` of
+                `kdl.ensembles.load`. Defaults to None.
             verbose: 1 for a progress bar over the members, 0 (default) for none.
 
         Returns:
@@ -238,8 +240,18 @@ class Ensemble(BaseEstimator):
             raise ValueError("validation_data has labels that y does not have.")
         return (x, numbers, *weights)
 
+    def _answer(self, model, x):
+        """What a member says: probabilities, or for regression numbers."""
+        found = self._run_member(model, x)
+        if self.task == "regression":
+            return found
+        if self.from_logits:
+            return softmax(found)
+        _check_probabilities(found)
+        return found
+
     def _run_member(self, model, x):
-        """What a member answers, float64 `(samples, outputs)`."""
+        """The outputs of a member, float64 `(samples, outputs)`."""
         size = (self.fit_arguments or {}).get("batch_size") or 32
         found = np.asarray(model.predict(x, batch_size=size, verbose=0), "float64")
         if found.shape != (len(x), self._width):
@@ -394,15 +406,6 @@ def softmax(scores):
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def check_probabilities(values):
-    """Raises ValueError unless rows are probabilities."""
-    if values.min() < -1e-6 or abs(values.sum(-1) - 1).max() > 1e-2:
-        raise ValueError(
-            "The members' outputs must be probabilities, not negative and with the sum 1. End the "
-            "model in a softmax, or pass from_logits=True."
-        )
-
-
 def describe(value):
     """A text or plain value that tells a parameter's value from another, in every process alike."""
     plain = as_json(value)
@@ -416,8 +419,11 @@ def describe(value):
         return [describe(each) for each in value]
     if isinstance(value, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
-    named = value if inspect.isroutine(value) or inspect.isclass(value) else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    if isinstance(value, functools.partial):
+        return [describe(part) for part in (value.func, value.args, value.keywords)]
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"class": describe(type(value)), **_plain_values(getattr(value, "__dict__", {}))}
 
 
 def as_json(value):
@@ -440,6 +446,14 @@ def _template(model):
     if not model.compiled or not model.built:
         raise ValueError("build must be a compiled model that is built, or a function.")
     return _worker.SavedModel(_worker.write_model(model), model.get_compile_config())
+
+
+def _check_probabilities(values):
+    if values.min() < -1e-6 or abs(values.sum(-1) - 1).max() > 1e-2:
+        raise ValueError(
+            "The members' outputs must be probabilities, not negative and with the sum 1. End the "
+            "model in a softmax, or pass from_logits=True."
+        )
 
 
 def _is_integer(value):

@@ -9,7 +9,6 @@ from kdl.ensembles._ensemble import (
     check_choice,
     check_count,
     check_positive,
-    check_probabilities,
     softmax,
 )
 
@@ -169,13 +168,6 @@ class AdaBoostEnsemble(Ensemble):
                 f"so there is nothing to boost. Train longer (fit_arguments), or build a larger "
                 f"model."
             )
-
-    def _answer(self, model, x):
-        found = self._run_member(model, x)
-        if self.from_logits:
-            return softmax(found)
-        check_probabilities(found)
-        return found
 
     def _answers(self, x):
         return np.stack([self._answer(model, x) for model in self.members_])
