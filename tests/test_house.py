@@ -128,6 +128,7 @@ PUBLIC = {
     ],
     "data": [
         "ArrayDataset",
+        "Augmentation",
         "ImageFolder",
         "InputSpec",
         "Mixup",

@@ -10,6 +10,7 @@ from kdl.data.random_shift import RandomShift
 # These are Keras's data sets; what stands above works without Keras.
 _NEED_KERAS = {
     "ArrayDataset": "array_dataset",
+    "Augmentation": "augmentation",
     "ImageFolder": "image_folder",
     "PKSampler": "pk_sampler",
     "read_image_folder": "image_folder",

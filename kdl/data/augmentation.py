@@ -1,0 +1,189 @@
+"""Augmentation by the layers of Keras and KerasCV."""
+
+import keras
+import numpy as np
+
+_UNSEEDED = "draws from outside its seed, so that no run could be repeated"
+_NEEDS_LABELS = "mixes pictures but not the labels of this data set; use kdl.data.Mixup"
+# What Keras 3.15 does wrong; the tests say when it no longer does.
+_REFUSED = {
+    "AugMix": _UNSEEDED,
+    "CutMix": _NEEDS_LABELS,
+    "MixUp": _NEEDS_LABELS,
+    "RandomElasticTransform": f"on PyTorch {_UNSEEDED}",
+    "RandomGrayscale": "leaves its seed out of its config, so that no run could be repeated",
+}
+_REFUSED_WITH_BOXES = {
+    "RandAugment": "moves boxes in another order than pictures",
+    "RandomCrop": "moves boxes along the wrong axes",
+}
+
+
+class Augmentation:
+    """A list of Keras's preprocessing layers as `augment` of kdl's data sets.
+
+    The layers run on NumPy arrays of any backend, on the processor, in float32 whatever the dtype
+    policy, and draw from the generator that they are given: seed, epoch and batch decide what comes
+    out, in any number of threads. Each call makes the layers anew from their configs with new
+    seeds; what has no seed, such as `Rescaling`, runs as it is.
+
+    The layers work on channels last. Colours depend on the range of values: for pictures in 0 … 1
+    pass `value_range=(0, 1)`. `keras.layers.RandomCrop` cuts all pictures of a batch at one place.
+
+    Layers of `keras_cv` work too, with any backend, on pictures alone: TensorFlow computes them,
+    and its global seed is set before each.
+
+    Args:
+        layers: List of layers; `keras.layers.Pipeline` and `keras.Sequential` are opened.
+        labels: What else is changed as the pictures are: `"masks"`, the labels of pixels
+            `(N, height, width)` or `(N, height, width, 1)`; `"boxes"`, dicts of `"boxes"`
+            `(N, M, 4)`, xyxy in pixels, and `"classes"` `(N, M)`, padded with −1, where boxes that
+            have left the picture become padding; None (default) for nothing.
+
+    Attributes:
+        takes_labels: Whether it is called with `(images, labels, rng)` and gives both; else with
+            `(images, rng)`.
+
+    Raises:
+        ValueError: If `labels` is unknown, or a layer is not one, can't be made anew, or does
+            something wrong in Keras 3.15: the message tells what.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from kdl.data import ArrayDataset
+        >>> moves = Augmentation([keras.layers.RandomFlip("horizontal")])
+        >>> images = np.arange(8, dtype="float32").reshape(2, 1, 4, 1)
+        >>> dataset = ArrayDataset(images, np.arange(2), augment=moves)
+        >>> x, y = dataset[0]
+        >>> x.shape
+        (2, 1, 4, 1)
+    """
+
+    def __init__(self, layers, labels=None):
+        if labels not in (None, "masks", "boxes"):
+            raise ValueError(f'labels must be "masks", "boxes" or None; received {labels!r}.')
+        self.labels = labels
+        self.layers = list(_opened(layers))
+        for layer in self.layers:
+            _check(layer, labels)
+            _made_anew(layer, 0)
+
+    @property
+    def takes_labels(self):
+        """Whether labels change as well."""
+        return self.labels is not None
+
+    def __call__(self, images, *labels_and_rng):
+        """Changed copies: of images for `(images, rng)`, of both for `(images, labels, rng)`.
+
+        Args:
+            images: `(N, height, width, channels)`. Floats keep their dtype, others become float32.
+            *labels_and_rng: Labels where `takes_labels`, then a `numpy.random.Generator`.
+        """
+        if len(labels_and_rng) != 1 + self.takes_labels:
+            expected = "(images, labels, rng)" if self.takes_labels else "(images, rng)"
+            raise ValueError(
+                f"Augmentation with labels={self.labels!r} must be called with {expected}; "
+                f"received {1 + len(labels_and_rng)} arguments."
+            )
+        *labels, rng = labels_and_rng
+        seeds = rng.integers(1, 2**31 - 1, len(self.layers)).tolist()
+        dtype = images.dtype if images.dtype.kind == "f" else np.dtype("float32")
+        change = {None: _change_images, "masks": _change_masks, "boxes": _change_boxes}[self.labels]
+        with keras.device("cpu"):
+            images, *labels = change(self.layers, seeds, images.astype("float32"), *labels)
+        images = images.astype(dtype)
+        return (images, *labels) if self.takes_labels else images
+
+
+def _change_images(layers, seeds, images):
+    for layer, seed in zip(layers, seeds, strict=True):
+        images = _run(_made_anew(layer, seed), seed, images)
+    return (images,)
+
+
+def _change_masks(layers, seeds, images, masks):
+    changed = masks if masks.ndim == 4 else masks[..., None]
+    changed = changed.astype("float32")
+    for layer, seed in zip(layers, seeds, strict=True):
+        if hasattr(layer, "transform_segmentation_masks"):
+            # By a layer of their own with the same seed: on PyTorch, Keras overwrites the matrix of
+            # a rotation as it uses it, and would turn the masks elsewhere.
+            twin = _made_anew(layer, seed)
+            move = twin.get_random_transformation(keras.ops.convert_to_tensor(images))
+            changed = keras.ops.convert_to_tensor(changed)
+            changed = _numpy(twin.transform_segmentation_masks(changed, move))
+        images = _run(_made_anew(layer, seed), seed, images)
+    return images, changed.reshape(changed.shape[: masks.ndim]).astype(masks.dtype)
+
+
+def _change_boxes(layers, seeds, images, labels):
+    boxes, classes = labels["boxes"].astype("float32"), labels["classes"]
+    for layer, seed in zip(layers, seeds, strict=True):
+        anew = _made_anew(layer, seed, bounding_box_format="xyxy")
+        if not hasattr(anew, "transform_bounding_boxes"):
+            images = _run(anew, seed, images)
+            continue
+        data = {"images": images, "bounding_boxes": {"boxes": boxes, "labels": classes}}
+        data = keras.tree.map_structure(_numpy, anew(data, training=True))
+        images, boxes = data["images"], data["bounding_boxes"]["boxes"]
+    there = (classes >= 0) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    boxes = np.where(there[..., None], boxes, -1).astype(labels["boxes"].dtype)
+    return images, {**labels, "boxes": boxes, "classes": np.where(there, classes, -1)}
+
+
+def _run(layer, seed, images):
+    if _is_keras_cv(layer):
+        import tensorflow as tf
+
+        tf.random.set_seed(seed)
+    return _numpy(layer(images, training=True))
+
+
+def _made_anew(layer, seed, **changes):
+    """The layer again, with another seed; layers without one as they are."""
+    config = layer.get_config()
+    changes |= {"seed": seed, "data_format": "channels_last", "dtype": "float32"}
+    if "seed" not in config and "data_format" not in config:
+        return layer
+    config |= {key: value for key, value in changes.items() if key in config}
+    if hasattr(layer, "bounding_box_format") and "bounding_box_format" in changes:
+        config["bounding_box_format"] = changes["bounding_box_format"]
+    try:
+        return type(layer).from_config(config)
+    except TypeError as error:
+        raise ValueError(
+            f"{type(layer).__name__} can't be made anew from its own config, so it can't be "
+            f"repeated: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _numpy(tensor):
+    # KerasCV gives TensorFlow's tensors whatever the backend.
+    return tensor.numpy() if hasattr(tensor, "numpy") else keras.ops.convert_to_numpy(tensor)
+
+
+def _opened(layers):
+    for layer in layers:
+        if isinstance(layer, keras.layers.Pipeline | keras.Sequential):
+            yield from _opened(layer.layers)
+        else:
+            yield layer
+
+
+def _check(layer, labels):
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(f"layers must be a list of Keras layers; it holds {layer!r}.")
+    name = type(layer).__name__
+    if _is_keras_cv(layer):
+        reason = labels and "of KerasCV changes pictures alone; use labels=None, or Keras's layers"
+    elif type(layer).__module__.startswith("keras."):
+        reason = _REFUSED.get(name) or (labels == "boxes" and _REFUSED_WITH_BOXES.get(name))
+    else:
+        reason = None
+    if reason:
+        raise ValueError(f"{name} {reason}.")
+
+
+def _is_keras_cv(layer):
+    return type(layer).__module__.startswith("keras_cv.")
