@@ -128,10 +128,17 @@ def test_blocks_and_batches(monkeypatch):
 
 def test_equal_distances_count_against():
     """An embedding that is a point, far from the origin, retrieves nothing."""
-    labels = np.arange(30) % 3
-    found = result(labels, np.full((30, 7), 1e3, "float32"), ranks=(1, 20, 21))
-    assert [found[f"recall@{k}"] for k in (1, 20, 21)] == [0, 0, 1]
+    labels, point = np.arange(63) % 3, 100 * np.random.default_rng(0).standard_normal(129)
+    found = result(labels, np.tile(point, (63, 1)), ranks=(1, 42, 43))
+    assert [found[f"recall@{k}"] for k in (1, 42, 43)] == [0, 0, 1]
     assert found["r_precision"] == 0
+
+
+def test_near_points_far_from_the_origin():
+    """All that float32 tells apart at 10⁴ is ranked right, where squares lose it in float64."""
+    labels, x = data(6)
+    x = np.round(4 * x) / 2**10
+    assert result(labels, (x + 1e4).astype("float32")) == pytest.approx(result(labels, x))
 
 
 @settings(max_examples=15)
