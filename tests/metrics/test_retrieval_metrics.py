@@ -135,7 +135,7 @@ def test_equal_distances_count_against():
 
 
 def test_near_points_far_from_the_origin():
-    """All that float32 tells apart at 10⁴ is ranked right, where squares lose it in float64."""
+    """All that float32 tells apart at 10⁴ is ranked as at the origin."""
     labels, x = data(6)
     x = np.round(4 * x) / 2**10
     assert result(labels, (x + 1e4).astype("float32")) == pytest.approx(result(labels, x))
