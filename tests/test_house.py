@@ -254,6 +254,8 @@ PUBLIC = {
         "RetrievalMetrics",
         "VocMeanAveragePrecision",
     ],
+    "losses": ["TripletLoss", "triplet_loss"],
+    "metrics": ["ActiveTriplets", "EmbeddingCollapse", "MeanIoU", "RetrievalMetrics"],
     "ops": [
         "adaptive_average_pool",
         "average_pool",
@@ -317,6 +319,7 @@ def test_public_names_are_frozen(room):
 def test_registered_names_are_frozen():
     ours = [name for name in keras.saving.get_custom_objects() if name.startswith("kdl>")]
     assert sorted(ours) == [
+        "kdl>ActiveTriplets",
         "kdl>AveragePooling2D",
         "kdl>BatchNormalization",
         "kdl>CentralizedConv2D",
@@ -331,6 +334,7 @@ def test_registered_names_are_frozen():
         "kdl>DilatedContext",
         "kdl>Distillation",
         "kdl>ExpectedCalibrationError",
+        "kdl>EmbeddingCollapse",
         "kdl>FactorizedReduction",
         "kdl>FakeQuantize",
         "kdl>FireModule",
