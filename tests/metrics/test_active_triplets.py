@@ -11,7 +11,9 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 
 def data(seed=0):
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 4, 12), rng.standard_normal((12, 3)).astype("float32")
+    labels = rng.integers(0, 4, 12)
+    centres = 2 * np.eye(4, 3)[labels]
+    return labels, (centres + 0.7 * rng.standard_normal((12, 3))).astype("float32")
 
 
 def definition(batches, margin, of="triplets", weights=None):
@@ -45,7 +47,9 @@ def test_definition_over_batches(of):
     assert float(metric.result()) == 0
     for labels, x in batches:
         metric.update_state(labels[:, None], x)
-    assert float(metric.result()) == pytest.approx(definition(batches, 0.2, of), rel=1e-6)
+    expected = definition(batches, 0.2, of)
+    assert 0.1 < expected < 0.9
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-6)
     metric.reset_state()
     weights = np.random.default_rng(2).uniform(0, 2, 12).astype("float32")
     metric.update_state(*batches[0], sample_weight=weights)
