@@ -5,6 +5,8 @@ import warnings
 import keras
 from keras import ops
 
+from kdl import _compat
+
 
 @keras.saving.register_keras_serializable("kdl")
 class EmbeddingCollapse(keras.metrics.Metric):
@@ -98,7 +100,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
         }
 
     def _warn(self, spread):
-        if self._warned:
+        if self._warned or _compat.rehearses():
             return
         try:
             collapsed = float(self.pairs) > 0 and float(spread) < self.threshold

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from kdl.losses import TripletLoss
 from kdl.metrics import EmbeddingCollapse
 
 
@@ -87,6 +88,16 @@ def test_warns_in_compiled_training(tmp_path):
     with pytest.warns(UserWarning, match="shrunk"):
         loaded.evaluate(x, y, verbose=0)
     assert EmbeddingCollapse.from_config(metric.get_config()).get_config() == metric.get_config()
+
+
+def test_no_warning_of_made_up_numbers():
+    """Keras on PyTorch first runs losses without shapes on ones, which are all one point."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", TripletLoss("batch_all"), metrics=[EmbeddingCollapse()])
+    x, y = embeddings(12, 3), np.arange(12) % 3
+    history = model.fit(x, y, batch_size=6, verbose=0).history
+    assert history["embedding_collapse"][0] > 0.1
 
 
 def test_threshold():

@@ -1,0 +1,221 @@
+"""Triplet loss: which triplets of a batch to learn from.
+
+An embedding is to bring samples of one class nearer to each other than to those of others. For an
+anchor `a`, a positive `p` of its class and a negative `n` of another one (Schroff, Kalenichenko
+and Philbin, 2015, FaceNet, arXiv 1503.03832):
+
+    loss = [m + D(a, p) − D(a, n)]₊        or with a soft margin     ln(1 + exp(D(a, p) − D(a, n)))
+
+Most triplets are soon easy, and teach nothing. Hermans, Beyer and Leibe, 2017 (In Defense of the
+Triplet Loss, arXiv 1703.07737) fill a batch with K samples of each of P classes, and compare:
+
+- batch hard: for each anchor the farthest positive and the nearest negative
+- batch all: all triplets; with a margin, the mean over those whose loss is not zero
+- semi-hard (FaceNet's): for each pair of anchor and positive the nearest negative that is farther
+
+Their claim: batch hard with a soft margin is best, and needs neither the margin tuned nor
+embeddings normalised. This script trains one small network with each, and asks it about classes
+that it has never seen: is the nearest neighbour of a picture of its class (Recall@1)?
+
+    python examples/triplet_loss.py                           # digits: learns 0 … 4, is asked 5 … 9
+    python examples/triplet_loss.py --data omniglot_small1.zip omniglot_small2.zip
+
+A data set is a zip archive for training and one for the test, in which each lowest folder is a
+class: for Omniglot the 136 characters of five alphabets, and 156 of five others.
+"""
+
+import argparse
+import io
+import json
+import pathlib
+import time
+import zipfile
+
+import keras
+import numpy as np
+from _study import ROOT
+from rich.console import Console
+from rich.table import Table
+
+import kdl
+from kdl.data import ArrayDataset, PKSampler, RandomShift
+from kdl.losses import TripletLoss
+from kdl.metrics import ActiveTriplets, EmbeddingCollapse, RetrievalMetrics
+from kdl.training import HostEvaluation, WarmUpCosine
+
+MARGIN = 0.5
+LOSSES = {
+    "batch hard, soft": TripletLoss("batch_hard", "soft"),
+    "batch hard, margin": TripletLoss("batch_hard", MARGIN),
+    "batch all, soft": TripletLoss("batch_all", "soft"),
+    "batch all, margin": TripletLoss("batch_all", MARGIN, nonzero_mean=True),
+    "semi-hard, soft": TripletLoss("semi_hard", "soft"),
+    "semi-hard, margin": TripletLoss("semi_hard", MARGIN),
+}
+SIZE, DIMENSION = 28, 64
+
+
+def main():
+    """Trains with each loss; prints, draws and saves what came out."""
+    arguments = parse_arguments()
+    train, test = read_data(arguments)
+    untrained = build()
+    rows = [row("untrained", untrained, [retrieval(test).evaluate(untrained)], seconds=0)]
+    models = {}
+    for name, loss in LOSSES.items():
+        start = time.monotonic()
+        models[name] = build()
+        history = fit(models[name], loss, train, test, arguments)
+        rows.append(row(name, models[name], history, time.monotonic() - start))
+        print(f"{name}: {rows[-1]['accuracy']:.4f}", flush=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
+    print_table(rows)
+    best = max(rows[1:], key=lambda row: row["accuracy"])["name"]
+    plot(rows, best, models[best], test, arguments.output / "accuracy.png")
+    print(f"Curves: {arguments.output / 'accuracy.png'}")
+
+
+def parse_arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs=2, metavar=("TRAIN", "TEST"), help="two zip archives")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=40, help="about so many in each epoch")
+    parser.add_argument("--classes", type=int, default=17, help="P, at most all of them")
+    parser.add_argument("--samples", type=int, default=4, help="K")
+    parser.add_argument("--learning-rate", type=float, default=0.002)
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "triplet_loss")
+    parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few pictures")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.epochs, arguments.steps = 1, 2
+    return arguments
+
+
+def read_data(arguments):
+    """`(x_train, y_train), (x_test, y_test)`, with different classes in both."""
+    if arguments.data:
+        return tuple(read_archive(path) for path in arguments.data)
+    parts = kdl.data.digits(SIZE, channels=1)
+    x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return (x[y < 5], y[y < 5]), (x[y >= 5], y[y >= 5])
+
+
+def read_archive(path):
+    """The pictures of an archive, white on black, and the numbers of their folders."""
+    from PIL import Image, ImageOps
+
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        pictures = []
+        for name in names:
+            picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
+            pictures.append(ImageOps.invert(picture).resize((SIZE, SIZE), Image.Resampling.BOX))
+    x = np.stack([np.asarray(picture) for picture in pictures])[..., None] / np.float32(255)
+    _, y = np.unique([name.rsplit("/", 1)[0] for name in names], return_inverse=True)
+    return x, y
+
+
+def build():
+    """Four convolutions, and an embedding that is neither bounded nor normalised."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((SIZE, SIZE, 1))
+    for filters, strides in ((32, 2), (64, 2), (64, 1), (128, 2)):
+        x = keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(DIMENSION)(x))
+
+
+def fit(model, loss, train, test, arguments):
+    """What the metrics said after each epoch."""
+    classes = min(arguments.classes, len(np.unique(train[1])))
+    steps_of_a_pass = len(np.unique(train[1])) // classes
+    sampler = PKSampler(
+        *train,
+        classes_per_batch=classes,
+        samples_per_class=arguments.samples,
+        passes=-(-arguments.steps // steps_of_a_pass),
+        augment=RandomShift(2),
+    )
+    steps = arguments.epochs * len(sampler)
+    schedule = WarmUpCosine(arguments.learning_rate, total_steps=steps, warm_up_steps=steps // 10)
+    metrics = [ActiveTriplets(MARGIN, name="active"), EmbeddingCollapse(name="spread")]
+    model.compile(keras.optimizers.Adam(schedule), loss, metrics=metrics)
+    history = model.fit(
+        sampler, epochs=arguments.epochs, shuffle=False, verbose=2, callbacks=[retrieval(test)]
+    ).history
+    return [{name: history[name][epoch] for name in history} for epoch in range(arguments.epochs)]
+
+
+def retrieval(test):
+    """A callback, since recall is of all test pictures at once: no compiled step can compute it."""
+    pictures = ArrayDataset(*test, batch_size=256, shuffle=False)
+    return HostEvaluation(pictures, [RetrievalMetrics(ranks=(1,))], prefix="")
+
+
+def row(name, model, history, seconds):
+    """A row of the table; `history` has a dict of metrics for each epoch."""
+    return {
+        "name": name,
+        "parameters": model.count_params(),
+        "macs": kdl.applications.macs(model),
+        "accuracy": history[-1]["recall@1"],
+        "seconds": seconds,
+        "history": [epoch["recall@1"] for epoch in history],
+        "last": history[-1],
+    }
+
+
+def print_table(rows):
+    """The result on the screen."""
+    table = Table(title="Classes never seen in training")
+    columns = {
+        "loss": "name",
+        "Recall@1": "recall@1",
+        "MAP@R": "map@r",
+        "active triplets": "active",
+        "seconds": "seconds",
+    }
+    for column in columns:
+        left = column == "loss"
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+    for row in rows:
+        numbers = {**row["last"], "seconds": row["seconds"]}
+        found = [f"{numbers[k]:.4g}" if k in numbers else "" for k in [*columns.values()][1:]]
+        table.add_row(row["name"], *found)
+    Console().print(table)
+
+
+def plot(rows, name, model, test, path):
+    """Recall@1 over the epochs, and the embedding of some test classes in a plane."""
+    from matplotlib.figure import Figure
+    from sklearn.manifold import TSNE
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    curves, plane = figure.subplots(1, 2)
+    untrained, *trained = rows
+    curves.axhline(untrained["accuracy"], color="grey", linestyle=":", label="untrained")
+    for row in trained:
+        soft = row["name"].endswith("soft")
+        epochs = range(1, len(row["history"]) + 1)
+        curves.plot(epochs, row["history"], "-" if soft else "--", marker=".", label=row["name"])
+    curves.set_xlabel("epoch")
+    curves.set_ylabel("Recall@1 of unseen classes")
+    curves.grid(alpha=0.3)
+    curves.legend()
+    x, y = test
+    shown = np.flatnonzero(y < np.unique(y)[:10].max() + 1)[:400]
+    points = TSNE(random_state=0, init="pca").fit_transform(
+        model.predict(x[shown], batch_size=256, verbose=0)
+    )
+    plane.scatter(*points.T, c=y[shown], s=8, cmap="tab10")
+    plane.set_title(f"t-SNE of unseen classes, {name}")
+    plane.set_xticks([])
+    plane.set_yticks([])
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
