@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kdl.losses import TripletLoss
-from kdl.metrics import EmbeddingCollapse
+from kdl.metrics import ActiveTriplets, EmbeddingCollapse
 
 
 def embeddings(*shape, seed=0):
@@ -91,10 +91,10 @@ def test_warns_in_compiled_training(tmp_path):
 
 
 def test_no_warning_of_made_up_numbers():
-    """Keras on PyTorch first runs losses without shapes on ones, which are all one point."""
+    """Keras on PyTorch first runs metrics that need values on ones, which are all one point."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    model.compile("sgd", TripletLoss("batch_all"), metrics=[EmbeddingCollapse()])
+    model.compile("sgd", TripletLoss(), metrics=[ActiveTriplets(0.5), EmbeddingCollapse()])
     x, y = embeddings(12, 3), np.arange(12) % 3
     history = model.fit(x, y, batch_size=6, verbose=0).history
     assert history["embedding_collapse"][0] > 0.1
