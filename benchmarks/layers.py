@@ -140,7 +140,7 @@ def main(script, sections, kind, title):
 def report(results, stem, sections, kind, title):
     """The results as lines of Markdown: a table a section."""
     lines = [f"# {title}", ""]
-    lines += [f"`python benchmarks/{stem}.py`; smallest time of 30 turns, in one process.", ""]
+    lines += [f"`python benchmarks/{stem}.py`; smallest time of all turns, in one process.", ""]
     for name, backends in sorted(results.items()):
         lines += [f"## {name}", "", sections[name].__doc__.strip(), ""]
         lines += [f"| backend | case | {kind} | ms | ratio |", "| --- | --- | --- | --- | --- |"]

@@ -4,8 +4,12 @@
 
 Each section of `SECTIONS` measures one loss with its gradient: contenders take turns in one
 process, and the smallest time of each counts. A run replaces the sections that it measured, and
-keeps the others. PyTorch's contenders come from torchvision (`pip install 'kdl[bench]'`).
+keeps the others. PyTorch's contenders come from torchvision and PyTorch Metric Learning
+(`pip install 'kdl[bench]'`).
 """
+
+import ctypes
+import pathlib
 
 import numpy as np
 from applications import import_torchvision
@@ -36,98 +40,11 @@ def focal():
     else:
         other = {"keras.losses.BinaryFocalCrossentropy": (theirs, dense)}
     losses = {**other, "FocalLoss": (ours, dense), "FocalLoss, sparse labels": (ours, sparse)}
-    calls = {name: gradient_step(*each, logits) for name, each in losses.items()}
+    calls = {name: focal_step(*each, logits) for name, each in losses.items()}
     scale = 20 if keras.backend.backend() != "torch" else 1  # Keras means over the classes
-    values = [calls[name]() * (scale if name in other else 1) for name in calls]
+    values = [float(calls[name]()[0]) * (scale if name in other else 1) for name in calls]
     np.testing.assert_allclose(values, values[0], rtol=1e-4)
     return table("8 × 12,000 × 20", take_turns(calls), kind="loss")
-
-
-SECTIONS = {"focal": focal}
-
-
-def torchvision_focal_loss():
-    """Torchvision's loss, as Keras calls one."""
-    function = import_torchvision().ops.sigmoid_focal_loss
-    return lambda y_true, y_pred: function(y_pred, y_true, reduction="sum")
-
-
-def gradient_step(loss, y_true, y_pred):
-    """A function that computes a loss and its gradient, compiled where Keras compiles; the value.
-
-    The tensors are made here, once.
-    """
-    import keras
-
-    y_true, y_pred = map(keras.ops.convert_to_tensor, (y_true, y_pred))
-    steps = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}
-    return steps[keras.backend.backend()](loss, y_true, y_pred)
-
-
-def _tensorflow_step(loss, y_true, y_pred):
-    import tensorflow as tf
-
-    @tf.function
-    def step(y_true, y_pred):
-        with tf.GradientTape() as tape:
-            tape.watch(y_pred)
-            value = loss(y_true, y_pred)
-        return value, tape.gradient(value, y_pred)
-
-    def call():
-        value, gradient = step(y_true, y_pred)
-        return float(value) if gradient is not None else None
-
-    return call
-
-
-def _jax_step(loss, y_true, y_pred):
-    import jax
-
-    step = jax.jit(jax.value_and_grad(lambda y_pred, y_true: loss(y_true, y_pred)))
-
-    def call():
-        value, gradient = step(y_pred, y_true)
-        gradient.block_until_ready()
-        return float(value)
-
-    return call
-
-
-def _torch_step(loss, y_true, y_pred):
-    y_pred.requires_grad_()
-
-    def call():
-        y_pred.grad = None
-        value = loss(y_true, y_pred)
-        value.backward()
-        return float(value.detach())
-
-    return call
-
-
-if __name__ == "__main__":
-    main(__file__, SECTIONS, "loss", "Losses beside others'")
-"""How fast losses are beside those of other libraries, on the same tensors.
-
-    python benchmarks/losses.py --losses triplet
-
-Each section of `SECTIONS` measures one loss, forward and backward: contenders take turns in one
-process, and the smallest time of each counts. A run replaces the sections that it measured, and
-keeps the others.
-"""
-
-import argparse
-import ctypes
-import json
-import pathlib
-import platform
-import time
-
-import numpy as np
-from run import BACKENDS, run
-
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
 def triplet():
@@ -148,8 +65,10 @@ def triplet():
             name, call = triplet_step_of_torch(mining, labels, embeddings)
             calls = {name: call, **calls}
             megabytes = {name: peak_memory(call) for name, call in calls.items()}
-        for row in table(mining, take_turns(calls, turns=5)):
-            rows.append({**row, "megabytes": megabytes.get(row["loss"])})
+        for row in table(mining, take_turns(calls, turns=5), kind="loss"):
+            size = megabytes.get(row["loss"])
+            more = "" if size is None else f", {size:.0f} MB"
+            rows.append({**row, "loss": row["loss"] + more, "megabytes": size})
     return rows
 
 
@@ -182,7 +101,21 @@ def triplet_step_of_torch(mining, labels, embeddings):
     )
 
 
-SECTIONS = {"triplet": triplet}
+SECTIONS = {"focal": focal, "triplet": triplet}
+
+
+def torchvision_focal_loss():
+    """Torchvision's loss, as Keras calls one."""
+    function = import_torchvision().ops.sigmoid_focal_loss
+    return lambda y_true, y_pred: function(y_pred, y_true, reduction="sum")
+
+
+def focal_step(loss, y_true, y_pred):
+    """A function that computes a loss of logits and its gradient."""
+    import keras
+
+    y_true = keras.ops.convert_to_tensor(y_true)
+    return value_and_gradient(lambda y_pred: loss(y_true, y_pred), y_pred)
 
 
 def value_and_gradient(loss, x):
@@ -245,63 +178,5 @@ def peak_memory(call):
     return (kilobytes("VmHWM") - before) / 1024
 
 
-def table(case, times):
-    """The rows of one case, with the ratio to its first contender."""
-    base = next(iter(times.values()))
-    return [
-        {"case": case, "loss": name, "ms": milliseconds, "ratio": milliseconds / base}
-        for name, milliseconds in times.items()
-    ]
-
-
-def take_turns(calls, turns=30):
-    """Milliseconds of the fastest call of each, all in turns; the first two calls do not count."""
-    times = {name: [] for name in calls}
-    for turn in range(turns + 2):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn > 1:
-                times[name].append(time.perf_counter() - start)
-    return {name: 1000 * min(found) for name, found in times.items()}
-
-
-def main():
-    """Measures on every backend, a process each, and writes both results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--losses", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        print(json.dumps({name: SECTIONS[name]() for name in arguments.losses}))
-        return
-    path = RESULTS / "losses.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    for backend in BACKENDS:
-        found = run("losses.py", backend, "--here", "--losses", *arguments.losses)
-        for name, rows in found.items():
-            results.setdefault(name, {})[backend] = rows
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / "losses.md").write_text("\n".join(report(results)) + "\n")
-
-
-def report(results):
-    """The results as lines of Markdown: a table a section."""
-    lines = ["# Losses beside those of other libraries", ""]
-    lines += ["`python benchmarks/losses.py`; smallest time of all turns, in one process.", ""]
-    for name, backends in sorted(results.items()):
-        text = "\n".join(line.strip() for line in SECTIONS[name].__doc__.strip().splitlines())
-        lines += [f"## {name}", "", text, ""]
-        lines += ["| backend | case | loss | ms | ratio | MB |", f"|{' --- |' * 6}"]
-        for backend, rows in backends.items():
-            for row in rows:
-                found = f"{row['loss']} | {row['ms']:.2f} | {row['ratio']:.3f}"
-                memory = row.get("megabytes")
-                found += " | " + ("" if memory is None else f"{memory:.0f}")
-                lines.append(f"| {backend} | {row['case']} | {found} |")
-        lines.append("")
-    return [*lines, f"Machine: {platform.machine()}, Python {platform.python_version()}."]
-
-
 if __name__ == "__main__":
-    main()
+    main(__file__, SECTIONS, "loss", "Losses beside others'")

@@ -8,6 +8,8 @@ _HOMES = {
     "AdaBoostEnsemble": "ada_boost_ensemble",
     "BaggingEnsemble": "bagging_ensemble",
     "DeepEnsemble": "deep_ensemble",
+    "GradientBoostedEnsemble": "gradient_boosted_ensemble",
+    "StackingEnsemble": "stacking_ensemble",
     "VotingEnsemble": "voting_ensemble",
     "load": "_loading",
 }

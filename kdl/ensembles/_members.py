@@ -40,7 +40,7 @@ class Members:
         return [models[job.key] for job in jobs]
 
     def _kept(self, job):
-        content = None if self.store is None else self.store.get(job.key)
+        content = None if self.store is None else self.store.get_whole(job.key)
         if content is None:
             return None
         self._advance()

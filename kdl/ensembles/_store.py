@@ -46,6 +46,15 @@ class Store:
         name = self.manifest["members"].get(key)
         return None if name is None else _read(os.path.join(self.directory, name))
 
+    def get_whole(self, key):
+        """As `get`, but None also for a file that is missing or was damaged."""
+        try:
+            content = self.get(key)
+        except FileNotFoundError:
+            return None
+        name = self.manifest["members"].get(key)
+        return content if content is not None and name == _file_name(key, content) else None
+
     def put(self, key, content):
         """Keeps a member."""
         name = self.add_file(key, content)
@@ -58,7 +67,7 @@ class Store:
 
     def add_file(self, key, content):
         """Writes a file that no manifest names yet; returns its name."""
-        name = f"{_PREFIX}{key}-{hashlib.sha256(content).hexdigest()[:12]}{_SUFFIX}"
+        name = _file_name(key, content)
         _write_whole(os.path.join(self.directory, name), content)
         return name
 
@@ -93,6 +102,10 @@ def read_manifest(directory):
             f"{path} has format {version}; this version of kdl reads format {FORMAT}. Update kdl."
         )
     return manifest
+
+
+def _file_name(key, content):
+    return f"{_PREFIX}{key}-{hashlib.sha256(content).hexdigest()[:12]}{_SUFFIX}"
 
 
 def _is_ours(name):

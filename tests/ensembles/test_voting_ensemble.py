@@ -7,7 +7,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from stand_ins import blobs, mlp, regression_stump, stump
 
-from kdl.ensembles import VotingEnsemble
+from kdl.ensembles import VotingEnsemble, load
 
 MEMBERS = [("stump", stump), ("small", partial(mlp, units=4)), ("wide", mlp, {"epochs": 3})]
 
@@ -64,3 +64,12 @@ def test_bad_arguments(changes, message):
 def test_error_names_the_member():
     with pytest.raises(RuntimeError, match="training of member 'odd' of VotingEnsemble failed"):
         VotingEnsemble([("odd", lambda shape, outputs: None)]).fit(*blobs(count=30))
+
+
+@pytest.mark.parametrize("weights", [np.array([3.0, 1.0]), (3, 1), [np.float32(3), np.int64(1)]])
+def test_weights_of_any_kind_are_kept(weights, tmp_path):
+    x, y = blobs()
+    ensemble = VotingEnsemble([("a", stump), ("b", mlp)], weights=weights).fit(x, y)
+    ensemble.save(tmp_path / "kept")
+    found = load(tmp_path / "kept").predict_proba(x)
+    np.testing.assert_array_equal(found, ensemble.predict_proba(x))

@@ -1,0 +1,97 @@
+"""What makes a directory another ensemble's, and what does not."""
+
+import pathlib
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from stand_ins import blobs, mlp, stump
+
+from kdl.ensembles import BaggingEnsemble, load
+
+
+def stumps(depth):
+    def build(input_shape, outputs):
+        assert depth
+        return stump(input_shape, outputs)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (partial(mlp, units=2), partial(mlp, units=3)),
+        (stumps(1), stumps(2)),
+        (
+            lambda shape, outputs: mlp(shape, outputs, 2),
+            lambda shape, outputs: mlp(shape, outputs, 3),
+        ),
+    ],
+)
+def test_another_build_is_told_apart(old, new, tmp_path):
+    x, y = blobs()
+    BaggingEnsemble(old, 1).fit(x, y, directory=tmp_path / "it")
+    BaggingEnsemble(old, 1).fit(x, y, directory=tmp_path / "it")
+    with pytest.raises(ValueError, match="an ensemble with other build"):
+        BaggingEnsemble(new, 1).fit(x, y, directory=tmp_path / "it")
+
+
+def test_another_schedule_is_told_apart(tmp_path):
+    x, y = blobs()
+
+    def ensemble(rate):
+        schedule = keras.callbacks.LearningRateScheduler(lambda epoch: rate)
+        return BaggingEnsemble(mlp, 1, {"callbacks": [schedule]})
+
+    ensemble(1e-9).fit(x, y, directory=tmp_path / "it")
+    with pytest.raises(ValueError, match="an ensemble with other fit_arguments"):
+        ensemble(0.5).fit(x, y, directory=tmp_path / "it")
+
+
+def test_the_same_model_built_again_is_the_same(tmp_path):
+    x, y = blobs()
+    for _ in range(2):  # Keras gives its layers other names the second time
+        model = mlp((4,), 3)
+        BaggingEnsemble(model, 1).fit(x, y, directory=tmp_path / "it")
+
+
+@pytest.mark.parametrize("harm", ["truncated", "missing"])
+def test_a_damaged_member_is_trained_anew(harm, tmp_path):
+    x, y = blobs()
+    before = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it").predict_proba(x)
+    manifest = pathlib.Path(tmp_path / "it" / "ensemble.json")
+    manifest.write_text(manifest.read_text().replace('"finished": true', '"finished": false'))
+    member = sorted(tmp_path.glob("it/member-*.keras"))[0]
+    content = member.read_bytes()
+    member.unlink()
+    if harm == "truncated":
+        member.write_bytes(content[:1000])
+    again = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it")
+    np.testing.assert_array_equal(again.predict_proba(x), before)
+
+
+def test_fingerprint_is_of_the_last_data(tmp_path):
+    x, y = blobs()
+    ensemble = BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path / "first")
+    ensemble.fit(x[::2], y[::2]).save(tmp_path / "second")
+    with pytest.raises(ValueError, match="an ensemble with other data"):
+        BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path / "second")
+
+
+def test_a_failed_fit_leaves_nothing_fitted():
+    x, y = blobs()
+    ensemble = BaggingEnsemble(stump, 1).fit(x, y)
+    with pytest.raises(ValueError, match="samples"):
+        ensemble.fit(x, y[:3])
+    with pytest.raises(NotFittedError):
+        ensemble.predict(x)
+
+
+def test_strings_of_numpy_2(tmp_path):
+    x, y = blobs()
+    labels = np.array(["a", "b", "c"], np.dtypes.StringDType())[y]
+    BaggingEnsemble(stump, 1).fit(x, labels).save(tmp_path / "it")
+    assert set(load(tmp_path / "it").predict(x)) <= {"a", "b", "c"}
