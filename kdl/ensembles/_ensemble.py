@@ -50,8 +50,8 @@ class Ensemble(BaseEstimator):
                 `concurrent.futures.Executor` whose processes are not forks of this one.
             directory: Where the ensemble is kept while it is trained. The same call with the same
                 directory trains only what is missing there; functions among the arguments are told
-                apart by their names, code, defaults and closures, not by what they call. It must be the user's own, see `allow_pickle` of
-                `kdl.ensembles.load`. Defaults to None.
+                apart by their names, code, defaults and closures, not by what they call. It must be
+                the user's own, see `allow_pickle` of `kdl.ensembles.load`. Defaults to None.
             verbose: 1 for a progress bar over the members, 0 (default) for none.
 
         Returns:

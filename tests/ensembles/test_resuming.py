@@ -92,6 +92,7 @@ def test_a_failed_fit_leaves_nothing_fitted():
 
 def test_strings_of_numpy_2(tmp_path):
     x, y = blobs()
-    labels = np.array(["a", "b", "c"], np.dtypes.StringDType())[y]
+    numbers = np.unique(y, return_inverse=True)[1]
+    labels = np.array(["a", "b", "c"], np.dtypes.StringDType())[numbers]
     BaggingEnsemble(stump, 1).fit(x, labels).save(tmp_path / "it")
     assert set(load(tmp_path / "it").predict(x)) <= {"a", "b", "c"}
