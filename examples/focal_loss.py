@@ -23,7 +23,17 @@ Accuracy does not: whoever never finds a digit is right in 99 % of the cells.
     python examples/focal_loss.py                            # digits
     python examples/focal_loss.py --data bccd.zip --epochs 12   # blood cells: red, white, platelets
 
-RESULTS
+On one processor core the digits take two and a half minutes with PyTorch.
+
+One run with PyTorch: before training, background has 92 % of plain cross-entropy, 56 % of the focal
+loss with γ = 0.5, 0.4 % with γ = 2. AP after eight epochs: cross-entropy 0.825, weighted
+cross-entropy 0.897, focal loss 0.896 with γ = 0.5, 0.830 with γ = 2 and 0.707 with γ = 5; accuracy
+0.999 for all of them (the curves: examples/results/focal_loss.png). So γ = 0.5 does better than
+plain cross-entropy; γ = 2 learns fastest in the first two epochs, and ends no better. The paper's
+gain over cross-entropy that is merely weighted is not here: γ = 0.5 only draws level with it, and
+more is worse. On the blood cells, where one score in 267 should be yes, no γ up to 2 makes a
+difference (AP 0.66 to 0.68). RetinaNet has 100,000 anchors a picture, and trains for 90,000 steps,
+not for 300.
 """
 
 import io
@@ -199,12 +209,14 @@ def digit_scenes(count, size, digits, labels, seed):
         picture = rng.uniform(0, 0.2, (size, size, 1)).astype("float32")
         squares = rng.permutation(side**2)[: 1 + SHREDS]
         chosen = rng.integers(0, len(digits), len(squares))
+        shift = rng.integers(-2, 3, 2)  # of the digit in its square
         for number, (square, which) in enumerate(zip(squares, chosen, strict=True)):
+            digit = digits[which]
+            drawn = np.roll(digit, shift, (0, 1)) if number == 0 else shred(digit, rng)
             top, left = DIGIT * np.array(divmod(square, side))
             area = picture[top : top + DIGIT, left : left + DIGIT]
-            np.maximum(area, digits[which] if number == 0 else shred(digits[which], rng), out=area)
-        row, column = divmod(squares[0], side)
-        centre = DIGIT * (row + 0.5), DIGIT * (column + 0.5)
+            np.maximum(area, drawn, out=area)
+        centre = DIGIT * (np.array(divmod(squares[0], side)) + 0.5) + shift
         pictures.append(picture)
         cells.append(label_cells([(labels[chosen[0]], *centre)], (size, size)))
     return np.stack(pictures), np.stack(cells)

@@ -15,8 +15,6 @@ def known_values(tensor):
 
 def _is_open(tensor):
     backend = keras.backend.backend()
-    if isinstance(tensor, keras.KerasTensor):
-        return True
     if backend == "torch":
         import torch
 
