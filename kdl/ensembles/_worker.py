@@ -181,12 +181,35 @@ def _repeatable(seed, wanted):
     before, python_state, numpy_state = settings(), random.getstate(), np.random.get_state()
     try:
         _apply(wanted)
+        keras.utils.set_random_seed(seed)  # which may import TensorFlow, and that may draw
         keras.utils.set_random_seed(seed)
-        yield
+        with _own_seeds(seed):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         _apply(before)
+
+
+@contextlib.contextmanager
+def _own_seeds(seed):
+    """Within it this thread alone draws what Keras's layers are seeded with.
+
+    Keras draws these seeds by `random.randint`. In a worker of a cluster other threads take from
+    the same generator at any moment (Dask's do when they estimate sizes), so that two runs would
+    differ.
+    """
+    own, common, thread = random.Random(seed), random.randint, threading.get_ident()
+
+    def randint(low, high):
+        draw = own.randint if threading.get_ident() == thread else common
+        return draw(low, high)
+
+    random.randint = randint
+    try:
+        yield
+    finally:
+        random.randint = common
 
 
 def _apply(wanted):

@@ -61,18 +61,15 @@ class StackingEnsemble(Ensemble):
 
     Example:
         >>> import keras, kdl
-        >>> def build(input_shape, outputs, units):
-        ...     layers = [keras.layers.Dense(units, "relu")] if units else []
-        ...     layers = [keras.layers.Flatten(), *layers, keras.layers.Dense(outputs, "softmax")]
+        >>> def build(input_shape, outputs):
+        ...     layers = [keras.layers.Flatten(), keras.layers.Dense(outputs, "softmax")]
         ...     model = keras.Sequential([keras.Input(input_shape), *layers])
         ...     model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
         ...     return model
-        >>> from functools import partial
-        >>> members = [("linear", partial(build, units=0)), ("deep", partial(build, units=32))]
         >>> (x, y), _ = kdl.data.digits(size=8, channels=1)
-        >>> ensemble = StackingEnsemble(members, cv=2, fit_arguments={"epochs": 2})
+        >>> ensemble = StackingEnsemble([("linear", build)], cv=2, fit_arguments={"epochs": 2})
         >>> ensemble.fit(x[:100], y[:100]).transform(x[:4]).shape
-        (4, 20)
+        (4, 10)
     """
 
     _made_by = "members"

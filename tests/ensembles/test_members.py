@@ -1,0 +1,213 @@
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+from stand_ins import blobs, mlp, mlp_that_is_killed_once, plain_mlp, stump
+
+from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _worker
+from kdl.ensembles._processes import as_executor, environment
+
+TORCH = keras.backend.backend() == "torch"
+once = pytest.mark.skipif(not TORCH, reason="on the backend that starts fastest")
+
+
+def test_processes_and_a_killed_one(tmp_path):
+    """A process is killed; what is finished stays, and the same call trains the rest alone.
+
+    In the end all is as if it had been trained here.
+    """
+    x, y = blobs(count=30)
+    (tmp_path / "builds").mkdir()
+    build = partial(mlp_that_is_killed_once, folder=str(tmp_path / "builds"), member=1)
+    ensemble = BaggingEnsemble(build, 3)
+    message = (
+        "Not trained: member 1 .*member 2 .*; a process that trained was ended.*call fit again"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        ensemble.fit(x, y, executor=1, directory=tmp_path / "kept")
+    assert len(os.listdir(tmp_path / "builds")) == 2
+    ensemble.fit(x, y, executor=1, directory=tmp_path / "kept")
+    assert len(os.listdir(tmp_path / "builds")) == 4
+    expected = BaggingEnsemble(mlp, 3).fit(x, y).predict_proba(x)
+    assert (ensemble.predict_proba(x) == expected).all()
+
+
+@once
+def test_killed_program(tmp_path):
+    """The whole program is killed while it trains; this one trains what is missing."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from stand_ins import blobs, mlp_that_is_killed_once\n"
+        "from functools import partial\n"
+        "from kdl.ensembles import BaggingEnsemble\n"
+        "build = partial(mlp_that_is_killed_once, folder=sys.argv[1], member=1)\n"
+        "BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=sys.argv[2])\n"
+    )
+    (tmp_path / "builds").mkdir()
+    builds, kept = str(tmp_path / "builds"), str(tmp_path / "kept")
+    paths = [os.path.dirname(__file__), *filter(None, sys.path)]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([sys.executable, script, builds, kept], env=variables, check=False)
+    assert done.returncode == -signal.SIGKILL
+    build = partial(mlp_that_is_killed_once, folder=builds, member=1)
+    BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=kept)
+    assert len(os.listdir(builds)) == 3
+
+
+def test_threads_and_their_settings():
+    """Threads of one process wait for each other: their random numbers are the process's."""
+    x, y = blobs(count=30)
+    expected = BaggingEnsemble(plain_mlp, 2).fit(x, y).predict_proba(x)
+    policy = keras.config.dtype_policy()
+    with ThreadPoolExecutor(2) as executor:
+        found = BaggingEnsemble(plain_mlp, 2).fit(x, y, executor=executor).predict_proba(x)
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            low = BaggingEnsemble(stump, 1).fit(x, y, executor=executor)
+        finally:
+            keras.config.set_dtype_policy(policy)
+    assert (found == expected).all()
+    assert low.members_[0].layers[-1].compute_dtype == "bfloat16"
+
+
+@once
+def test_dask_cluster():
+    distributed = pytest.importorskip("distributed")
+    x, y = blobs(count=30)
+    expected = BaggingEnsemble(mlp, 2).fit(x, y).predict_proba(x)
+    settings = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        ensemble = BaggingEnsemble(mlp, 2).fit(x, y, executor=client.get_executor())
+        odd = BaggingEnsemble(lambda shape, outputs: None, 2)
+        with pytest.raises(RuntimeError, match=r"training of member . of BaggingEnsemble failed"):
+            odd.fit(x, y, executor=client.get_executor())
+    assert (ensemble.predict_proba(x) == expected).all()
+
+
+def test_other_threads_may_draw():
+    """Threads of a cluster's worker use Python's generator at any moment."""
+    x, y = blobs(count=30)
+    expected = BaggingEnsemble(mlp, 1).fit(x, y).predict_proba(x)
+
+    def build(input_shape, outputs):
+        with ThreadPoolExecutor(1) as other:
+            other.submit(random.random).result()
+            other.submit(random.randint, 0, 9).result()
+        return mlp(input_shape, outputs)
+
+    assert (BaggingEnsemble(build, 1).fit(x, y).predict_proba(x) == expected).all()
+
+
+class AtOnce(Executor):
+    """An executor as simple as one can be."""
+
+    def submit(self, function, *args):
+        future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def test_any_executor_and_a_bar(capsys):
+    x, y = blobs(count=30)
+    members = [("a", stump), ("b", mlp)]
+    ensemble = VotingEnsemble(members).fit(x, y, executor=AtOnce(), verbose=1)
+    expected = VotingEnsemble(members).fit(x, y)
+    assert (ensemble.predict_proba(x) == expected.predict_proba(x)).all()
+    out = capsys.readouterr().out
+    assert "2/2" in out
+    assert "member" in out
+
+
+def test_error_keeps_what_is_finished(tmp_path):
+    """The first error is told; members that were trained beside it are kept."""
+    x, y = blobs(count=30)
+    members = [("a", lambda shape, outputs: 1 / 0), ("b", stump)]
+    message = "training of member 'a' of VotingEnsemble failed: ZeroDivisionError"
+    with pytest.raises(RuntimeError, match=message):
+        VotingEnsemble(members).fit(x, y, executor=AtOnce(), directory=tmp_path)
+    assert len(list(tmp_path.glob("member-1-*.keras"))) == 1
+
+
+def test_errors_of_the_executor_itself():
+    class Broken(Executor):
+        def submit(self, function, *args):
+            future = Future()
+            future.set_exception(ConnectionError("the cluster is away"))
+            return future
+
+    message = "Not trained: member 0 .*ConnectionError: the cluster is away.*Pass directory="
+    with pytest.raises(RuntimeError, match=message):
+        BaggingEnsemble(stump, 1).fit(*blobs(count=30), executor=Broken())
+
+
+@once
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_forks_are_refused():
+    """In a fork backends may hang without a word."""
+    context = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(1, mp_context=context) as executor,
+        pytest.raises(RuntimeError, match="fork of one that has loaded Keras"),
+    ):
+        BaggingEnsemble(stump, 1).fit(*blobs(count=30), executor=executor)
+
+
+def test_another_backend_is_refused():
+    job = _job(stump, settings={**_worker.settings(), "backend": "mxnet"})
+    with pytest.raises(_worker.MemberError, match="Start it with KERAS_BACKEND=mxnet"):
+        _worker.train(job)
+
+
+def test_recipes_travel():
+    """Functions of modules by name, all others as they are."""
+    for build in (stump, partial(mlp, units=3), lambda shape, outputs: mlp(shape, outputs)):
+        packed = _worker.Recipe(build, {}).packed()
+        assert b"cloudpickle" in packed or build.__class__ is partial or build is stump
+        assert _worker.train(_job(packed)) is not None
+
+
+def test_what_can_not_travel(monkeypatch):
+    monkeypatch.setattr(_worker.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="can't be sent to another process"):
+        _worker.Recipe(lambda shape, outputs: None, {}).packed()
+
+
+def _job(recipe, **changes):
+    x, y = blobs(count=30)
+    if not isinstance(recipe, bytes):
+        recipe = _worker.Recipe(recipe, {})
+    fields = {"samples": None, "weights": None, "outputs": 3, "settings": _worker.settings()}
+    y = np.unique(y, return_inverse=True)[1]
+    return _worker.Job("member", "0", 0, recipe, x, y, **{**fields, **changes})
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = environment(cores, "jax")
+    assert found["MKL_NUM_THREADS"] == "1"
+    assert found["OMP_NUM_THREADS"] == "7"  # the user's word
+    assert found["KERAS_BACKEND"] == "jax"
+    assert environment(1, "torch")["MKL_NUM_THREADS"] == str(cores)
+
+
+def test_processes_start_with_the_variables(monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with as_executor(64, "torch") as executor:
+        assert executor.submit(os.getenv, "MKL_NUM_THREADS").result() == "1"
+        assert executor.submit(os.getenv, "KERAS_BACKEND").result() == "torch"
+    assert "MKL_NUM_THREADS" not in os.environ
