@@ -137,12 +137,13 @@ def test_boxes_move_as_the_pictures_do(name):
 
 
 def test_boxes_that_leave_the_picture_become_padding():
-    boxes = np.array([[[0, 0, 4, 4], [10, 10, 24, 24]]] * 4, "float32")
-    labels = {"boxes": boxes, "classes": np.array([[1, 2]] * 4)}
+    """And what has no class is padding, whatever its box."""
+    boxes = np.array([[[0, 0, 4, 4], [10, 10, 24, 24], [10, 10, 20, 20]]] * 4, "float32")
+    labels = {"boxes": boxes, "classes": np.array([[1, 2, -1]] * 4)}
     move = layers.RandomTranslation((-0.5, -0.5), (-0.5, -0.5))
     _, moved = Augmentation([move], labels="boxes")(IMAGES, labels, generator())
-    np.testing.assert_array_equal(moved["classes"], [[-1, 2]] * 4)
-    np.testing.assert_array_equal(moved["boxes"][:, 0], -np.ones((4, 4)))
+    np.testing.assert_array_equal(moved["classes"], [[-1, 2, -1]] * 4)
+    np.testing.assert_array_equal(moved["boxes"][:, [0, 2]], -np.ones((4, 2, 4)))
     np.testing.assert_allclose(moved["boxes"][:, 1], [[0, 0, 12, 12]] * 4, atol=1e-4)
 
 
