@@ -546,7 +546,7 @@ def _encode(y):
     """Classes, and the number of the class of each sample."""
     y = np.asarray(y)
     if y.dtype.kind == "T":  # NumPy's StringDType, which files and scikit-learn do not know
-        y = y.astype(str)
+        y = np.array(y.tolist())
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
