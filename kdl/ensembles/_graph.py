@@ -1,6 +1,7 @@
 """Ensembles as one functional Keras model."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -11,8 +12,17 @@ def members(models, inputs, from_logits=False):
 
 
 def votes(outputs, classes):
-    """1 at the largest of each member's outputs."""
-    return [ops.one_hot(ops.argmax(each, axis=-1), classes) for each in outputs]
+    """1 at the first largest of each member's outputs, 0 elsewhere.
+
+    In operations that TFLite has: Keras's `argmax` on TensorFlow is made of others.
+    """
+    so_far = np.triu(np.ones((classes, classes), "float32"))
+    return [_first(ops.cast(x >= ops.max(x, -1, keepdims=True), x.dtype), so_far) for x in outputs]
+
+
+def _first(ones, so_far):
+    """The first 1 of each row alone."""
+    return ones * ops.cast(ops.matmul(ones, so_far) < 1.5, ones.dtype)
 
 
 def copy(model, name):

@@ -1,0 +1,130 @@
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+from stand_ins import blobs, linear_mlp, mlp, plain_mlp, regression_stump, stump
+
+from kdl.deploy import export_tflite
+from kdl.ensembles import (
+    AdaBoostEnsemble,
+    BaggingEnsemble,
+    DeepEnsemble,
+    GradientBoostedEnsemble,
+    StackingEnsemble,
+    VotingEnsemble,
+    _final,
+    _graph,
+    _votes,
+)
+
+NAMED = [("a", mlp), ("b", partial(mlp, units=3))]
+ENSEMBLES = {
+    "bagging": BaggingEnsemble(mlp, 3),
+    "bagging of one": BaggingEnsemble(mlp, 1),
+    "bagging by vote": BaggingEnsemble(stump, 3, voting="hard"),
+    "deep, of logits": DeepEnsemble(linear_mlp, 3, from_logits=True),
+    "voting": VotingEnsemble(NAMED, weights=[1, 3]),
+    "voting by vote": VotingEnsemble(NAMED, "hard", weights=[1, 3]),
+    "SAMME": AdaBoostEnsemble(stump, 3),
+    "SAMME.R": AdaBoostEnsemble(mlp, 3, algorithm="SAMME.R", learning_rate=0.1),
+    "gradient boosting": GradientBoostedEnsemble(regression_stump, 3),
+    "stacking": StackingEnsemble(NAMED, cv=2),
+    "stacking with x": StackingEnsemble(NAMED, cv=2, passthrough=True),
+}
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_answers_like_the_ensemble(name, classes, tmp_path):
+    x, y = blobs(classes)
+    ensemble = ENSEMBLES[name].fit(x, y)
+    model = ensemble.to_keras()
+    outputs = keras.ops.convert_to_numpy(model(x))
+    assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-5)
+    assert model.output_shape == (None, classes)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (keras.ops.convert_to_numpy(loaded(x)) == outputs).all()
+
+
+@pytest.mark.parametrize(
+    "make", [BaggingEnsemble, GradientBoostedEnsemble], ids=["bagging", "gradient boosting"]
+)
+def test_regression(make):
+    x, _ = blobs()
+    ensemble = make(linear_mlp, 2, task="regression").fit(x, x[:, :2])
+    outputs = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
+    assert outputs == pytest.approx(ensemble.predict(x), abs=1e-4)
+
+
+def test_it_is_a_copy():
+    x, y = blobs()
+    ensemble = BaggingEnsemble(mlp, 2).fit(x, y)
+    before = ensemble.predict_proba(x)
+    model = ensemble.to_keras()
+    model.set_weights([0 * weights for weights in model.get_weights()])
+    assert (ensemble.predict_proba(x) == before).all()
+
+
+def test_members_of_one_name_and_images():
+    x, y = blobs()
+    x = x.reshape(90, 2, 2, 1)
+
+    def build(input_shape, outputs):
+        inputs = keras.Input(input_shape)
+        features = keras.layers.Dense(4, name="a")(keras.layers.Flatten()(inputs))
+        outputs = keras.layers.Dense(outputs, "softmax", name="b")(features)
+        model = keras.Model(inputs, outputs, name="twin")
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    ensemble = DeepEnsemble(build, 2).fit(x, y)
+    outputs = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
+    assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-5)
+
+
+def test_final_estimator_without_a_graph():
+    ensemble = StackingEnsemble(NAMED, LinearSVC(), cv=2).fit(*blobs())
+    with pytest.raises(ValueError, match="to_keras knows LogisticRegression"):
+        ensemble.to_keras()
+
+
+def test_equal_answers():
+    """The first of the classes with as many votes, and of equal probabilities, as in predict."""
+    answers = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1, 0, 0], [0, 0.5, 0.5]], "float32")
+    [votes] = _graph.votes([keras.ops.convert_to_tensor(answers)], 3)
+    assert keras.ops.convert_to_numpy(votes).argmax(-1).tolist() == [0, 1, 0, 1]
+    assert (keras.ops.convert_to_numpy(votes) == _votes.vote(answers[None])).all()
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(
+    ("ensemble", "state"),
+    [
+        (DeepEnsemble(None), {}),
+        (AdaBoostEnsemble(None), {"member_weights": [1.0, 2.0], "member_errors": [0.3, 0.2]}),
+        (
+            AdaBoostEnsemble(None, algorithm="SAMME.R"),
+            {"member_weights": [1.0, 1.0], "member_errors": [0.3, 0.2]},
+        ),
+        (GradientBoostedEnsemble(None), {"first_scores": [0.1, 0.2, 0.3], "steps": [2.0, 1.0]}),
+        (StackingEnsemble(None, passthrough=True), {"final_estimator": None}),
+    ],
+    ids=["mean", "votes", "SAMME.R", "sum", "stacking"],
+)
+def test_export(ensemble, state, tmp_path):
+    """As if it had been trained, which would take longest."""
+    x, y = blobs(count=30)
+    if "final_estimator" in state:
+        final = LogisticRegression().fit(np.hstack([x, x, x[:, :2]]), np.arange(30) % 3)
+        state = {"final_estimator": _final.as_state(final)}
+    ensemble.members_ = [plain_mlp((4,), 3) for _ in range(2)]
+    ensemble.input_shape_, ensemble.classes_ = (4,), np.unique(y)
+    ensemble._restore(state, allow_pickle=False)
+    model = ensemble.to_keras()
+    assert export_tflite(model, tmp_path / "model.tflite", verification_data=x).passed
+    outputs = keras.ops.convert_to_numpy(model(x))
+    assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-5)
