@@ -22,6 +22,17 @@ that it has never seen: is the nearest neighbour of a picture of its class (Reca
 
 A data set is a zip archive for training and one for the test, in which each lowest folder is a
 class: for Omniglot the 136 characters of five alphabets, and 156 of five others.
+
+On one processor core each of the two takes three to five minutes with PyTorch.
+
+One run on Omniglot, 600 steps of 17 characters with 4 drawings each: Recall@1 of unseen characters
+is 0.28 before training; with batch hard 0.62 (soft margin) and 0.67 (margin 0.5), with semi-hard
+0.71 and 0.69, with batch all 0.70 and 0.76 (the curves, and the best embedding in a plane:
+examples/results/triplet_loss.png). So the paper's claim does not show: batch hard is last. It was
+still the slowest to learn when the steps ran out, after 2 % of the paper's samples; at its end it
+had 24 to 45 % of all triplets left within the margin, and the others 1 %. The digits do not show it
+either: five of them are too few to learn what tells the other five apart, and every embedding ends
+below the untrained one (Recall@1 0.91 to 0.96 after 0.98).
 """
 
 import argparse
