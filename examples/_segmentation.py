@@ -211,7 +211,7 @@ def plot_pictures(test, seen, classes, path, count=4):
             axis.imshow(pictures[index])
             axis.set_axis_off()
     for axis, title in zip(grid[0], columns, strict=True):
-        axis.set_title(title)
+        axis.set_title(title, fontsize=9)
     figure.savefig(path, dpi=100)
 
 

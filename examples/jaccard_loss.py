@@ -22,7 +22,14 @@ This script trains a small U-Net from the same start with each loss and compares
     python examples/jaccard_loss.py --data nuclei.zip           # 2018 Data Science Bowl
     python examples/jaccard_loss.py --data camvid.zip --epochs 4
 
-RESULTS
+One run of each, six epochs, with PyTorch. Digits, IoU of the strokes, some 25 seconds a loss on one
+processor core: cross-entropy 0.698, Dice 0.709, Jaccard 0.711, Lovász 0.708, cross-entropy and
+then Lovász 0.701. Nuclei (428 pictures at 96×96, a fifth for the test), IoU of the nuclei, some 70
+seconds a loss: 0.748, 0.758, 0.719, 0.758 and 0.738 (the curves:
+examples/results/jaccard_loss.png). So Dice and Lovász gain a point on both; Jaccard gains as much
+on the digits, and ends three points below cross-entropy on the nuclei, where it began to learn an
+epoch later. That is one start, and another may well move a row by a point. The order that the
+authors of Lovász recommend, after cross-entropy, shows no gain in so short a training.
 """
 
 import json
