@@ -21,9 +21,21 @@ This script trains one small network in four ways: plain, with each, and with bo
 (α = 0, so that λ = 1) that is `kdl.losses.LabelSmoothingCrossentropy`, without both cross-entropy.
 
     python examples/mixup_label_smoothing.py                                    # 300 digits
-    python examples/mixup_label_smoothing.py --data cifar10.zip --limit 5000 --epochs 20
+    python examples/mixup_label_smoothing.py --data cifar10.zip --limit 5000 --epochs 8
 
-RESULTS
+On one processor core the digits take some three minutes with PyTorch, CIFAR-10 six.
+
+One run with PyTorch on 5,000 pictures of CIFAR-10 (the picture:
+examples/results/mixup_label_smoothing.png). Plain training gave 47.4 % accuracy at a mean
+confidence of 50.4 %, ECE 0.048; label smoothing 46.4 at 46.0 %, ECE 0.023; mixup 44.2 at 42.6 %,
+ECE 0.021; both 44.1 at 40.2 %, ECE 0.039. So plain training is overconfident, each of the two mends
+that, and both together overdo it. The gain in accuracy does not show: eight epochs are too few for
+networks that have seen each picture mixed only.
+
+On the digits, 300 of them for training, all four end between 98.3 and 99.0 % (300 test pictures, so
+a picture is 0.3 points), and plain training is calibrated best, ECE 0.022: where a network is nearly
+always right, to ask for less certainty makes it underconfident, with ECE 0.138 for label smoothing,
+0.118 for mixup and 0.190 for both.
 """
 
 import json
