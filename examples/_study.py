@@ -58,9 +58,7 @@ def read_data(arguments):
         train, test = (_in_memory(folder) for folder in folders)
         classes = len(folders[0].class_names)
     if arguments.limit:
-        order = np.random.default_rng(0).permutation(len(train[0]))[: arguments.limit]
-        train = tuple(part[order] for part in train)
-        test = tuple(part[: arguments.limit] for part in test)
+        train, test = (_some(part, arguments.limit) for part in (train, test))
     return train, test, classes
 
 
@@ -175,6 +173,12 @@ def plot(rows, title, path):
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def _some(data, limit):
+    """So many pictures of all classes: those of a folder come class by class."""
+    order = np.random.default_rng(0).permutation(len(data[0]))[:limit]
+    return tuple(part[order] for part in data)
 
 
 def _in_memory(folder):
