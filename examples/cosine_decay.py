@@ -18,7 +18,11 @@ it and with one that is too large for its first steps, from several starts.
     python examples/cosine_decay.py                          # digits
     python examples/cosine_decay.py --data cifar10.zip --limit 5000
 
-RESULTS
+One run on the digits, ten epochs, with PyTorch, some 16 seconds a row on one processor core; mean
+accuracy of three starts: with the rate 0.1, steps 0.732, cosine 0.919, warm-up and cosine 0.872;
+with 0.4, which is too large for all of them, 0.224, 0.100 and 0.100. Single starts at 0.1 lie
+between 0.44 and 0.94, so three of them do not tell the two cosines apart: a gain of the
+warm-up does not show here.
 """
 
 import json
