@@ -1,5 +1,7 @@
 """Counting of pixels, which the metrics of segmentation share."""
 
+import math
+
 from keras import ops
 
 _MOST_SUMS = 2**22  # at once, 16 MiB
@@ -48,10 +50,12 @@ def sum_by_place(values, places, count):
         places: Whole numbers `(N,)` below `count`.
         count: Number of places.
     """
-    lanes = max(1, min(2**15, _MOST_SUMS // count))
+    side = max(1, min(128, math.isqrt(_MOST_SUMS // count)))
+    lanes = side**2
     lane = ops.arange(ops.shape(places)[0], dtype="int32") % lanes
     sums = ops.segment_sum(values, lane * count + places, num_segments=lanes * count)
-    return ops.sum(ops.reshape(sums, (lanes, count, *values.shape[1:])), axis=0)
+    sums = ops.reshape(sums, (side, side, count, *values.shape[1:]))
+    return ops.sum(ops.sum(sums, axis=0), axis=0)
 
 
 def common_and_union(counts):
