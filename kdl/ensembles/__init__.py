@@ -1,5 +1,7 @@
 """Ensembles of Keras models, with scikit-learn's interface."""
 
+import importlib.util
+
 from kdl import _lazy
 
 # Looked up when used: they need scikit-learn, and a process that trains a member chooses its
@@ -14,4 +16,10 @@ _HOMES = {
     "load": "_loading",
 }
 
-__getattr__, __dir__ = _lazy.lazy_names(globals(), _HOMES)
+_look_up, __dir__ = _lazy.lazy_names(globals(), _HOMES)
+
+
+def __getattr__(name):
+    if name in _HOMES and importlib.util.find_spec("sklearn") is None:
+        raise ImportError("kdl.ensembles needs scikit-learn; run: pip install 'kdl[data]'")
+    return _look_up(name)

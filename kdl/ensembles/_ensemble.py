@@ -9,17 +9,13 @@ import types
 
 import keras
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.multiclass import check_classification_targets
 
 from kdl.ensembles import _members, _worker
 from kdl.ensembles._store import Store
-
-try:
-    from sklearn.base import BaseEstimator
-    from sklearn.exceptions import NotFittedError
-    from sklearn.metrics import accuracy_score, r2_score
-    from sklearn.utils.multiclass import check_classification_targets
-except ImportError as error:
-    raise ImportError("kdl.ensembles needs scikit-learn; run: pip install 'kdl[data]'") from error
 
 _TASKS = ("classification", "regression")
 _OWN = ("x", "y", "sample_weight")

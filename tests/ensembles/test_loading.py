@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 
@@ -166,3 +167,13 @@ def test_bad_files(tmp_path, spoil, message):
     spoil(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         kdl.ensembles.load(tmp_path)
+
+
+def test_without_scikit_learn(monkeypatch):
+    """The room can be imported, and says what is missing when it is used."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delitem(vars(kdl.ensembles), "VotingEnsemble", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'kdl\[data\]'"):
+        kdl.ensembles.VotingEnsemble  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'Choir'"):
+        kdl.ensembles.Choir  # noqa: B018
