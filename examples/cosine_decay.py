@@ -12,17 +12,25 @@ They raise the rate with the batch, η = 0.1 · batch / 256, and report for ResN
 `BatchNormalization(gamma_initializer="zeros")` at the end of residual branches, and
 `optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])`.
 
-This script trains one small network without normalisation by each schedule, with a rate that suits
-it and with one that is too large for its first steps, from several starts.
+This script trains one small network without normalisation by each schedule, with a large rate and
+with one four times as large, from several starts.
 
     python examples/cosine_decay.py                          # digits
     python examples/cosine_decay.py --data cifar10.zip --limit 5000
 
-One run on the digits, ten epochs, with PyTorch, some 16 seconds a row on one processor core; mean
-accuracy of three starts: with the rate 0.1, steps 0.732, cosine 0.919, warm-up and cosine 0.872;
-with 0.4, which is too large for all of them, 0.224, 0.100 and 0.100. Single starts at 0.1 lie
-between 0.44 and 0.94, so three of them do not tell the two cosines apart: a gain of the
-warm-up does not show here.
+One run on the digits with PyTorch, two minutes on one processor core: median and mean test accuracy
+of four starts after ten epochs.
+
+                       peak 0.05          peak 0.2
+    steps              0.908, 0.772       0.237, 0.369
+    cosine             0.943, 0.875       0.700, 0.617
+    warm-up, cosine    0.944, 0.828       0.896, 0.832
+
+With the larger rate three of four trainings in steps come to nothing, and the warm-up saves what
+the cosine alone does not. With the smaller one steps are worse than the cosine, but the warm-up is
+no gain: one start of each schedule goes wrong, which moves the means more than all else. (Curves:
+examples/results/cosine_decay.png; the points are the starts.) Such differences are those of a short
+training at its limit, not the fraction of a point that the papers found.
 """
 
 import json
@@ -37,7 +45,7 @@ from kdl.applications import macs
 from kdl.data import ArrayDataset, RandomShift
 from kdl.training import WarmUpCosine
 
-SEEDS = 3
+SEEDS = 4
 
 
 def steps(rate, total):
@@ -136,7 +144,7 @@ def plot(rows, rates, total, path):
 
 def main():
     """Trains, prints, draws."""
-    arguments = parse_arguments(__doc__, "cosine_decay", size=16, epochs=10, learning_rate=0.1)
+    arguments = parse_arguments(__doc__, "cosine_decay", size=16, epochs=10, learning_rate=0.05)
     arguments.seeds = 1 if arguments.smoke else SEEDS
     data = read_data(arguments)
     rates = (arguments.learning_rate, 4 * arguments.learning_rate)
