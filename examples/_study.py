@@ -56,9 +56,14 @@ def read_data(arguments):
         spec = InputSpec((arguments.size, arguments.size))
         folders = read_image_folder(arguments.data, spec, batch_size=256, verbose=1)
         train, test = (_in_memory(folder) for folder in folders)
+        # Of a folder they come class by class, and --limit takes the first ones.
+        order = np.random.default_rng(0).permutation(len(test[0]))
+        test = tuple(part[order] for part in test)
         classes = len(folders[0].class_names)
     if arguments.limit:
-        train, test = (_some(part, arguments.limit) for part in (train, test))
+        order = np.random.default_rng(0).permutation(len(train[0]))[: arguments.limit]
+        train = tuple(part[order] for part in train)
+        test = tuple(part[: arguments.limit] for part in test)
     return train, test, classes
 
 
@@ -173,12 +178,6 @@ def plot(rows, title, path):
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
-
-
-def _some(data, limit):
-    """So many pictures of all classes: those of a folder come class by class."""
-    order = np.random.default_rng(0).permutation(len(data[0]))[:limit]
-    return tuple(part[order] for part in data)
 
 
 def _in_memory(folder):
