@@ -7,6 +7,7 @@ smallest time of each counts. A run replaces the sections that it measured, and 
 """
 
 import argparse
+import inspect
 import json
 import pathlib
 import platform
@@ -142,7 +143,7 @@ def report(results, stem, sections, kind, title):
     lines = [f"# {title}", ""]
     lines += [f"`python benchmarks/{stem}.py`; smallest time of all turns, in one process.", ""]
     for name, backends in sorted(results.items()):
-        lines += [f"## {name}", "", sections[name].__doc__.strip(), ""]
+        lines += [f"## {name}", "", inspect.cleandoc(sections[name].__doc__), ""]
         lines += [f"| backend | case | {kind} | ms | ratio |", "| --- | --- | --- | --- | --- |"]
         for backend, rows in backends.items():
             for row in rows:

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kdl.ops._known import refuse
+
 # The first whole number whose successor the type does not have.
 _LARGEST_LABELS = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
 
@@ -40,30 +42,18 @@ def checked_labels(labels, embeddings):
     if limit is None:
         return labels
     whole = ops.logical_and(ops.equal(labels, ops.floor(labels)), ops.abs(labels) < limit)
-    if is_known_false(ops.all(whole)):
-        raise ValueError(
-            f"labels must be integers, below {limit} where they come as floats of this type, as "
-            f"Keras hands them to a loss; received {labels}."
-        )
+    refuse(
+        ops.logical_not(ops.all(whole)),
+        f"labels must be integers, below {limit} where they come as floats of this type, as Keras "
+        f"hands them to a loss; received {labels}.",
+    )
     return ops.cast(labels, "int32")
 
 
 def check_embeddings(embeddings):
     """Raises ValueError if embeddings with known values hold NaN, or squares beyond float32."""
-    if is_known_false(ops.isfinite(ops.sum(ops.square(embeddings)))):
-        raise ValueError(
-            "embeddings must be finite, and their squares within float32; received NaN, infinite "
-            "or too large numbers. Lower the learning rate, or look for the layer that makes them."
-        )
-
-
-def is_known_false(condition):
-    """Whether a bool tensor has a value, and is false; in compiled code there is none.
-
-    Args:
-        condition: Bool tensor of rank 0.
-    """
-    try:
-        return not bool(condition)
-    except Exception:  # a class of its own in every backend
-        return False
+    refuse(
+        ops.logical_not(ops.isfinite(ops.sum(ops.square(embeddings)))),
+        "embeddings must be finite, and their squares within float32; received NaN, infinite or "
+        "too large numbers. Lower the learning rate, or look for the layer that makes them.",
+    )

@@ -4,6 +4,8 @@ import numbers
 
 from keras import ops
 
+from kdl.ops._known import refuse
+
 # Above what rounding in half precision adds to a probability.
 _SLACK = 1e-2
 
@@ -107,16 +109,6 @@ def checked_classes(classes):
         f'classes must be "all", "present" or a list of distinct class numbers; received '
         f"{classes!r}."
     )
-
-
-def refuse(found, message):
-    """Raises ValueError if `found`; in a compiled step, where no values are known, does nothing."""
-    try:
-        found = bool(found)
-    except Exception:  # a class of its own in every backend
-        return
-    if found:
-        raise ValueError(message)
 
 
 def _check_class_axis(axis, y_pred):

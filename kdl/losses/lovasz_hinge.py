@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from kdl.losses._lovasz import lovasz_extension
-from kdl.losses._segmentation import each_sample, refuse, truth_maps
+from kdl.losses._segmentation import each_sample, truth_maps
+from kdl.ops._known import refuse
 
 
 @keras.saving.register_keras_serializable("kdl")

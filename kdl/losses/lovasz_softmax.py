@@ -9,9 +9,9 @@ from kdl.losses._segmentation import (
     class_maps,
     each_sample,
     mean_over_classes,
-    refuse,
     select_classes,
 )
+from kdl.ops._known import refuse
 
 
 @keras.saving.register_keras_serializable("kdl")

@@ -13,6 +13,18 @@ def known_values(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
+def refuse(found, message):
+    """Raises ValueError if a bool tensor of rank 0 is known to be true.
+
+    Args:
+        found: The tensor.
+        message: Text of the error.
+    """
+    values = known_values(found)
+    if values is not None and values:
+        raise ValueError(message)
+
+
 def _is_open(tensor):
     backend = keras.backend.backend()
     if backend == "torch":

@@ -53,9 +53,12 @@ def test_another_schedule_is_told_apart(tmp_path):
 
 def test_the_same_model_built_again_is_the_same(tmp_path):
     x, y = blobs()
+    written = []
     for _ in range(2):  # Keras gives its layers other names the second time
-        model = mlp((4,), 3)
-        BaggingEnsemble(model, 1).fit(x, y, directory=tmp_path / "it")
+        BaggingEnsemble(mlp((4,), 3), 1).fit(x, y, directory=tmp_path / "it")
+        written.append([p.stat().st_mtime_ns for p in sorted(tmp_path.glob("it/*"))])
+    assert len(written[0]) == 2
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
