@@ -45,7 +45,7 @@ def checked_labels(labels, embeddings):
     refuse(
         ops.logical_not(ops.all(whole)),
         f"labels must be integers, below {limit} where they come as floats of this type, as Keras "
-        f"hands them to a loss; received {labels}.",
+        f"hands them to a loss; received {dtype} numbers that are not.",
     )
     return ops.cast(labels, "int32")
 
