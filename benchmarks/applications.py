@@ -25,6 +25,8 @@ import subprocess
 import sys
 import time
 
+from layers import where
+
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
 BATCH = 8
@@ -63,7 +65,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.measure:
         [family] = arguments.families
-        print(json.dumps(measure(family, arguments.seconds)))
+        print(json.dumps({"where": where(), "found": measure(family, arguments.seconds)}))
         return
     rows = read_rows()
     if arguments.draw:
@@ -71,7 +73,8 @@ def main():
         return
     for family in arguments.families:
         for backend in arguments.backends:
-            rows[family, backend] = run(family, backend, arguments.seconds)
+            done = run(family, backend, arguments.seconds)
+            rows[family, done["where"]] = done["found"]
             write(rows)
 
 
@@ -158,6 +161,8 @@ class TorchSteps:
             import timm
 
             self.model = timm.create_model(name)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"  # as Keras chooses
+        self.model.to(self.device)
         self.loss = torch.nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.01)
 
@@ -176,7 +181,7 @@ class TorchSteps:
 
         self.model.eval()
         with torch.inference_mode():
-            return self.model(self._images(x)).numpy()
+            return self.model(self._images(x)).cpu().numpy()
 
     def _images(self, x):
         return self._tensor(x.transpose(0, 3, 1, 2).copy())
@@ -184,7 +189,7 @@ class TorchSteps:
     def _tensor(self, x):
         import torch
 
-        return torch.from_numpy(x)
+        return torch.from_numpy(x).to(self.device)
 
 
 def take_turns(networks, step, x, y, seconds):
@@ -207,7 +212,7 @@ def take_turns(networks, step, x, y, seconds):
 
 
 def read_rows():
-    """What earlier runs measured, `{(family, backend): {step: {network: ms}}}`."""
+    """What earlier runs measured, `{(family, where it ran): {step: {network: ms}}}`."""
     rows = {}
     path = RESULTS / "applications.csv"
     if path.exists():
@@ -222,7 +227,12 @@ def write(rows):
     """CSV, table and chart."""
     RESULTS.mkdir(exist_ok=True)
     order = {family: i for i, family in enumerate(FAMILIES)}
-    rows = dict(sorted(rows.items(), key=lambda r: (order[r[0][0]], BACKENDS.index(r[0][1]))))
+
+    def place(row):
+        (family, where), _ = row
+        return order[family], BACKENDS.index(where.split(",")[0]), where
+
+    rows = dict(sorted(rows.items(), key=place))
     with (RESULTS / "applications.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["family", "backend", "step", "network", "ms"])
@@ -245,7 +255,7 @@ def table(rows):
         "`python benchmarks/applications.py`; batch 8, float32, ms per image of kdl, and how many "
         "times as long the others take: the same network in stock Keras layers, the one of "
         "keras.applications, the one of torchvision or timm in PyTorch. All of a row took turns in "
-        "one process.",
+        f"one process. Where no GPU is named, it ran on {os.cpu_count()} CPU cores.",
         "",
         f"| {' | '.join(columns)} |",
         f"|{' --- |' * len(columns)}",
@@ -257,8 +267,7 @@ def table(rows):
             cells.append(f"{times['kdl']:.1f}")
             cells += [f"{times[n] / times['kdl']:.2f}×" if n in times else "–" for n in _OTHERS]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"Machine: {os.cpu_count()} CPU cores. GPU: not measured.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def plot(rows, path):

@@ -123,19 +123,45 @@ def main(script, sections, kind, title):
         f"--{stem}", dest="names", nargs="+", choices=sections, default=list(sections)
     )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(json.dumps({name: sections[name]() for name in arguments.names}))
+        found = {name: sections[name]() for name in arguments.names}
+        print(json.dumps({"where": where(), "found": found}))
         return
     path = RESULTS / f"{stem}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    for backend in BACKENDS:
-        found = run(f"{stem}.py", backend, "--here", f"--{stem}", *arguments.names)
-        for name, rows in found.items():
-            results.setdefault(name, {})[backend] = rows
+    for backend in arguments.backends:
+        done = run(f"{stem}.py", backend, "--here", f"--{stem}", *arguments.names)
+        for name, rows in done["found"].items():
+            results.setdefault(name, {})[done["where"]] = rows
     path.write_text(json.dumps(results, indent=1) + "\n")
     lines = report(results, stem, sections, kind, title)
     (RESULTS / f"{stem}.md").write_text("\n".join(lines) + "\n")
+
+
+def where():
+    """The backend, and its accelerator where it has one."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        found = torch.cuda.is_available() and torch.cuda.get_device_name()
+    elif backend == "jax":
+        import jax
+
+        found = jax.default_backend() != "cpu" and jax.devices()[0].device_kind
+    else:
+        import tensorflow as tf
+
+        names = [
+            tf.config.experimental.get_device_details(gpu)["device_name"]
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        found = names and names[0]
+    return f"{backend}, {found}" if found else backend
 
 
 def report(results, stem, sections, kind, title):

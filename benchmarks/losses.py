@@ -88,7 +88,6 @@ def triplet_step(mining, labels, embeddings):
 
 def triplet_step_of_torch(mining, labels, embeddings):
     """The name of PyTorch Metric Learning's loss, and a function that computes it likewise."""
-    import torch
     from pytorch_metric_learning import losses, miners
 
     loss = losses.TripletMarginLoss(margin=0.2)
@@ -97,7 +96,7 @@ def triplet_step_of_torch(mining, labels, embeddings):
         "semi_hard": miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard"),
         "batch_all": None,
     }[mining]
-    labels = torch.tensor(labels)
+    labels = on_device(labels)
     name = "TripletMarginLoss" + (f" + {type(miner).__name__}" if miner else "")
     return name, value_and_gradient(
         lambda x: loss(x, labels, miner(x, labels) if miner else None), embeddings
@@ -154,18 +153,35 @@ def _on_jax(loss, x):
 def _on_torch(loss, x):
     import torch
 
-    x = torch.tensor(x, requires_grad=True)
+    x = on_device(x).requires_grad_()
 
     def step():
         value = loss(x)
-        return value, torch.autograd.grad(value, x)
+        found = value, torch.autograd.grad(value, x)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return found
 
     return step
 
 
+def on_device(x):
+    """A tensor where Keras keeps its own."""
+    import keras
+
+    return keras.ops.convert_to_tensor(x)
+
+
 def peak_memory(call):
-    """Megabytes by which the second call of a function raises the memory of the process."""
+    """Megabytes that the second call of a function adds, to a GPU's memory or to the process."""
+    import torch
+
     call()
+    if torch.cuda.is_available():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     status, reset = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
     if not reset.exists():
         return None

@@ -21,7 +21,7 @@ from kdl.training import WarmUpCosine
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01):
+def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01, more=None):
     """The command line that all examples have.
 
     Args:
@@ -30,6 +30,7 @@ def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01):
         size: Default height and width of the pictures.
         epochs: Default number of epochs.
         learning_rate: Default peak of the schedule.
+        more: Function that gives the parser arguments of this example alone.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--data", default="digits", help="'digits', or a zip of class folders")
@@ -41,6 +42,8 @@ def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01):
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / paper)
     parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few pictures")
     parser.add_argument("--rows", type=pathlib.Path, help=argparse.SUPPRESS)  # of a part of it
+    if more:
+        more(parser)
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.epochs, arguments.limit = 1, 64

@@ -22,14 +22,29 @@ This script trains one small network in four ways: plain, with each, and with bo
 
     python examples/mixup_label_smoothing.py                                    # 300 digits
     python examples/mixup_label_smoothing.py --data cifar10.zip --limit 5000 --epochs 8
+    python examples/mixup_label_smoothing.py --data cifar10.zip --width 4 --epochs 24   # on a GPU
 
-On one processor core the digits take some three minutes with PyTorch, CIFAR-10 about six.
+On one processor core the digits take some three minutes with PyTorch, 5,000 pictures of CIFAR-10
+about six. The last command took two minutes a way with JAX on an NVIDIA H200, all four ways side by
+side (the diagram: examples/results/mixup_label_smoothing.png):
+
+| CIFAR-10, 50,000 pictures | test accuracy | confidence | ECE | cross-entropy |
+| --- | --- | --- | --- | --- |
+| plain | 0.868 | 0.923 | 0.055 | 0.451 |
+| label smoothing | 0.869 | 0.788 | 0.082 | 0.449 |
+| mixup | 0.861 | 0.721 | 0.140 | 0.524 |
+| both | 0.864 | 0.657 | 0.207 | 0.601 |
+
+The plain network is overconfident, as Guo et al. say: it knows 98.5 % of its training pictures, and
+where it is 75 % sure it is right in 60 % of the cases. All others are underconfident, and further
+from the truth than the plain one is. No gain in accuracy shows: differences of 0.3 points are
+chance, and mixup is below plain training by more than that. After 12 epochs it was worse still
+(0.835 against 0.852): it learns slower, and the paper gives it 200 epochs and a network of ten
+times the parameters.
 
 One run with PyTorch on the digits, 300 of them for training: all four ways end between 98.3 and
-99.0 % (of 300 test pictures; one more is 0.3 points), so no gain in accuracy shows. Plain training
-is calibrated best, ECE 0.022: where a network is nearly always right, to ask for less certainty
-makes it underconfident, with ECE 0.138 for label smoothing, 0.118 for mixup and 0.190 for both (the
-diagram: examples/results/mixup_label_smoothing.png).
+99.0 % (of 300 test pictures; one more is 0.3 points). Plain training is calibrated best here too,
+ECE 0.022, against 0.138 for label smoothing, 0.118 for mixup and 0.190 for both.
 """
 
 import json
@@ -60,7 +75,7 @@ BINS = 10
 
 def main():
     """Trains the network in each way; prints, draws and saves what came out."""
-    arguments = parse_arguments(__doc__, "mixup_label_smoothing", epochs=40)
+    arguments = parse_arguments(__doc__, "mixup_label_smoothing", epochs=40, more=add_width)
     if arguments.data == "digits" and arguments.limit is None:
         arguments.limit = FEW
     data = read_data(arguments)
@@ -75,12 +90,17 @@ def main():
     print(f"Curves and reliability: {arguments.output / 'accuracy.png'}")
 
 
+def add_width(parser):
+    """An argument for a network that can learn more by heart."""
+    parser.add_argument("--width", type=int, default=1, help="factor of the numbers of filters")
+
+
 def run(name, alpha, smoothing, data, arguments):
     """The row of one way."""
     train, test, classes = data
     start = time.monotonic()
     keras.utils.set_random_seed(0)
-    model = build(train[0].shape[1:], classes)
+    model = build(train[0].shape[1:], classes, arguments.width)
     augment = [RandomShift(max(arguments.size // 16, 1)), Mixup(alpha)]
     dataset = ArrayDataset(*train, arguments.batch_size, augment=augment)
     steps = arguments.epochs * len(dataset)
@@ -113,11 +133,11 @@ def run(name, alpha, smoothing, data, arguments):
     }
 
 
-def build(shape, classes):
+def build(shape, classes, width):
     """Six convolutions."""
     x = inputs = keras.Input(shape)
     for filters, strides in ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
-        x = keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+        x = keras.layers.Conv2D(width * filters, 3, strides, padding="same", use_bias=False)(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
