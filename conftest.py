@@ -1,8 +1,16 @@
 """What the tests and the examples in docstrings share."""
 
+import os
 import sys
 
+import numpy as np
 import pytest
+
+
+def pytest_configure():
+    """Prepares the backend."""
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        _draw_with_numpy()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,3 +30,32 @@ def _shared_converter():
 
     with warm_converter():
         yield
+
+
+def _draw_with_numpy():
+    """First weights on JAX come from NumPy: it would compile a sampler for every shape.
+
+    That took a third of the time of all tests. Numbers drawn in compiled code are JAX's own.
+    """
+    import jax
+
+    def replace(name, draw):
+        original = getattr(jax.random, name)
+
+        def sample(key, shape=(), dtype=float, **bounds):
+            if isinstance(key, jax.core.Tracer):
+                return original(key, shape=shape, dtype=dtype, **bounds)
+            rng = np.random.default_rng(np.asarray(key).tolist())
+            return jax.numpy.asarray(draw(rng, shape, **bounds).astype(dtype))
+
+        setattr(jax.random, name, sample)
+
+    def truncated(rng, shape, lower, upper):
+        found = rng.standard_normal(shape)
+        while (outside := (found < lower) | (found > upper)).any():
+            found[outside] = rng.standard_normal(outside.sum())
+        return found
+
+    replace("normal", lambda rng, shape: rng.standard_normal(shape))
+    replace("truncated_normal", truncated)
+    replace("uniform", lambda rng, shape, minval=0, maxval=1: rng.uniform(minval, maxval, shape))

@@ -31,12 +31,15 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "every_backend: of an application, and not once for all")
     config.addinivalue_line("markers", "export: needs TensorFlow's converter")
     config.addinivalue_line("markers", "tensorflow: needs a library that imports TensorFlow")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     _skip_exports_of_other_backends(items)
+    if not config.getoption("--every-model"):
+        _skip_applications_of_other_backends(items)
     if _tensorflow_missing():
         skip = pytest.mark.skip(reason="TensorFlow is hidden in this run")
         for item in items:
@@ -59,3 +62,18 @@ def _skip_exports_of_other_backends(items):
 @pytest.fixture(scope="session")
 def root():
     return ROOT
+
+
+def _skip_applications_of_other_backends(items):
+    """Arguments, names and shapes of a whole network are Keras's: PyTorch builds it fastest.
+
+    What a network computes and how it trains is marked `every_backend`; what it is made of, the
+    layers, is tested on every backend anyway.
+    """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "torch":
+        return
+    skip = pytest.mark.skip(reason="once, on PyTorch; --every-model runs it here, too")
+    for item in items:
+        kept = any(item.get_closest_marker(name) for name in ("every_backend", "export"))
+        if "applications" in item.path.parts and not kept:
+            item.add_marker(skip)

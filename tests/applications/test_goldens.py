@@ -7,6 +7,7 @@ tested in `tests/layers` on all three.
 
 import keras
 import numpy as np
+import pytest
 from golden import stand_in
 
 from kdl.applications import create_model, load_torch_weights
@@ -54,6 +55,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("golden", NETWORKS if every else sorted(BRIEF))
 
 
+@pytest.mark.every_backend
 def test_parity_with_the_reference(golden, request):
     name, arguments = NETWORKS[golden]
     every = request.config.getoption("--every-model") or keras.backend.backend() == "torch"

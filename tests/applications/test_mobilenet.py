@@ -55,6 +55,7 @@ def test_entries(entry, no_values):
     assert counted == entry.parameters == entry.source.parameters
 
 
+@pytest.mark.every_backend
 def test_parity_with_keras_from_pixels_on(twin):
     network, pixels, expected = twin
     model = of_twin()
@@ -62,6 +63,7 @@ def test_parity_with_keras_from_pixels_on(twin):
     assert error_of(model, pixels, expected) <= 1e-4
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("whole", [False, True])
 def test_parity_from_a_file_of_keras(twin, tmp_path, whole):
     network, pixels, expected = twin
@@ -120,6 +122,7 @@ def test_batch_norm_follows_the_lineage(padding, constants):
     assert (stem.epsilon, stem.momentum) == constants
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         MobileNet,
@@ -162,12 +165,14 @@ def test_activation():
     assert MobileNet(0.25, include_top=False).get_layer("stem_relu").max_value == 6.0
 
 
+@pytest.mark.every_backend
 def test_dropout():
     assert MobileNet(0.25, input_shape=(32, 32, 3)).get_layer("dropout").rate == 0.001
     model = MobileNet(0.25, dropout=0.0, input_shape=(32, 32, 3))
     assert "dropout" not in [layer.name for layer in model.layers]
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     np.testing.assert_allclose(MobileNet.preprocess_input(x), (x / 255 - 0.5) / 0.5, atol=1e-6)

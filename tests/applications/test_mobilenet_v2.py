@@ -67,6 +67,7 @@ def test_entries(entry, no_values):
         assert source.sha256 in source.name
 
 
+@pytest.mark.every_backend
 def test_parity_with_keras_from_pixels_on(twin):
     network, pixels, expected = twin
     model = of_twin()
@@ -79,6 +80,7 @@ def name_of_2018(layer):
     return layer.replace("predictions", "Logits")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("rename", [name_in_files, name_of_2018, str])
 def test_parity_from_a_file_of_keras(twin, tmp_path, rename):
     network, pixels, expected = twin
@@ -143,6 +145,7 @@ def test_batch_norm_follows_the_lineage(padding, constants):
         assert (layer.epsilon, layer.momentum) == constants
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         MobileNetV2,
@@ -178,6 +181,7 @@ def test_pyramid_has_the_widths_of_the_stages():
     }
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -58,6 +58,7 @@ def test_mobile_network():
     assert macs(model, (224, 224, 3)) == 563_638_816
 
 
+@pytest.mark.every_backend
 def test_parity_with_keras_from_pixels_on():
     from keras.src.applications import nasnet  # the public names have fixed sizes
 
@@ -89,6 +90,7 @@ def test_parity_with_keras_from_pixels_on():
     assert np.abs(logits - expected).max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         NASNet,
@@ -112,6 +114,7 @@ def test_pyramid_ends_where_the_next_reduction_begins():
     }
 
 
+@pytest.mark.every_backend
 def test_auxiliary_classifier_and_drop_path_in_training():
     model = small(input_shape=(96, 96, 3), auxiliary=True, drop_path_keep=0.8)
     assert model.output_names == ["classifier", "auxiliary"]

@@ -123,6 +123,7 @@ def test_stages_are_those_of_the_network_without_dilation(model_name, shallow):
     assert set(dilated.pyramid_outputs) <= {"P1", "P2", "P3"}
 
 
+@pytest.mark.every_backend
 def test_flat_graph_gives_equal_outputs(model_name, shallow):
     model = build(model_name, **shallow)
     flat = flatten(model)

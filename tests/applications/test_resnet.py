@@ -22,6 +22,7 @@ def blocks(model, stage):
     return [layer for layer in model.layers if layer.name.startswith(f"stage{stage}_")]
 
 
+@pytest.mark.every_backend
 def test_model():
     arguments = {"depth": (1, 1, 1, 1), "stem": "deep", "strip_pooling": True}
     arguments |= {"output_stride": 8, "multi_grid": (2,)}
@@ -111,6 +112,7 @@ def test_published_weights_are_of_the_plain_network(other):
     keras.utils.clear_session()
 
 
+@pytest.mark.every_backend
 def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
     backbone = ResNet(**SMALL, include_top=False, input_shape=(32, 32, 3))
     backbone.trainable = False

@@ -26,6 +26,7 @@ def model():
     return network
 
 
+@pytest.mark.every_backend
 def test_all_forms_give_the_same(model):
     twin = ResNeXt(**SMALL, **OPEN, form="a", classifier_activation=None)
     for ours, theirs in zip(model.layers, twin.layers, strict=True):
@@ -38,6 +39,7 @@ def test_all_forms_give_the_same(model):
     assert np.abs(to_numpy(twin(x)) - expected).max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         ResNeXt, {**SMALL, "depth": (1, 1, 1, 1)}, (2, 64, 64, 3), expected_output_shape=(2, 3)
@@ -136,6 +138,7 @@ def test_imagenet_is_the_first_weights_of_torchvision(monkeypatch):
         ResNeXt50(weights="imagenet", include_top=False)
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

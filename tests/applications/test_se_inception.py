@@ -25,6 +25,7 @@ def test_parameters(model):
     assert counted == entry.parameters == 11_931_622
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles for a minute")
 def test_model():
     # With 32×32 pixels the last modules normalise over two values, and the gradient explodes.
@@ -94,6 +95,7 @@ def test_output_stride(output_stride, dilations):
     assert model.compute_output_shape((1, 64, 64, 3)) == (1, side, side, 1024)
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     pixel = np.array([[[[123, 117, 105]]]], "uint8")
     assert to_numpy(SEInception.preprocess_input(pixel)).ravel().tolist() == [1, 0, 0]

@@ -68,6 +68,7 @@ def test_multiply_adds(layout, billions):
     assert macs(model, (224, 224, 3)) + 2048 * 1000 == pytest.approx(billions * 1e9, rel=2e-4)
 
 
+@pytest.mark.every_backend
 def test_model():
     arguments = {**SMALL, "input_shape": (64, 64, 3)}
     run_model_test(SEResNet, arguments, (2, 64, 64, 3), expected_output_shape=(2, 3))
@@ -166,6 +167,7 @@ def test_weights_of_another_layout(networks):
         np.testing.assert_array_equal(weight, value)
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -111,6 +111,7 @@ def test_every_pixel_of_the_undilated_network_is_in_the_dilated_one():
     assert dilated.pyramid_outputs["P3"] is dilated.outputs[0]
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         ShuffleNet,
@@ -120,6 +121,7 @@ def test_model():
     )
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -29,6 +29,7 @@ def test_parameters(variant, alpha):
     assert counted == PARAMETERS[variant, alpha]
 
 
+@pytest.mark.every_backend
 def test_parity_channels_first_with_channels_last():
     model = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 64, 3))
     first = ShuffleNetV2(
@@ -82,6 +83,7 @@ def megvii_reference(state, x):
     return F.linear(x.mean((2, 3)), state["classifier.0.weight"]).numpy()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_parity_of_the_megvii_variant_with_the_definition(alpha):
     model = ShuffleNetV2(
@@ -94,6 +96,7 @@ def test_parity_of_the_megvii_variant_with_the_definition(alpha):
     assert np.abs(to_numpy(model(x)) - expected).max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("variant", "padding"), [("torchvision", "symmetric"), ("megvii", "same")])
 def test_model(variant, padding):
     run_model_test(
@@ -131,6 +134,7 @@ def test_input_tensor_and_pooling():
     assert ShuffleNetV2.from_config(model.get_config()).input_shape == (None, 64, 64, 1)
 
 
+@pytest.mark.every_backend
 def test_mixed_precision_is_kept_in_the_config():
     model = ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4, dtype="mixed_bfloat16")
     assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
@@ -140,6 +144,7 @@ def test_mixed_precision_is_kept_in_the_config():
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -208,6 +213,7 @@ def test_missing_weights_file():
         ShuffleNetV2(0.5, weights="missing.pth")
 
 
+@pytest.mark.every_backend
 def test_saved_model_loads_after_import_kdl_alone(tmp_path):
     import subprocess
     import sys

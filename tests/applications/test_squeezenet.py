@@ -58,6 +58,7 @@ def with_biases(model):
     return model
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("version", "bypass", "pools"),
     [("1.1", "complex", (3, 5)), ("1.0", "simple", (4, 8))],
@@ -125,6 +126,7 @@ def test_multiply_adds_are_of_the_maps_without_padding():
     assert round(macs(SqueezeNet("1.1")) / 1e6, 1) == 349.2
 
 
+@pytest.mark.every_backend
 def test_model():
     run_model_test(
         SqueezeNet,
@@ -166,6 +168,7 @@ def test_smallest_size(version, smallest):
     assert same.output_shape[1:3] == (1, 1)
 
 
+@pytest.mark.every_backend
 def test_head_under_mixed_precision():
     model = SqueezeNet("1.1", input_shape=(32, 32, 3), classes=4, dtype="mixed_bfloat16")
     assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
@@ -174,6 +177,7 @@ def test_head_under_mixed_precision():
     assert model.outputs[0].dtype == "float32"
 
 
+@pytest.mark.every_backend
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -22,6 +22,7 @@ def assert_untouched(model, state, message):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_files_equal_the_mapping(state, suffix, tmp_path):
     import torch
@@ -113,6 +114,7 @@ def test_bad_arguments():
         load_torch_weights(small_model(), "missing.pth")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_keras_files(suffix, tmp_path):
     model = ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4)
