@@ -51,27 +51,37 @@ def focal():
 
 
 def triplet():
-    """Triplet losses of 256 classes × 4 samples × 128 numbers, beside PyTorch Metric Learning's.
+    """Triplet losses of 1024 embeddings of 128 numbers, beside PyTorch Metric Learning's.
 
-    Margin 0.2, Euclidean distances of normalised embeddings, mean over triplets that are not 0;
-    mining included. Memory is what one call adds to the process at its peak; the other backends
-    keep what they once had.
+    256 classes × 4 samples, and 32 classes × 32 samples. Margin 0.2, Euclidean distances of
+    normalised embeddings, mean over triplets that are not 0; mining included. Memory is what one
+    call adds to the process at its peak; the other backends keep what they once had.
     """
-    import keras
-
-    labels = np.repeat(np.arange(256), 4)
     embeddings = np.random.default_rng(0).standard_normal((1024, 128)).astype("float32")
     rows = []
-    for mining in ("batch_hard", "semi_hard", "batch_all"):
-        calls, megabytes = {"TripletLoss": triplet_step(mining, labels, embeddings)}, {}
-        if keras.backend.backend() == "torch":
-            name, call = triplet_step_of_torch(mining, labels, embeddings)
-            calls = {name: call, **calls}
-            megabytes = {name: peak_memory(call) for name, call in calls.items()}
-        for row in table(mining, take_turns(calls, turns=5), kind="loss"):
-            size = megabytes.get(row["loss"])
-            more = "" if size is None else f", {size:.0f} MB"
-            rows.append({**row, "loss": row["loss"] + more, "megabytes": size})
+    for classes in (256, 32):
+        labels = np.repeat(np.arange(classes), 1024 // classes)
+        for mining in ("batch_hard", "semi_hard", "batch_all"):
+            rows += triplet_rows(mining, labels, embeddings)
+    return rows
+
+
+def triplet_rows(mining, labels, embeddings):
+    """The rows of one way of mining, with what a call adds to the memory on PyTorch."""
+    import keras
+
+    calls, megabytes = {"TripletLoss": triplet_step(mining, labels, embeddings)}, {}
+    if keras.backend.backend() == "torch":
+        name, call = triplet_step_of_torch(mining, labels, embeddings)
+        calls = {name: call, **calls}
+        megabytes = {name: peak_memory(call) for name, call in calls.items()}
+    classes = labels[-1] + 1
+    case = f"{classes} × {len(labels) // classes}, {mining}"
+    rows = []
+    for row in table(case, take_turns(calls, turns=5), kind="loss"):
+        size = megabytes.get(row["loss"])
+        more = "" if size is None else f", {size:.0f} MB"
+        rows.append({**row, "loss": row["loss"] + more, "megabytes": size})
     return rows
 
 

@@ -59,7 +59,9 @@ class TripletLoss(keras.losses.Loss):
     where there are none. Computed in float32. At equal embeddings value and gradient are finite.
 
     Memory is `O(B²)` with every `mining`. The time of `"batch_hard"` is that of the distances, the
-    others add `O(B²)` for each member of the largest class. Gradients are of first order.
+    others add `O(B²)` for each member of the largest class. Only on PyTorch, where a search in
+    sorted distances is quicker, `"batch_all"` and `"semi_hard"` of PyTorch Metric Learning add
+    `O(B² log B)` whatever the classes, with a number as margin. Gradients are of first order.
 
     Shapes: labels `(B,)` or `(B, 1)`, embeddings `(B, D)` → `(B,)`.
 
@@ -237,14 +239,18 @@ def _many_of_each_anchor(labels, embeddings, mining, margin, distance, conventio
     """Sums of the losses of each anchor, its number of triplets, and of those that are not 0."""
     positive, negative = mined.triplet_masks(labels)
     distances = pairwise_distances(embeddings, distance)
-    constant = ops.stop_gradient(distances)
-    loss = mined.violation(margin)
     positives, negatives = (
         ops.sum(ops.cast(mask, "float32"), axis=1) for mask in (positive, negative)
     )
-    if mining == "batch_all" or convention == "pytorch_metric_learning":
+    every = mining == "batch_all" or convention == "pytorch_metric_learning"
+    if every and margin != "soft":
         bounded = mining == "semi_hard"
-        compare = mined.sum_over_negatives(constant, negative, loss, bounded)
+        sums, nonzero = mined.sum_of_hinges(distances, labels, negative, margin, bounded)
+        return sums, positives * negatives, nonzero
+    constant = ops.stop_gradient(distances)
+    loss = mined.violation(margin)
+    if every:
+        compare = mined.sum_over_negatives(constant, negative, loss)
         anchors, triplets = negatives > 0, positives * negatives
     else:
         itself = ops.arange(ops.shape(labels)[0])

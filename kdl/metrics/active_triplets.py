@@ -8,10 +8,8 @@ from kdl.ops.distances import check_metric, unit_rows
 from kdl.ops.triplets import (
     hardest_negatives,
     hardest_positives,
-    sum_over_negatives,
-    sum_over_positives,
+    sum_of_hinges,
     triplet_masks,
-    violation,
 )
 
 _COUNTED = ("triplets", "anchors")
@@ -122,8 +120,7 @@ class ActiveTriplets(keras.metrics.Metric):
         positives, negatives = (
             ops.sum(ops.cast(mask, "float32"), axis=1) for mask in (positive, negative)
         )
-        compare = sum_over_negatives(distances, negative, violation(self.margin))
-        _, active = sum_over_positives(distances, labels, negatives > 0, compare)
+        _, active = sum_of_hinges(distances, labels, negative, self.margin)
         return active, positives * negatives
 
     def _anchors(self, labels, distances, positive, negative):
