@@ -43,8 +43,11 @@ def hard_negative_mining(
     """
     _check_arguments(loss, ratio, minimum_negatives, score, background)
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    if loss is None:
-        _check_labels(y_true, y_pred, ignore_class)
+    if len(y_true.shape) == 3 and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, -1)
+    _check_shapes(y_true, y_pred)
+    if len(y_true.shape) == 2:
+        _check_labels(y_true, y_pred, loss, background, ignore_class)
     targets, labels, known = _targets(y_true, y_pred, background, ignore_class)
     losses = _loss_of_anchors(loss, targets, y_pred)
     positive = known & (labels != background)
@@ -95,8 +98,10 @@ class HardNegativeMining(keras.losses.Loss):
     Raises:
         ValueError: If `loss` reduces its values or is no function, `ratio` or `minimum_negatives`
             is negative, or `score` is unknown; when called, if the shapes do not fit; where values
-            are known, if without a `loss` a label is neither a class nor `ignore_class`. In
-            compiled code the backend decides what such a label does.
+            are known, if a label is neither a class nor `ignore_class`. How another `loss` numbers
+            its classes is not known: there labels must be whole numbers, and negative ones
+            `background` or `ignore_class`; all others count as positives. In compiled code the
+            backend decides what a wrong label does.
 
     Source: SSD (arXiv 1512.02325), section 2.2, "Hard negative mining".
 
@@ -190,9 +195,6 @@ def _check_arguments(loss, ratio, minimum_negatives, score, background):
 
 def _targets(y_true, y_pred, background, ignore_class):
     """Targets for the loss, where ignored anchors are background; labels; which are known."""
-    if len(y_true.shape) == 3 and y_true.shape[-1] == 1:
-        y_true = ops.squeeze(y_true, -1)
-    _check_shapes(y_true, y_pred)
     if len(y_true.shape) == 2:
         labels = ops.cast(y_true, "int32")
         known = _is_known(labels, ignore_class)
@@ -214,10 +216,13 @@ def _check_shapes(y_true, y_pred):
         )
 
 
-def _check_labels(y_true, y_pred, ignore_class):
-    if len(y_true.shape) == 2:
-        others = () if ignore_class is None else (ignore_class,)
-        check_labels(y_true, y_pred.shape[-1], others)
+def _check_labels(y_true, y_pred, loss, background, ignore_class):
+    """Another loss may number its classes as it likes, but none with a negative number."""
+    if loss is None:
+        check_labels(y_true, y_pred.shape[-1], () if ignore_class is None else (ignore_class,))
+        return
+    others = {x for x in (background, ignore_class) if x is not None and x < 0}
+    check_labels(y_true, None, sorted(others))
 
 
 def _is_known(labels, ignore_class):

@@ -52,16 +52,23 @@ def one_hot(labels, classes, dtype, axis=-1):
 
 
 def check_labels(labels, classes, others=()):
-    """Raises ValueError for a known label that is neither of a class nor one of `others`."""
+    """Raises ValueError for a known label that is neither of a class nor one of `others`.
+
+    Args:
+        labels: Tensor of them.
+        classes: Their number, or None where it is not known.
+        others: Further labels.
+    """
     values = known_values(labels)
     if values is None:
         return
-    wrong = ~(((values >= 0) & (values < classes) & (values % 1 == 0)) | np.isin(values, others))
+    most = np.inf if classes is None else classes
+    wrong = ~(((values >= 0) & (values < most) & (values % 1 == 0)) | np.isin(values, others))
     if wrong.any():
+        to = "" if classes is None else f" to {classes - 1}"
         more = "".join(f", or {other}" for other in others)
         raise ValueError(
-            f"y_true must be whole numbers from 0 to {classes - 1}{more}; received "
-            f"{values[wrong][0]}."
+            f"y_true must be whole numbers from 0{to}{more}; received {values[wrong][0]}."
         )
 
 

@@ -221,3 +221,40 @@ def test_bad_shapes():
             hard_negative_mining(np.zeros(labels, "int32"), np.zeros(logits, "float32"))
     with pytest.raises(ValueError, match="loss must give one value an anchor"):
         hard_negative_mining(rows(LABELS, 3), LOGITS, loss=lambda a, b: keras.ops.square(a - b))
+
+
+def of_labels(y_true, y_pred):
+    """A loss of labels from 1, whose background has no score."""
+    return keras.ops.cast(y_true, "float32") * y_pred[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "arguments", "message"),
+    [
+        (3, {}, "whole numbers from 0 to 2; received 3"),
+        (-1, {"ignore_class": -2}, "whole numbers from 0 to 2, or -2; received -1"),
+        (0.5, {}, "whole numbers from 0 to 2; received 0.5"),
+        (-1, {"loss": of_labels}, "whole numbers from 0; received -1"),
+        (
+            -1,
+            {"loss": of_labels, "background": -2, "ignore_class": -3},
+            "whole numbers from 0, or -3, or -2; received -1",
+        ),
+        (0.5, {"loss": of_labels, "ignore_class": 255}, "whole numbers from 0; received 0.5"),
+        (float("nan"), {"loss": of_labels}, "whole numbers from 0; received nan"),
+    ],
+)
+def test_bad_labels(label, arguments, message):
+    labels = np.where(LABELS == 1, label, LABELS).astype("float32")
+    for shape in ((1, 8), (1, 8, 1)):
+        with pytest.raises(ValueError, match=f"y_true must be {message}"):
+            hard_negative_mining(labels.reshape(shape), LOGITS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("label", "arguments"),
+    [(3, {}), (-1, {"background": -1}), (-1, {"ignore_class": -1}), (255, {"ignore_class": 255})],
+)
+def test_labels_of_another_loss(label, arguments):
+    labels = np.where(LABELS == 1, label, LABELS)
+    assert np.isfinite(numpy(hard_negative_mining(labels, LOGITS, of_labels, **arguments))).all()
