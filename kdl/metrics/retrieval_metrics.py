@@ -8,7 +8,8 @@ from kdl.metrics._host_metric import HostMetric
 _DISTANCES = ("l2", "cosine")
 _RECALLS = ("any", "share")
 _AVERAGE_PRECISIONS = ("standard", "market")
-_BLOCK = 2**22  # distances at a time
+_BLOCK = 2**21  # distances at a time
+_FEW = 64  # relevant items up to which counting is faster than sorting
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -37,7 +38,7 @@ class RetrievalMetrics(HostMetric):
     - `"cameras"`, optional: integers `(B,)`. Gallery items of the query's class and camera are left
       out of its ranking, the protocol of Market-1501.
 
-    Distances are held for some queries at a time: the memory is that of the embeddings and of 4
+    Distances are held for some queries at a time: the memory is that of the embeddings and of 2
     million distances, for 20,000 queries against 20,000 items too.
 
     This is a metric of a whole set, for loops and `kdl.training.HostEvaluation`: a compiled step
@@ -120,6 +121,9 @@ class RetrievalMetrics(HostMetric):
         known = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         points, zeros = self._points(known.pop("embeddings"))
         queries, gallery = _split(known.pop("is_query", None), len(points))
+        if self.junk_label is not None:
+            gallery = gallery[known["labels"][gallery] != self.junk_label]
+        gallery = gallery[np.argsort(known["labels"][gallery])]  # classes lie together
         per_query = []
         step = max(_BLOCK // max(len(gallery), 1), 1)
         for start in range(0, len(queries), step):
@@ -127,10 +131,11 @@ class RetrievalMetrics(HostMetric):
             distances = _squares(points[some], points[gallery])
             if zeros.any():  # ½‖x − y‖² is 1 − cos of unit vectors; beside zero ½ is missing
                 distances += zeros[some][:, None] != zeros[gallery]
-            for query, row in zip(some, distances, strict=True):
-                relevant, others = self._of_query(query, gallery, known)
-                if relevant.any():
-                    per_query.append(self._score(_ranks(row[relevant], row[others])))
+            relevant = _relevant(some, gallery, **known)
+            ranks = [_ranks(row, *items) for row, items in zip(distances, relevant, strict=True)]
+            ranks = [each for each in ranks if len(each)]
+            if ranks:
+                per_query += self._scores(ranks)
         if not per_query:
             raise ValueError(
                 "No query has an item of its class in the gallery: there is nothing to retrieve."
@@ -158,30 +163,26 @@ class RetrievalMetrics(HostMetric):
         points = points / np.where(norms > 0, norms, 1)
         return points - points[:1], norms[:, 0] == 0
 
-    def _of_query(self, query, gallery, known):
-        """Which gallery items are relevant, and which others are ranked."""
-        labels = known["labels"]
-        same = labels[gallery] == labels[query]
-        kept = gallery != query
-        if "cameras" in known:
-            kept &= ~same | (known["cameras"][gallery] != known["cameras"][query])
-        if self.junk_label is not None:
-            kept &= labels[gallery] != self.junk_label
-        return kept & same, kept & ~same
+    def _scores(self, ranks):
+        """The numbers of some queries, in the order of `_names`, from the ranks of each."""
+        totals = np.array([len(each) for each in ranks])
+        starts = np.cumsum(totals) - totals
+        ranks = np.concatenate(ranks)
+        hits = np.arange(1, len(ranks) + 1) - np.repeat(starts, totals)
 
-    def _score(self, ranks):
-        """The numbers of one query, in the order of `_names`."""
-        hits, total = np.arange(1, len(ranks) + 1), len(ranks)
-        first = ranks <= total
+        def sums(values):
+            return np.add.reduceat(values, starts, dtype="float64")
+
         precision = hits / ranks
+        first = ranks <= np.repeat(totals, totals)
+        average = precision
         if self.average_precision == "market":
             before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1)
-            average = np.mean((before + precision) / 2)
-        else:
-            average = np.mean(precision)
-        found = [np.sum(ranks <= k) for k in self.ranks]
-        recalls = [n / total if self.recall == "share" else float(n > 0) for n in found]
-        return [*recalls, average, np.sum(precision * first) / total, np.mean(first)]
+            average = (before + precision) / 2
+        found = [sums(ranks <= k) for k in self.ranks]
+        recalls = [n / totals if self.recall == "share" else n > 0 for n in found]
+        shares = [sums(values) / totals for values in (average, precision * first, first)]
+        return list(np.stack([*recalls, *shares], axis=1))
 
     def _names(self):
         return [*(f"recall@{k}" for k in self.ranks), "map", "map@r", "r_precision"]
@@ -209,13 +210,42 @@ def _split(is_query, count):
 
 
 def _squares(first, second):
-    norms = (np.sum(points**2, axis=1) for points in (first, second))
-    squares = np.add.outer(*norms) - 2 * first @ second.T
-    return np.maximum(squares, 0)
+    squares = np.add.outer(*(np.sum(points**2, axis=1) for points in (first, second)))
+    squares -= (2 * first) @ second.T
+    return np.maximum(squares, 0, out=squares)
 
 
-def _ranks(relevant, others):
-    """Ranks of the relevant distances among all; at equal distance they come last."""
-    relevant = np.sort(relevant)
-    nearer = np.sort(others[others <= relevant[-1]])
-    return np.arange(1, len(relevant) + 1) + np.searchsorted(nearer, relevant, side="right")
+def _relevant(queries, gallery, labels, cameras=None):
+    """Where in the gallery the class of each query lies, and which of its items are relevant.
+
+    Args:
+        queries: Row numbers.
+        gallery: Row numbers, in the order of their labels.
+        labels: Of all rows.
+        cameras: Of all rows, or None.
+    """
+    ends = [np.searchsorted(labels[gallery], labels[queries], side) for side in ("left", "right")]
+    for query, first, last in zip(queries, *ends, strict=True):
+        items = gallery[first:last]
+        kept = items != query
+        if cameras is not None:
+            kept &= cameras[items] != cameras[query]
+        yield slice(first, last), kept
+
+
+def _ranks(distances, place, kept):
+    """Ranks of the relevant among all distances; at equal distance they come last.
+
+    Args:
+        distances: To all of the gallery.
+        place: Slice of the items of the query's class.
+        kept: Which of them are relevant; the others are not ranked.
+    """
+    relevant = np.sort(distances[place][kept])
+    others = np.append(distances[: place.start], distances[place.stop :])
+    if len(relevant) <= _FEW:
+        nearer = [np.count_nonzero(others <= distance) for distance in relevant]
+    else:
+        others = np.sort(others[others <= relevant[-1]])
+        nearer = np.searchsorted(others, relevant, side="right")
+    return np.arange(1, len(relevant) + 1) + np.array(nearer, "int64")

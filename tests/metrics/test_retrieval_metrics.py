@@ -59,7 +59,13 @@ def rankings(labels, x, queries, gallery, cameras=None, junk=None):
         yield [int(same) for _, same in sorted(found)]
 
 
-def test_worked_numbers():
+@pytest.fixture(params=[0, 64], ids=["sort", "count"])
+def form(request, monkeypatch):
+    """Both ways to the ranks of the relevant items, whatever their number."""
+    monkeypatch.setattr("kdl.metrics.retrieval_metrics._FEW", request.param)
+
+
+def test_worked_numbers(form):
     """One query at 0, and a gallery whose relevance by distance is 0, 1, 1, 0, 1."""
     x = np.arange(6, dtype="float32")[:, None]
     y = {"labels": [1, 0, 1, 1, 0, 1], "is_query": [1, 0, 0, 0, 0, 0]}
@@ -76,7 +82,7 @@ def test_worked_numbers():
 
 @pytest.mark.parametrize("recall", ["any", "share"])
 @pytest.mark.parametrize("average_precision", ["standard", "market"])
-def test_leave_one_out(recall, average_precision):
+def test_leave_one_out(form, recall, average_precision):
     labels, x = data()
     arguments = {"recall": recall, "average_precision": average_precision}
     relevances = list(rankings(labels, x, range(60), range(60)))
@@ -88,7 +94,7 @@ def test_leave_one_out(recall, average_precision):
         assert result(labels, x)["map"] == pytest.approx(np.mean(of_sklearn))
 
 
-def test_market_protocol():
+def test_market_protocol(form):
     """Queries of two cameras; class 0 stays as distractors, −1 is junk."""
     labels, x = data(1)
     rng = np.random.default_rng(2)
@@ -126,7 +132,7 @@ def test_blocks_and_batches(monkeypatch):
     assert metric.result() == pytest.approx(expected)
 
 
-def test_equal_distances_count_against():
+def test_equal_distances_count_against(form):
     """An embedding that is a point, far from the origin, retrieves nothing."""
     labels, point = np.arange(63) % 3, 100 * np.random.default_rng(0).standard_normal(129)
     found = result(labels, np.tile(point, (63, 1)), ranks=(1, 42, 43))
