@@ -54,8 +54,9 @@ class Ensemble(BaseEstimator):
             The ensemble.
 
         Raises:
-            ValueError: If data or an argument of the constructor is out of range, or the directory
-                holds something else.
+            ValueError: If data or an argument of the constructor is out of range, the directory
+                holds something else, or a member can't be written to a file and read back: to find
+                that out first, one more is built of each `build` than is trained.
             RuntimeError: If a member could not be trained; the message names it.
         """
         self._check()
@@ -215,8 +216,8 @@ class Ensemble(BaseEstimator):
         """Random numbers that follow from seed, member and purpose alone."""
         return np.random.default_rng([self.seed_, number, purpose])
 
-    def _recipe(self, members, build, fit_arguments=None):
-        """How a member is made, in the form in which it travels."""
+    def _recipe(self, build, fit_arguments=None):
+        """How a member is made."""
         if isinstance(build, keras.Model):
             build = _template(build)
         elif not callable(build):
@@ -227,8 +228,7 @@ class Ensemble(BaseEstimator):
         arguments = {**(self.fit_arguments or {}), **(fit_arguments or {})}
         if "validation_data" in arguments:
             arguments["validation_data"] = self._encode_validation(arguments["validation_data"])
-        recipe = _worker.Recipe(build, arguments)
-        return recipe if members.executor is None else recipe.packed()
+        return _worker.Recipe(build, arguments)
 
     def _encode_validation(self, data):
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -280,7 +280,7 @@ class Ensemble(BaseEstimator):
         self._digest = data.digest()
         header = self._header()
         if store.manifest is None:
-            store.begin(header)
+            store.plan(header)
             return
         old = {**store.manifest, **store.manifest["arguments"]}
         new = {**header, **header["arguments"]}
@@ -497,7 +497,12 @@ def _plain_values(parameters):
 def _template(model):
     if not model.compiled or not model.built:
         raise ValueError("build must be a compiled model that is built, or a function.")
-    return _worker.SavedModel(_worker.write_model(model), model.get_compile_config())
+    try:
+        return _worker.SavedModel(_worker.write_model(model), model.get_compile_config())
+    except OSError:
+        raise
+    except Exception as error:  # of Keras and of whoever wrote the layers
+        raise _worker.model_error(model, "build", error) from error
 
 
 def _check_probabilities(values):

@@ -4,10 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl.training.portable import plain_copy
+
 
 def members(models, inputs, from_logits=False):
     """The outputs of copies of the members, of one input."""
-    outputs = [copy(model, f"member_{number}")(inputs) for number, model in enumerate(models)]
+    outputs = [
+        plain_copy(model, name=f"member_{number}")(inputs) for number, model in enumerate(models)
+    ]
     return [ops.softmax(each, axis=-1) for each in outputs] if from_logits else outputs
 
 
@@ -23,13 +27,6 @@ def votes(outputs, classes):
 def _first(ones, so_far):
     """The first 1 of each row alone."""
     return ones * ops.cast(ops.matmul(ones, so_far) < 1.5, ones.dtype)
-
-
-def copy(model, name):
-    """A model of another name with the same weights."""
-    new = type(model).from_config({**model.get_config(), "name": name})
-    new.set_weights(model.get_weights())
-    return new
 
 
 def weighted_sum(tensors, weights):

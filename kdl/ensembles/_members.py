@@ -1,6 +1,7 @@
 """Training the members of an ensemble: where, which are there already, and how far it is."""
 
 import contextlib
+import dataclasses
 from concurrent.futures import BrokenExecutor, as_completed
 
 import keras
@@ -23,19 +24,22 @@ class Members:
         self.store = store
         self.bar = bar
         self.done = 0
+        self._tried, self._packed = [], []
 
     def train(self, jobs):
         """The trained models, in the order of the jobs.
 
         Raises:
+            ValueError: If members can't go through a file; nothing is trained then.
             RuntimeError: If a member could not be trained; those that could are kept first.
         """
         models = {job.key: self._kept(job) for job in jobs}
         missing = [job for job in jobs if models[job.key] is None]
-        for job, content in self._contents(missing):
+        self._try_out(missing)
+        for job, content in self._contents(_worker.train, missing):
             if self.store is not None:
                 self.store.put(job.key, content)
-            models[job.key] = _worker.read_model(content)
+            models[job.key] = _read(content)
             self._advance()
         return [models[job.key] for job in jobs]
 
@@ -44,16 +48,35 @@ class Members:
         if content is None:
             return None
         self._advance()
-        return _worker.read_model(content)
+        return _read(content)
 
-    def _contents(self, jobs):
-        """Pairs of a job and the file it made, as they come."""
+    def _try_out(self, jobs):
+        """Writes and reads a member of each `build`, lest that fails after hours of training."""
+        trials = []
+        for job in jobs:
+            if not any(job.recipe.build is build for build in self._tried):
+                self._tried.append(job.recipe.build)
+                one = {"x": job.x[:1], "y": job.y[:1], "samples": None, "weights": None}
+                trials.append(dataclasses.replace(job, **one))
+        for job, content in self._contents(_worker.try_out, trials):
+            try:
+                _read(content)
+            except OSError:
+                raise
+            except Exception as error:  # of zip files, HDF5 and Keras
+                raise _worker.file_error(f"What is built for {job.name}", error) from error
+        if self.store is not None and not self.store.begun:
+            self.store.begin()
+
+    def _contents(self, work, jobs):
+        """Pairs of a job and the file that the work on it made, as they come."""
         if self.executor is None:
-            return ((job, _worker.train(job)) for job in jobs)
-        return self._from_executor(jobs)
+            return ((job, work(job)) for job in jobs)
+        return self._from_executor(work, jobs)
 
-    def _from_executor(self, jobs):
-        futures = {self.executor.submit(_worker.train, job): job for job in jobs}
+    def _from_executor(self, work, jobs):
+        packed = [dataclasses.replace(job, recipe=self._pack(job.recipe)) for job in jobs]
+        futures = {self.executor.submit(work, job): job for job in packed}
         unfinished, first = {job.name: None for job in jobs}, None
         try:
             for future in as_completed(futures):
@@ -72,9 +95,16 @@ class Members:
         if first is not None:
             raise self._explained(first, list(unfinished)) from first
 
+    def _pack(self, recipe):
+        for known, packed in self._packed:
+            if known is recipe:
+                return packed
+        self._packed.append((recipe, recipe.packed()))
+        return self._packed[-1][1]
+
     def _explained(self, error, unfinished):
-        if isinstance(error, _worker.MemberError):
-            return _worker.MemberError(str(error))
+        if isinstance(error, _worker.MemberError | _worker.FileError):
+            return type(error)(str(error))
         happened = f"{type(error).__name__}: {error}"
         if isinstance(error, BrokenExecutor):
             happened = (
@@ -110,6 +140,11 @@ def opened(executor, store, count, verbose):
             yield members
         finally:
             members.close()
+
+
+def _read(content):
+    with _worker.generators_kept():
+        return _worker.read_model(content)
 
 
 def _cancel(futures):

@@ -21,10 +21,10 @@ def check_named(members):
         raise ValueError(f"The members' names must differ; received {', '.join(names)}.")
 
 
-def named_jobs(ensemble, data, members):
+def named_jobs(ensemble, data):
     """A job for each member on all samples."""
     jobs = []
     for number, (name, build, *fit_arguments) in enumerate(ensemble.members):
-        recipe = ensemble._recipe(members, build, *fit_arguments)
+        recipe = ensemble._recipe(build, *fit_arguments)
         jobs.append(ensemble._job(data, number, recipe, name=f"member {name!r}"))
     return jobs

@@ -29,6 +29,7 @@ class Store:
             raise ValueError(f"{directory} is a file; an ensemble is kept in a directory.")
         os.makedirs(self.directory, exist_ok=True)
         self.manifest = read_manifest(self.directory)
+        self.begun = False
         foreign = [name for name in os.listdir(self.directory) if not _is_ours(name)]
         if self.manifest is None and foreign:
             raise ValueError(
@@ -36,10 +37,15 @@ class Store:
                 f"directory of its own."
             )
 
-    def begin(self, manifest):
-        """Starts a new ensemble, whatever was there."""
-        self._replace({"format": FORMAT, "finished": False, "members": {}, **manifest})
+    def plan(self, manifest):
+        """Says what ensemble `begin` is to write."""
+        self.manifest = {"format": FORMAT, "finished": False, "members": {}, **manifest}
+
+    def begin(self):
+        """Writes the manifest, so that a directory that can't be written is found at once."""
+        self._replace(self.manifest)
         self._tidy()
+        self.begun = True
 
     def get(self, key):
         """The content of a member's file, or None if it is not there yet."""

@@ -13,7 +13,7 @@ import random
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,23 +26,30 @@ class MemberError(RuntimeError):
     """A member could not be trained; the message names it."""
 
 
+class FileError(ValueError):
+    """A member can't go through a file; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a member is made: a function, or a saved model, and what `fit` is told."""
 
     build: Any
     fit_arguments: dict
+    registered: dict = field(default_factory=dict)  # with Keras, by the main script
 
     def packed(self):
         """The recipe as bytes, for another process."""
-        plain = _try_pickle(self)
+        whole = replace(self, registered=_registered_by_the_main_script())
+        plain = _try_pickle(whole)
         # The main script of another process is another module, or none in a notebook.
         if plain is not None and b"__main__" not in plain:
             return plain
         if importlib.util.find_spec("cloudpickle"):
             import cloudpickle
 
-            return cloudpickle.dumps(self)
+            return _try_pickle(whole, cloudpickle.dumps) or cloudpickle.dumps(self)
+        plain = plain or _try_pickle(self)
         if plain is not None:
             return plain
         raise ValueError(
@@ -63,7 +70,10 @@ class SavedModel:
         import keras
 
         model = keras.models.clone_model(read_model(self.content))
-        model.compile_from_config(copy.deepcopy(self.compile_config))
+        try:
+            model.compile_from_config(copy.deepcopy(self.compile_config))
+        except Exception as error:  # whatever a loss or an optimizer raises
+            raise file_error(f"What {_called(model)} is compiled with", error) from error
         return model
 
 
@@ -95,6 +105,28 @@ def settings():
     }
 
 
+def try_out(job):
+    """Makes and writes a member without training it; `train` begins anew, as if it had not been.
+
+    Returns:
+        The bytes of a `.keras` file.
+
+    Raises:
+        FileError: If it can't be written.
+        MemberError: Whatever else went wrong, such as a full disk.
+    """
+    with _explained(job):
+        model = _built(job, _recipe_of(job))
+        if not model.built or not hasattr(model, "output_shape"):
+            _check_outputs(model(job.x).shape, job.outputs)
+        try:
+            return write_model(model)
+        except OSError:
+            raise  # a full disk is not the layers' fault
+        except Exception as error:  # of Keras and of whoever wrote the layers
+            raise model_error(model, job.name, error) from error
+
+
 def train(job):
     """Trains a member.
 
@@ -104,25 +136,41 @@ def train(job):
     Raises:
         MemberError: Whatever went wrong.
     """
-    try:
-        _check_process(job.settings["backend"])
-        with _ONE_AT_A_TIME, _repeatable(job.seed, job.settings):
-            recipe = job.recipe if isinstance(job.recipe, Recipe) else pickle.loads(job.recipe)
-            model = recipe.build(job.x.shape[1:], job.outputs)
-            _check_model(model, job.outputs)
-            take = slice(None) if job.samples is None else job.samples
-            model.fit(
-                job.x[take],
-                job.y[take],
-                sample_weight=job.weights,
-                **{"verbose": 0, **copy.deepcopy(recipe.fit_arguments)},
-            )
-            return write_model(model)
-    except Exception as error:
-        # As text alone: not every error of a backend can travel between processes.
-        raise MemberError(
-            f"The training of {job.name} failed: {type(error).__name__}: {error}"
-        ) from error
+    with _explained(job):
+        recipe = _recipe_of(job)
+        model = _built(job, recipe)
+        take = slice(None) if job.samples is None else job.samples
+        model.fit(
+            job.x[take],
+            job.y[take],
+            sample_weight=job.weights,
+            **{"verbose": 0, **copy.deepcopy(recipe.fit_arguments)},
+        )
+        return write_model(model)
+
+
+def file_error(what, error):
+    """The `FileError` that says what can't go through a file and how it can."""
+    reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+    return FileError(
+        f"{what} can't be written to a file and read back, as members must be, so nothing was "
+        f"trained: {type(error).__name__}: {reason}. Decorate its class (of a Lambda layer or a "
+        f"loss the function, which may not be a lambda) with "
+        f"@keras.saving.register_keras_serializable() in a module that every process imports, and "
+        f"let get_config return all arguments of the constructor."
+    )
+
+
+def model_error(model, owner, error):
+    """The `FileError` of a model that can't be written; it names the first layer at fault."""
+    import keras
+
+    for layer in _inner_layers(model):
+        try:
+            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        except Exception as its_error:
+            return file_error(f"Layer {_called(layer)} of {owner}", its_error)
+    return file_error(f"Model {_called(model)} of {owner}", error)
 
 
 def write_model(model):
@@ -147,9 +195,70 @@ def read_model(content):
         return keras.models.load_model(path, compile=False)
 
 
-def _try_pickle(thing):
+@contextlib.contextmanager
+def _explained(job):
+    """Where a member is made: its seeds and settings, and errors that name it."""
     try:
-        return pickle.dumps(thing)
+        _check_process(job.settings["backend"])
+        with _ONE_AT_A_TIME, _repeatable(job.seed, job.settings):
+            yield
+    except FileError:
+        raise
+    except Exception as error:
+        # As text alone: not every error of a backend can travel between processes.
+        raise MemberError(
+            f"The training of {job.name} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _recipe_of(job):
+    if isinstance(job.recipe, Recipe):
+        return job.recipe
+    recipe = pickle.loads(job.recipe)
+    _register(recipe.registered)
+    return recipe
+
+
+def _registered_by_the_main_script():
+    """Classes and functions that travel as they are, and leave what was registered behind."""
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    return {n: each for n, each in known.items() if getattr(each, "__module__", "") == "__main__"}
+
+
+def _register(things):
+    import keras
+
+    for name, thing in things.items():
+        package, mark, own_name = name.rpartition(">")
+        if mark:
+            keras.saving.register_keras_serializable(package, own_name)(thing)
+        else:
+            keras.saving.get_custom_objects()[name] = thing
+
+
+def _built(job, recipe):
+    model = recipe.build(job.x.shape[1:], job.outputs)
+    _check_model(model, job.outputs)
+    return model
+
+
+def _inner_layers(model):
+    """The layers of a model, those of the models in it before these."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _inner_layers(layer)
+        yield layer
+
+
+def _called(layer):
+    return f"{layer.name!r} ({type(layer).__name__})"
+
+
+def _try_pickle(thing, dumps=pickle.dumps):
+    try:
+        return dumps(thing)
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
 
@@ -178,17 +287,27 @@ def _repeatable(seed, wanted):
     """Seeds all generators; leaves Python's and NumPy's, and Keras's settings, as they were."""
     import keras
 
-    before, python_state, numpy_state = settings(), random.getstate(), np.random.get_state()
+    before = settings()
+    with generators_kept():
+        try:
+            _apply(wanted)
+            keras.utils.set_random_seed(seed)  # which may import TensorFlow, and that may draw
+            keras.utils.set_random_seed(seed)
+            with _own_seeds(seed):
+                yield
+        finally:
+            _apply(before)
+
+
+@contextlib.contextmanager
+def generators_kept():
+    """Leaves the generators of Python and NumPy as they were: Keras draws seeds of new layers."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        _apply(wanted)
-        keras.utils.set_random_seed(seed)  # which may import TensorFlow, and that may draw
-        keras.utils.set_random_seed(seed)
-        with _own_seeds(seed):
-            yield
+        yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-        _apply(before)
 
 
 @contextlib.contextmanager
@@ -227,9 +346,13 @@ def _check_model(model, outputs):
         raise ValueError(f"build must return a compiled keras.Model; it returned {model!r}.")
     if not model.compiled:
         raise ValueError("build must return a compiled model; call model.compile(…) in it.")
-    shape = model.output_shape if model.built else (None, outputs)
+    if model.built and hasattr(model, "output_shape"):
+        _check_outputs(model.output_shape, outputs)
+
+
+def _check_outputs(shape, outputs):
     if tuple(shape)[1:] != (outputs,):
         raise ValueError(
             f"the model must have outputs of shape (batch, {outputs}), as build was told; they "
-            f"have {shape}."
+            f"have {tuple(shape)}."
         )

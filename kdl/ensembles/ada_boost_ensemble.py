@@ -130,7 +130,7 @@ class AdaBoostEnsemble(Ensemble):
         return self.n_members
 
     def _train(self, data, members):
-        recipe = self._recipe(members, self.build)
+        recipe = self._recipe(self.build)
         models, alphas, errors = [], [], []
         weights = np.ones(len(data.x)) if data.weights is None else data.weights
         weights = weights / weights.sum()

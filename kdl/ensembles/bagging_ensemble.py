@@ -97,7 +97,7 @@ class BaggingEnsemble(AveragingEnsemble):
         return self.n_members
 
     def _train(self, data, members):
-        recipe = self._recipe(members, self.build)
+        recipe = self._recipe(self.build)
         jobs = [
             self._job(data, number, recipe, samples=samples, weights=None)
             for number, samples in enumerate(self._draw(data))

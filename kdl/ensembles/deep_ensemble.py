@@ -72,6 +72,6 @@ class DeepEnsemble(AveragingEnsemble):
         return self.n_members
 
     def _train(self, data, members):
-        recipe = self._recipe(members, self.build)
+        recipe = self._recipe(self.build)
         jobs = [self._job(data, number, recipe) for number in range(self.n_members)]
         self.members_ = members.train(jobs)

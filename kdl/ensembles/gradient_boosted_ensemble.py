@@ -136,7 +136,7 @@ class GradientBoostedEnsemble(Ensemble):
         return self.n_members
 
     def _train(self, data, members):
-        recipe = self._recipe(members, self.build)
+        recipe = self._recipe(self.build)
         targets = self._targets(data)
         self.first_scores_ = _gradients.first_scores(targets, data.weights, self.task)
         scores = np.tile(self.first_scores_, (len(targets), 1))

@@ -137,7 +137,7 @@ class StackingEnsemble(Ensemble):
 
     def _train(self, data, members):
         final_estimator = self._make_final(data)
-        whole = named_jobs(self, data, members)
+        whole = named_jobs(self, data)
         parts = [
             self._part(data, job, number, fold)
             for number, job in enumerate(whole)

@@ -89,4 +89,4 @@ class VotingEnsemble(AveragingEnsemble):
         return len(self.members)
 
     def _train(self, data, members):
-        self.members_ = members.train(named_jobs(self, data, members))
+        self.members_ = members.train(named_jobs(self, data))

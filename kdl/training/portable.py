@@ -29,8 +29,7 @@ def save_portable(model, path, info=None):
         False
     """
     check_space(path, model.variables)
-    plain = type(model).from_config(model.get_config())
-    plain.set_weights(model.get_weights())
+    plain = plain_copy(model)
     draft = os.path.join(os.path.dirname(os.path.abspath(path)), ".draft.keras")
     try:
         plain.save(draft)
@@ -39,3 +38,18 @@ def save_portable(model, path, info=None):
     finally:
         if os.path.exists(draft):
             os.remove(draft)
+
+
+def plain_copy(model, **changes):
+    """A model with the same weights that is not compiled.
+
+    Args:
+        model: A Keras model that is built.
+        **changes: Entries of its configuration, such as `name`.
+    """
+    plain = type(model).from_config({**model.get_config(), **changes})
+    if not plain.built:  # a subclass of Model, whose configuration says nothing of its input
+        plain.build_from_config(model.get_build_config())
+        plain.built = True
+    plain.set_weights(model.get_weights())
+    return plain

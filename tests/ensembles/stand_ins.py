@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import Executor, Future
 
 import keras
 import numpy as np
@@ -114,11 +115,11 @@ def linear_mlp(input_shape, outputs):
     return mlp(input_shape, outputs, end=None)
 
 
-def mlp_that_is_killed_once(input_shape, outputs, folder, member):
-    """The process that builds this member for the first time ends without a word."""
-    count = len(os.listdir(folder))
-    open(os.path.join(folder, f"{os.getpid()}-{count}"), "w").close()
-    if count == member:
+def mlp_that_is_killed_once(input_shape, outputs, folder, count):
+    """The process that builds after `count` others were built ends without a word."""
+    before = len(os.listdir(folder))
+    open(os.path.join(folder, f"{os.getpid()}-{before}"), "w").close()
+    if before == count:
         os.kill(os.getpid(), signal.SIGKILL)
     return mlp(input_shape, outputs)
 
@@ -129,3 +130,15 @@ def blobs(classes=3, count=90, features=4, seed=0):
     numbers = rng.permutation(np.arange(count) % classes)
     x = rng.normal(size=(count, features)) + numbers[:, None] * rng.normal(1, 0.5, features)
     return np.round(x * 256).astype("float32") / 256, np.array(["kale", "leek", "mint"])[numbers]
+
+
+class AtOnce(Executor):
+    """An executor as simple as one can be."""
+
+    def submit(self, function, *args):
+        future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future

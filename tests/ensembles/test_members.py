@@ -1,16 +1,19 @@
 import multiprocessing
 import os
 import random
-import signal
-import subprocess
-import sys
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from functools import partial
 
 import keras
 import numpy as np
 import pytest
-from stand_ins import blobs, mlp, mlp_that_is_killed_once, plain_mlp, stump
+from stand_ins import AtOnce, blobs, mlp, mlp_that_is_killed_once, plain_mlp, stump
 
 from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _worker
 from kdl.ensembles._processes import as_executor, environment
@@ -19,48 +22,109 @@ TORCH = keras.backend.backend() == "torch"
 once = pytest.mark.skipif(not TORCH, reason="on the backend that starts fastest")
 
 
-def test_processes_and_a_killed_one(tmp_path):
+@pytest.fixture(scope="module")
+def processes():
+    """A pool of one process, since each start takes seconds."""
+    with as_executor(1, keras.backend.backend()) as executor:
+        yield executor
+
+
+def test_processes_and_a_killed_one(processes, tmp_path):
     """A process is killed; what is finished stays, and the same call trains the rest alone.
 
-    In the end all is as if it had been trained here.
+    In the end all is as if it had been trained here. The first member built is only tried out.
     """
     x, y = blobs(count=30)
     (tmp_path / "builds").mkdir()
-    build = partial(mlp_that_is_killed_once, folder=str(tmp_path / "builds"), member=1)
+    build = partial(mlp_that_is_killed_once, folder=str(tmp_path / "builds"), count=2)
     ensemble = BaggingEnsemble(build, 3)
     message = (
         "Not trained: member 1 .*member 2 .*; a process that trained was ended.*call fit again"
     )
     with pytest.raises(RuntimeError, match=message):
         ensemble.fit(x, y, executor=1, directory=tmp_path / "kept")
-    assert len(os.listdir(tmp_path / "builds")) == 2
-    ensemble.fit(x, y, executor=1, directory=tmp_path / "kept")
-    assert len(os.listdir(tmp_path / "builds")) == 4
+    assert len(os.listdir(tmp_path / "builds")) == 3
+    ensemble.fit(x, y, executor=processes, directory=tmp_path / "kept")
+    assert len(os.listdir(tmp_path / "builds")) == 6
     expected = BaggingEnsemble(mlp, 3).fit(x, y).predict_proba(x)
     assert (ensemble.predict_proba(x) == expected).all()
 
 
-@once
-def test_killed_program(tmp_path):
-    """The whole program is killed while it trains; this one trains what is missing."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\n"
-        "from stand_ins import blobs, mlp_that_is_killed_once\n"
-        "from functools import partial\n"
-        "from kdl.ensembles import BaggingEnsemble\n"
-        "build = partial(mlp_that_is_killed_once, folder=sys.argv[1], member=1)\n"
-        "BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=sys.argv[2])\n"
-    )
+class Announced(keras.callbacks.Callback):
+    """Makes a file when training begins."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_train_begin(self, logs=None):
+        open(self.path, "w").close()
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def doubling(layer):
+    """A `build` that travels as it is, with what it holds."""
+
+    def build(input_shape, outputs):
+        inputs = keras.Input(input_shape)
+        model = keras.Model(inputs, keras.layers.Dense(outputs, "softmax")(layer()(inputs)))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    return build
+
+
+def test_member_that_a_process_can_not_write(processes, tmp_path):
+    x, y = blobs(count=30)
+    announced = {"callbacks": [Announced(str(tmp_path / "training"))]}
+    ensemble = BaggingEnsemble(doubling(Unregistered), 2, announced)
+    with pytest.raises(ValueError, match=r"\(Unregistered\) of member 0 of .*nothing was trained"):
+        ensemble.fit(x, y, executor=processes, directory=tmp_path / "kept")
+    assert os.listdir(tmp_path) == ["kept"]
+    assert os.listdir(tmp_path / "kept") == []
+
+
+def test_what_the_main_script_registered(processes):
+    """Other processes get its classes as they are, and would not know that they were registered."""
+
+    class Doubling(keras.layers.Layer):
+        __module__ = "__main__"
+
+        def call(self, x):
+            return 2 * x
+
+    keras.saving.register_keras_serializable("kdl_tests")(Doubling)
+    x, y = blobs(count=30)
+    try:
+        ensemble = BaggingEnsemble(doubling(Doubling), 1).fit(x, y, executor=processes)
+        assert type(ensemble.members_[0].layers[1]) is Doubling
+        template = doubling(Doubling)((4,), 3)
+        BaggingEnsemble(template, 1).fit(x, y, executor=processes)
+    finally:
+        del keras.saving.get_custom_objects()["kdl_tests>Doubling"]
+
+
+def test_killed_program(processes, tmp_path):
+    """The program that calls `fit` is killed; this one trains what is missing.
+
+    Here it is the pool's process, so that the pool is of no use any more.
+    """
     (tmp_path / "builds").mkdir()
     builds, kept = str(tmp_path / "builds"), str(tmp_path / "kept")
-    paths = [os.path.dirname(__file__), *filter(None, sys.path)]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run([sys.executable, script, builds, kept], env=variables, check=False)
-    assert done.returncode == -signal.SIGKILL
-    build = partial(mlp_that_is_killed_once, folder=builds, member=1)
+    with pytest.raises(BrokenExecutor):
+        processes.submit(fit_and_be_killed, builds, kept).result()
+    build = partial(mlp_that_is_killed_once, folder=builds, count=2)
     BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=kept)
-    assert len(os.listdir(builds)) == 3
+    assert len(os.listdir(builds)) == 3 + 2
+
+
+def fit_and_be_killed(builds, kept):
+    build = partial(mlp_that_is_killed_once, folder=builds, count=2)
+    BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=kept)
 
 
 def test_threads_and_their_settings():
@@ -107,18 +171,6 @@ def test_other_threads_may_draw():
     assert (BaggingEnsemble(build, 1).fit(x, y).predict_proba(x) == expected).all()
 
 
-class AtOnce(Executor):
-    """An executor as simple as one can be."""
-
-    def submit(self, function, *args):
-        future = Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def test_any_executor_and_a_bar(capsys):
     x, y = blobs(count=30)
     members = [("a", stump), ("b", mlp)]
@@ -133,8 +185,8 @@ def test_any_executor_and_a_bar(capsys):
 def test_error_keeps_what_is_finished(tmp_path):
     """The first error is told; members that were trained beside it are kept."""
     x, y = blobs(count=30)
-    members = [("a", lambda shape, outputs: 1 / 0), ("b", stump)]
-    message = "training of member 'a' of VotingEnsemble failed: ZeroDivisionError"
+    members = [("a", stump, {"epochs": 1}), ("b", stump)]  # stumps know no epochs
+    message = "training of member 'a' of VotingEnsemble failed: TypeError"
     with pytest.raises(RuntimeError, match=message):
         VotingEnsemble(members).fit(x, y, executor=AtOnce(), directory=tmp_path)
     assert len(list(tmp_path.glob("member-1-*.keras"))) == 1
