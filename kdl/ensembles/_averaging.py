@@ -8,7 +8,7 @@ from kdl.ensembles._ensemble import Ensemble, check_choice
 
 
 def _classifies(self):
-    return self.task == "classification"
+    return self._used("task") == "classification"
 
 
 class AveragingEnsemble(Ensemble):
@@ -65,14 +65,14 @@ class AveragingEnsemble(Ensemble):
             raise ValueError("voting='hard' and from_logits=True are for task='classification'.")
 
     def _combine(self, answers):
-        combine = _votes.vote if self.voting == "hard" else _votes.mean
+        combine = _votes.vote if self._used("voting") == "hard" else _votes.mean
         return combine(answers, self._weights())
 
     def _outputs(self, x):
         return self._combine(self.predict_members(x))
 
     def _symbolic(self, inputs):
-        outputs = _graph.members(self.members_, inputs, self.from_logits)
-        if self.voting == "hard":
+        outputs = _graph.members(self.members_, inputs, self._used("from_logits"))
+        if self._used("voting") == "hard":
             outputs = _graph.votes(outputs, self._width)
         return _graph.weighted_mean(outputs, self._weights())

@@ -1,5 +1,6 @@
 """What all ensembles share: scikit-learn's interface, data, jobs, files."""
 
+import copy
 import functools
 import hashlib
 import inspect
@@ -37,6 +38,9 @@ class Ensemble(BaseEstimator):
     def fit(self, x, y, sample_weight=None, executor=None, directory=None, verbose=0):
         """Trains the members.
 
+        The parameters count from here on: after `set_params` all methods answer as before, until
+        the next `fit`.
+
         Args:
             x: Array `(samples, …)` of any rank; an image has its own axes.
             y: A label a sample, of any kind; for regression a number, or a row of numbers.
@@ -60,6 +64,7 @@ class Ensemble(BaseEstimator):
             RuntimeError: If a member could not be trained; the message names it.
         """
         self._check()
+        self._keep_parameters()
         # Until it is trained it is not fitted, rather than half of it what it was.
         vars(self).pop("members_", None)
         self._digest = None
@@ -85,7 +90,7 @@ class Ensemble(BaseEstimator):
             x: Array `(samples, …)`.
         """
         outputs = self._outputs(self._check_x(x))
-        if self.task == "regression":
+        if self._used("task") == "regression":
             return outputs.reshape(len(outputs), *self.target_shape_)
         return self.classes_[outputs.argmax(-1)]
 
@@ -97,13 +102,15 @@ class Ensemble(BaseEstimator):
             y: Labels or numbers.
             sample_weight: Weight of each sample, or None.
         """
-        measure = r2_score if self.task == "regression" else accuracy_score
+        measure = r2_score if self._used("task") == "regression" else accuracy_score
         return measure(y, self.predict(x), sample_weight=sample_weight)
 
     def save(self, path):
         """Writes the ensemble to a directory, which `kdl.ensembles.load` reads.
 
-        What an older ensemble left there is replaced in one step.
+        It is the ensemble that `fit` made, with the parameters that it was told then: what
+        `set_params` has changed since is for the next `fit`, and no part of it. What an older
+        ensemble left there is replaced in one step.
 
         Args:
             path: The directory.
@@ -136,7 +143,7 @@ class Ensemble(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags = TargetTags(required=True)
         tags.estimator_type = self._estimator_type
-        if self.task == "regression":
+        if self._used("task") == "regression":
             tags.regressor_tags = RegressorTags()
         else:
             tags.classifier_tags = ClassifierTags()
@@ -144,7 +151,7 @@ class Ensemble(BaseEstimator):
 
     @property
     def _estimator_type(self):
-        return "regressor" if self.task == "regression" else "classifier"
+        return "regressor" if self._used("task") == "regression" else "classifier"
 
     def _check(self):
         """Checks the constructor's arguments, which scikit-learn wants unchecked until `fit`."""
@@ -185,7 +192,7 @@ class Ensemble(BaseEstimator):
     @property
     def _width(self):
         """Number of outputs of a member."""
-        if self.task == "regression":
+        if self._used("task") == "regression":
             return int(np.prod(self.target_shape_, dtype=int))
         return len(self.classes_)
 
@@ -245,9 +252,9 @@ class Ensemble(BaseEstimator):
     def _answer(self, model, x):
         """What a member says: probabilities, or for regression numbers."""
         found = self._run_member(model, x)
-        if self.task == "regression":
+        if self._used("task") == "regression":
             return found
-        if self.from_logits:
+        if self._used("from_logits"):
             return softmax(found)
         _check_probabilities(found)
         return found
@@ -292,12 +299,22 @@ class Ensemble(BaseEstimator):
                 f"another directory, or the same class, arguments and data."
             )
 
+    def _keep_parameters(self):
+        """Keeps what `fit` uses, and its description: `set_params` is for the next one."""
+        self._parameters = self.get_params(deep=False)
+        self._description = {
+            "arguments": {name: describe(value) for name, value in self._parameters.items()},
+            "parameters": copy.deepcopy(_plain_values(self._parameters)),
+        }
+
+    def _used(self, name):
+        """A parameter as `fit` used it."""
+        return vars(self).get("_parameters", {}).get(name, getattr(self, name))
+
     def _header(self):
-        parameters = self.get_params(deep=False)
         return {
             "class": type(self).__name__,
-            "arguments": {name: describe(value) for name, value in parameters.items()},
-            "parameters": _plain_values(parameters),
+            **self._description,
             "seed": self.seed_,
             "data": getattr(self, "_digest", None),
         }
@@ -308,7 +325,7 @@ class Ensemble(BaseEstimator):
 
     def _full_state(self):
         state = {"input_shape": list(self.input_shape_), **self._state()}
-        if self.task == "regression":
+        if self._used("task") == "regression":
             state["target_shape"] = list(self.target_shape_)
         else:
             classes = self.classes_
@@ -318,6 +335,8 @@ class Ensemble(BaseEstimator):
 
     def _restore_all(self, store, allow_pickle):
         manifest, state = store.manifest, store.manifest["state"]
+        self._parameters = self.get_params(deep=False)
+        self._description = {part: manifest[part] for part in ("arguments", "parameters")}
         self.seed_, self._digest = manifest["seed"], manifest["data"]
         self.members_ = [read_member(store, key) for key in manifest["members"]]
         self.input_shape_ = tuple(state["input_shape"])

@@ -173,7 +173,7 @@ class AdaBoostEnsemble(Ensemble):
         return np.stack([self._answer(model, x) for model in self.members_])
 
     def _scores(self, answers):
-        if self.algorithm == "SAMME.R":
+        if self._used("algorithm") == "SAMME.R":
             return _boosting.samme_r_scores(answers).mean(0)
         alphas = self.member_weights_[: len(answers)]
         return _boosting.samme_scores(answers.argmax(-1), alphas, self._width)
@@ -185,8 +185,8 @@ class AdaBoostEnsemble(Ensemble):
         return self._scores(self._answers(x))
 
     def _symbolic(self, inputs):
-        outputs = _graph.members(self.members_, inputs, self.from_logits)
-        if self.algorithm == "SAMME.R":
+        outputs = _graph.members(self.members_, inputs, self._used("from_logits"))
+        if self._used("algorithm") == "SAMME.R":
             # softmax(mean ln p): what is subtracted from all classes alike falls out.
             logarithms = [
                 keras.ops.log(keras.ops.maximum(each, _boosting.LEAST)) for each in outputs

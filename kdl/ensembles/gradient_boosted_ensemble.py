@@ -9,7 +9,7 @@ from kdl.ensembles._ensemble import Ensemble, check_count, check_positive, softm
 
 
 def _classifies(self):
-    return self.task == "classification"
+    return self._used("task") == "classification"
 
 
 class GradientBoostedEnsemble(Ensemble):
@@ -186,7 +186,7 @@ class GradientBoostedEnsemble(Ensemble):
     def _symbolic(self, inputs):
         outputs = _graph.members(self.members_, inputs)
         scores = _graph.weighted_sum(outputs, self.steps_) + self.first_scores_.astype("float32")
-        return scores if self.task == "regression" else keras.ops.softmax(scores, axis=-1)
+        return scores if self._used("task") == "regression" else keras.ops.softmax(scores, axis=-1)
 
     def _state(self):
         return {"first_scores": self.first_scores_.tolist(), "steps": self.steps_.tolist()}

@@ -179,13 +179,15 @@ class StackingEnsemble(Ensemble):
 
     def _features(self, x, answers):
         columns = [answer[:, 1:] if self._width == 2 else answer for answer in answers]
-        return np.hstack([*columns, *([x.reshape(len(x), -1)] if self.passthrough else [])])
+        if self._used("passthrough"):
+            columns.append(x.reshape(len(x), -1))
+        return np.hstack(columns)
 
     def _symbolic(self, inputs):
-        columns = _graph.members(self.members_, inputs, self.from_logits)
+        columns = _graph.members(self.members_, inputs, self._used("from_logits"))
         if self._width == 2:
             columns = [answer[:, 1:] for answer in columns]
-        if self.passthrough:
+        if self._used("passthrough"):
             columns.append(keras.layers.Flatten(data_format="channels_last")(inputs))
         features = columns[0] if len(columns) == 1 else keras.layers.Concatenate()(columns)
         return _final.symbolic(self.final_estimator_, features)

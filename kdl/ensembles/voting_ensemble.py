@@ -83,7 +83,8 @@ class VotingEnsemble(AveragingEnsemble):
                 )
 
     def _weights(self):
-        return None if self.weights is None else [float(weight) for weight in self.weights]
+        weights = self._used("weights")
+        return None if weights is None else [float(weight) for weight in weights]
 
     def _count(self):
         return len(self.members)

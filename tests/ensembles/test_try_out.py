@@ -168,7 +168,7 @@ def test_full_disk(trainings, monkeypatch):
         raise OSError(errno.ENOSPC, "the disk has 0 MiB left")
 
     monkeypatch.setattr(_worker, "write_model", full)
-    with pytest.raises(RuntimeError, match="member 0 of .*the disk has 0 MiB left"):
+    with pytest.raises(RuntimeError, match=r"member 0 of .*the disk has 0 MiB left"):
         BaggingEnsemble(stump, 2).fit(*blobs(count=30))
     assert trainings == []
 
