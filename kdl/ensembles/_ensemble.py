@@ -15,8 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets
 
-from kdl.ensembles import _members, _worker
-from kdl.ensembles._store import Store
+from kdl.ensembles import _members, _store, _worker
 
 _TASKS = ("classification", "regression")
 _OWN = ("x", "y", "sample_weight")
@@ -61,7 +60,8 @@ class Ensemble(BaseEstimator):
             ValueError: If data or an argument of the constructor is out of range, the directory
                 holds something else, or a member can't be written to a file and read back: to find
                 that out first, one more is built of each `build` than is trained.
-            RuntimeError: If a member could not be trained; the message names it.
+            RuntimeError: If a member could not be trained; the message names it. If another `fit`
+                or `save` is writing to the directory.
         """
         self._check()
         self._keep_parameters()
@@ -69,18 +69,21 @@ class Ensemble(BaseEstimator):
         vars(self).pop("members_", None)
         self._digest = None
         data = self._read(x, y, sample_weight)
-        store = None if directory is None else Store(directory)
-        self.seed_ = self._choose_seed(store)
-        if store is not None:
-            self._take_up(store, data)
-        if store is not None and store.manifest["finished"]:
-            self._restore_all(store, allow_pickle=True)
-        else:
+        with _store.opened(directory) as store:
+            self.seed_ = self._choose_seed(store)
+            if store is not None:
+                self._take_up(store, data)
+            if store is not None and store.manifest["finished"]:
+                if store.is_whole():
+                    self._restore_all(store, allow_pickle=True)
+                    self._evaluate(data)
+                    return self
+                store.reopen()
             with _members.opened(executor, store, self._count(), verbose) as members:
                 self._train(data, members)
-        self._evaluate(data)
-        if store is not None and not store.manifest["finished"]:
-            store.finish({"state": self._full_state(), "members": self._named(store)})
+            self._evaluate(data)
+            if store is not None:
+                store.finish({"state": self._full_state(), "members": self._named(store)})
         return self
 
     def predict(self, x):
@@ -117,14 +120,15 @@ class Ensemble(BaseEstimator):
 
         Raises:
             ValueError: If the directory holds other files.
+            RuntimeError: If a `fit` or another `save` is writing to it.
         """
         self._check_fitted()
-        store = Store(path)
-        names = {
-            key: store.add_file(key, _worker.write_model(model))
-            for key, model in enumerate_keys(self.members_)
-        }
-        store.finish({**self._header(), "state": self._full_state(), "members": names})
+        with _store.opened(path) as store:
+            names = {
+                key: store.add_file(key, _worker.write_model(model))
+                for key, model in enumerate_keys(self.members_)
+            }
+            store.finish({**self._header(), "state": self._full_state(), "members": names})
 
     def to_keras(self):
         """One functional model `(batch, …)` → `(batch, classes)` with the members inside.
@@ -233,6 +237,8 @@ class Ensemble(BaseEstimator):
                 f"model, or a compiled model; received {build!r}."
             )
         arguments = {**(self.fit_arguments or {}), **(fit_arguments or {})}
+        if self.task == "classification":
+            _check_class_weight(arguments.get("class_weight"), self._width)
         if "validation_data" in arguments:
             arguments["validation_data"] = self._encode_validation(arguments["validation_data"])
         return _worker.Recipe(build, arguments)
@@ -532,12 +538,31 @@ def _check_probabilities(values):
         )
 
 
+def _check_class_weight(weights, classes):
+    if isinstance(weights, dict) and not set(weights) <= set(range(classes)):
+        raise ValueError(
+            f"class_weight in fit_arguments must be by the numbers of the classes in sorted order, "
+            f"0 to {classes - 1}; it has {', '.join(map(repr, weights))}."
+        )
+
+
 def _is_integer(value):
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _check_array(x):
-    x = np.asarray(x)
+    arrays = isinstance(x, list | tuple) or hasattr(x, "__array__")
+    # NumPy would make an array of a PyDataset's batches, or of a dict as one thing.
+    try:
+        x = np.asarray(x) if arrays else None
+    except ValueError:  # rows of different lengths
+        x = None
+    if x is None:
+        raise ValueError(
+            "x must be one array (samples, …). Datasets, generators and several inputs can't be "
+            "shared out among members: read them into an array first, such as "
+            "np.concatenate([batch for batch, _ in dataset])."
+        )
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(
             f"x must have the shape (samples, …), with one sample or more; received {x.shape}."

@@ -4,9 +4,15 @@ The manifest names the files. Files are written whole under names of their own b
 is replaced in one step, so that a kill at any moment leaves the ensemble as it was before or after.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 MANIFEST = "ensemble.json"
 FORMAT = 1
@@ -41,6 +47,10 @@ class Store:
         """Says what ensemble `begin` is to write."""
         self.manifest = {"format": FORMAT, "finished": False, "members": {}, **manifest}
 
+    def reopen(self):
+        """Goes back to before the end, to put in place what is damaged or missing."""
+        self.manifest = {**self.manifest, "finished": False}
+
     def begin(self):
         """Writes the manifest, so that a directory that can't be written is found at once."""
         self._replace(self.manifest)
@@ -66,6 +76,10 @@ class Store:
         name = self.add_file(key, content)
         self._replace({**self.manifest, "members": {**self.manifest["members"], key: name}})
 
+    def is_whole(self):
+        """Whether all files are there as they were written."""
+        return all(self.get_whole(key) is not None for key in self.manifest["members"])
+
     def finish(self, changes):
         """Replaces entries of the manifest, marks it as finished, removes what it does not name."""
         self._replace({"format": FORMAT, **(self.manifest or {}), **changes, "finished": True})
@@ -89,6 +103,21 @@ class Store:
                 os.remove(os.path.join(self.directory, name))
 
 
+@contextlib.contextmanager
+def opened(directory):
+    """The `Store` of a directory, which nobody else writes to while it is open; None for None.
+
+    Raises:
+        RuntimeError: If somebody else does.
+        ValueError: As `Store`.
+    """
+    if directory is None:
+        yield None
+        return
+    with _locked(Store(directory).directory):
+        yield Store(directory)
+
+
 def read_manifest(directory):
     """The manifest of a directory, or None if there is none.
 
@@ -108,6 +137,32 @@ def read_manifest(directory):
             f"{path} has format {version}; this version of kdl reads format {FORMAT}. Update kdl."
         )
     return manifest
+
+
+@contextlib.contextmanager
+def _locked(directory):
+    """A lock that ends with the process, however it ends; on Windows there is none."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        # What else than a lock of somebody can be in the way: a network disk that has no locks.
+        with contextlib.suppress(OSError):
+            _lock(handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle, directory):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError(
+            f"Another fit or save is writing to {directory}. Wait until it has ended, or choose "
+            f"another directory."
+        ) from None
 
 
 def _file_name(key, content):

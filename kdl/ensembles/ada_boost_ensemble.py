@@ -188,10 +188,9 @@ class AdaBoostEnsemble(Ensemble):
         outputs = _graph.members(self.members_, inputs, self._used("from_logits"))
         if self._used("algorithm") == "SAMME.R":
             # softmax(mean ln p): what is subtracted from all classes alike falls out.
-            logarithms = [
-                keras.ops.log(keras.ops.maximum(each, _boosting.LEAST)) for each in outputs
-            ]
-            return keras.ops.softmax(_graph.weighted_mean(logarithms), axis=-1)
+            logarithms = [_logarithm(each) for each in outputs]
+            scores = _graph.weighted_mean(logarithms, self.member_weights_)
+            return keras.ops.softmax(scores, axis=-1)
         votes = _graph.weighted_mean(_graph.votes(outputs, self._width), self.member_weights_)
         # s = (K·votes − 1)/(K − 1), and softmax takes no notice of what is added to all classes.
         return keras.ops.softmax(votes * (self._width / (self._width - 1) ** 2), axis=-1)
@@ -205,3 +204,9 @@ class AdaBoostEnsemble(Ensemble):
     def _restore(self, state, allow_pickle):
         self.member_weights_ = np.array(state["member_weights"])
         self.member_errors_ = np.array(state["member_errors"])
+
+
+def _logarithm(probabilities):
+    # In float16 the least probability would be 0, and its logarithm infinite.
+    probabilities = keras.ops.cast(probabilities, "float32")
+    return keras.ops.log(keras.ops.maximum(probabilities, _boosting.LEAST))

@@ -97,10 +97,12 @@ class BaggingEnsemble(AveragingEnsemble):
         return self.n_members
 
     def _train(self, data, members):
-        recipe = self._recipe(self.build)
+        recipe, draws = self._recipe(self.build), self._draw(data)
+        if self.oob_score:
+            self._check_outside(data, draws)
         jobs = [
             self._job(data, number, recipe, samples=samples, weights=None)
-            for number, samples in enumerate(self._draw(data))
+            for number, samples in enumerate(draws)
         ]
         self.members_ = members.train(jobs)
 
@@ -125,16 +127,21 @@ class BaggingEnsemble(AveragingEnsemble):
             for number in range(self.n_members)
         ]
 
+    def _check_outside(self, data, draws):
+        """Before training: a score needs a sample, R² two."""
+        inside = np.bincount(np.concatenate([np.unique(each) for each in draws]))
+        known = len(data.x) - np.count_nonzero(inside == len(draws))
+        if known < (2 if self.task == "regression" else 1):
+            raise ValueError(
+                f"oob_score=True needs samples that a member was not trained on; there are "
+                f"{known}. Pass bootstrap=True, max_samples below 1.0, or train more members."
+            )
+
     def _ask_outside(self, data, draws):
         everyone = np.arange(len(data.x))
         rows = [np.setdiff1d(everyone, samples) for samples in draws]
         pairs = zip(self.members_, rows, strict=True)
         asked = [(model, outside) for model, outside in pairs if len(outside)]
-        if not asked:
-            raise ValueError(
-                "oob_score=True needs samples that a member was not trained on; there are none. "
-                "Pass bootstrap=True or max_samples below 1.0."
-            )
         answers = [self._answer(model, data.x[outside]) for model, outside in asked]
         if self.voting == "hard":
             answers = [_votes.vote(answer[None]) for answer in answers]

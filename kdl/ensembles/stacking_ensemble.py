@@ -98,7 +98,8 @@ class StackingEnsemble(Ensemble):
         Args:
             x: Array `(samples, …)`.
         """
-        return self.classes_[self.final_estimator_.predict(self.transform(x))]
+        features = self.transform(x)
+        return self.classes_[self.final_estimator_.predict(features)]
 
     @available_if(_gives_probabilities)
     def predict_proba(self, x):
@@ -107,7 +108,8 @@ class StackingEnsemble(Ensemble):
         Args:
             x: Array `(samples, …)`.
         """
-        return self.final_estimator_.predict_proba(self.transform(x))
+        features = self.transform(x)
+        return self.final_estimator_.predict_proba(features)
 
     def transform(self, x):
         """What the final estimator sees: the members' probabilities in a row, `(samples, numbers)`.

@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 from stand_ins import blobs, linear_mlp, mlp, plain_mlp, regression_stump, stump
 
 import kdl
-from kdl.ensembles import BaggingEnsemble
+from kdl.ensembles import BaggingEnsemble, _worker
 
 
 def test_bag_lacks_its_share():
@@ -125,8 +125,19 @@ def test_draws_without_replacement():
     ensemble = BaggingEnsemble(stump, 6, max_samples=30, bootstrap=False, oob_score=True)
     for bag in ensemble.fit(x, y)._draw(ensemble._read(x, y, None)):
         assert len(np.unique(bag)) == 30
-    with pytest.raises(ValueError, match="oob_score=True needs samples"):
-        BaggingEnsemble(stump, 1, bootstrap=False, oob_score=True).fit(x, y)
+
+
+@pytest.mark.parametrize("draws", [90, 89])
+def test_nothing_out_of_the_bag_is_found_before_training(draws, monkeypatch):
+    """R² needs two samples."""
+    monkeypatch.setattr(_worker, "train", None)
+    x, y = blobs()
+    settings = {"max_samples": draws, "bootstrap": False, "oob_score": True}
+    with pytest.raises(ValueError, match=f"oob_score=True needs samples .* there are {90 - draws}"):
+        BaggingEnsemble(regression_stump, 1, task="regression", **settings).fit(x, x[:, 0])
+    if draws == 90:
+        with pytest.raises(ValueError, match="oob_score=True needs samples"):
+            BaggingEnsemble(stump, 1, **settings).fit(x, y)
 
 
 @pytest.mark.parametrize("rows", [(), (1,), (2,)])
@@ -241,6 +252,33 @@ def test_bad_data(changes, message):
     x, y = blobs(count=30)
     with pytest.raises(ValueError, match=message):
         BaggingEnsemble(stump, 1).fit(**{"x": x, "y": y, **changes})
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, number):
+        return np.zeros((1, 4))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [Batches(), iter([np.zeros((30, 4))]), {"image": np.zeros((30, 4))}, [[1, 2], [3]], None],
+    ids=["dataset", "generator", "dict", "ragged", "nothing"],
+)
+def test_what_is_no_array(x):
+    _, y = blobs(count=30)
+    with pytest.raises(ValueError, match=r"x must be one array .* read them into an array first"):
+        BaggingEnsemble(stump, 1).fit(x, y)
+
+
+def test_class_weight_is_by_number():
+    x, y = blobs(count=30)
+    BaggingEnsemble(plain_mlp, 1, {"class_weight": {0: 1.0, 2: 3.0}}).fit(x, y)
+    for weights in ({"kale": 2.0}, {1: 1.0, 2: 2.0, 3: 1.0}):
+        with pytest.raises(ValueError, match=r"by the numbers of the classes .*0 to 2; it has"):
+            BaggingEnsemble(plain_mlp, 1, {"class_weight": weights}).fit(x, y)
 
 
 def test_bad_input_of_predict():

@@ -1,5 +1,6 @@
 """What makes a directory another ensemble's, and what does not."""
 
+import errno
 import pathlib
 from functools import partial
 
@@ -9,7 +10,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from stand_ins import blobs, mlp, stump
 
-from kdl.ensembles import BaggingEnsemble, load
+from kdl.ensembles import BaggingEnsemble, _store, _worker, load
 
 
 def stumps(depth):
@@ -61,19 +62,80 @@ def test_the_same_model_built_again_is_the_same(tmp_path):
     assert written[0] == written[1]
 
 
+@pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
-def test_a_damaged_member_is_trained_anew(harm, tmp_path):
+def test_a_damaged_member_is_trained_anew(harm, finished, tmp_path, monkeypatch):
     x, y = blobs()
     before = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it").predict_proba(x)
     manifest = pathlib.Path(tmp_path / "it" / "ensemble.json")
-    manifest.write_text(manifest.read_text().replace('"finished": true', '"finished": false'))
+    if not finished:
+        manifest.write_text(manifest.read_text().replace('"finished": true', '"finished": false'))
     member = sorted(tmp_path.glob("it/member-*.keras"))[0]
     content = member.read_bytes()
     member.unlink()
     if harm == "truncated":
         member.write_bytes(content[:1000])
+    names, train = [], _worker.train
+    monkeypatch.setattr(_worker, "train", lambda job: names.append(job.name) or train(job))
     again = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it")
     np.testing.assert_array_equal(again.predict_proba(x), before)
+    assert len(names) == 1
+    np.testing.assert_array_equal(load(tmp_path / "it").predict_proba(x), before)
+
+
+@pytest.mark.skipif(_store.fcntl is None, reason="Windows has no such locks")
+def test_one_writer_at_a_time(tmp_path):
+    """Two would remove each other's files."""
+    x, y = blobs(count=30)
+    ensemble = BaggingEnsemble(stump, 1).fit(x, y)
+    with _store.opened(tmp_path):
+        with pytest.raises(RuntimeError, match="Another fit or save is writing to"):
+            BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path)
+        with pytest.raises(RuntimeError, match="Another fit or save is writing to"):
+            ensemble.save(tmp_path)
+    ensemble.save(tmp_path)
+    BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path / "other")
+
+
+@pytest.mark.skipif(_store.fcntl is None, reason="Windows has no such locks")
+def test_disk_without_locks(tmp_path, monkeypatch):
+    def refuse(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(_store.fcntl, "flock", refuse)
+    x, y = blobs(count=30)
+    assert BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path).members_
+
+
+def test_directory_that_can_not_be_written_is_found_before_training(tmp_path, monkeypatch):
+    def refuse(path, content):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(_store, "_write_whole", refuse)
+    monkeypatch.setattr(_worker, "train", None)
+    with pytest.raises(PermissionError, match=r"ensemble\.json"):
+        BaggingEnsemble(stump, 1).fit(*blobs(count=30), directory=tmp_path)
+
+
+def test_disk_that_fills_up_keeps_what_there_is(tmp_path, monkeypatch):
+    """The next call trains what found no place."""
+    x, y = blobs(count=30)
+    write, names = _store._write_whole, []
+
+    def fill_up(path, content):
+        names.append(path)
+        if len(names) == 4:  # manifest, member, manifest, member
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_store, "_write_whole", fill_up)
+        with pytest.raises(OSError, match="No space left"):
+            BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
+    trained, train = [], _worker.train
+    monkeypatch.setattr(_worker, "train", lambda job: trained.append(job.name) or train(job))
+    BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
+    assert trained == ["member 1 of BaggingEnsemble"]
 
 
 def test_fingerprint_is_of_the_last_data(tmp_path):

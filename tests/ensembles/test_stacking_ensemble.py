@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import StackingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
@@ -120,6 +121,12 @@ def test_fold_without_a_class():
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         StackingEnsemble(**{"members": STUMPS, **changes}).fit(*blobs(count=30))
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform"])
+def test_not_fitted(method):
+    with pytest.raises(NotFittedError, match="call fit first"):
+        getattr(StackingEnsemble(STUMPS), method)(blobs()[0])
 
 
 def test_final_estimator_without_weights():

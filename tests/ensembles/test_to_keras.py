@@ -100,6 +100,24 @@ def test_equal_answers():
     assert (keras.ops.convert_to_numpy(votes) == _votes.vote(answers[None])).all()
 
 
+def test_sure_members_that_contradict_each_other():
+    """In float16 each gives the others' class the probability 0, whose logarithm is infinite."""
+
+    def sure(number):
+        inputs = keras.Input((1,), dtype="float16")
+        layer = keras.layers.Dense(3, "softmax", dtype="float16")
+        model = keras.Model(inputs, layer(inputs))
+        layer.set_weights([np.zeros((1, 3)), 50.0 * np.eye(3)[number]])
+        return model
+
+    ensemble = AdaBoostEnsemble(None, algorithm="SAMME.R")
+    ensemble.members_, ensemble.input_shape_ = [sure(0), sure(1)], (1,)
+    ensemble.classes_, ensemble.member_weights_ = np.arange(3), np.ones(2)
+    x = np.zeros((2, 1), "float32")
+    outputs = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
+    assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-4)
+
+
 @pytest.mark.export
 @pytest.mark.parametrize(
     ("ensemble", "state"),
