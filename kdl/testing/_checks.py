@@ -80,6 +80,29 @@ def apply(target, inputs, **options):
     return target(inputs, **options)
 
 
+def apply_compiled(layer, inputs, **options):
+    """What `apply` gives, on JAX by one compiled call: it would compile every operation alone."""
+    if keras.backend.backend() != "jax":
+        return apply(layer, inputs, **options)
+    import jax
+
+    trainable, others = layer.trainable_variables, layer.non_trainable_variables
+
+    @jax.jit
+    def call(trainable, others, inputs):
+        named = isinstance(inputs, dict)
+        given = inputs if named else {}
+        return layer.stateless_call(
+            trainable, others, *([] if named else [inputs]), **given, **options
+        )
+
+    values = [[v.value for v in variables] for variables in (trainable, others)]
+    outputs, changed = call(*values, inputs)
+    for variable, value in zip(others, changed, strict=True):
+        variable.assign(value)
+    return outputs
+
+
 def check_close(actual, expected, atol, what):
     """Compare two structures of arrays: ``|actual - expected| <= atol * (1 + |expected|)``."""
     actual, expected = keras.tree.flatten(actual), keras.tree.flatten(expected)
