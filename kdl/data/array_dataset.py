@@ -19,6 +19,11 @@ class ArrayDataset(Batches):
     backups), add
     `keras.callbacks.LambdaCallback(on_epoch_begin=lambda k, logs: setattr(dataset, "epoch", k))`.
 
+    Keras looks at batches before it begins: at the first two before every `fit`, `evaluate` and
+    `predict` on TensorFlow, at one before the first `fit` after `compile` on JAX and PyTorch. They
+    come again within the epoch, with the same random numbers; but an `augment` that draws from a
+    generator of its own has moved on. Where an epoch has no more batches, that counts as one.
+
     Args:
         x: Array `(N, …)`. Batches have its dtype.
         y: Array `(N, …)`. Batches have its dtype.

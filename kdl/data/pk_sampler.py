@@ -19,7 +19,7 @@ class PKSampler(Batches):
     An epoch is `passes` passes. What is drawn follows from `(seed, epoch)` alone; `epoch` moves on
     by itself after a full epoch, of `fit` or of any other loop that calls `on_epoch_end`, and may
     be set, as `kdl.data.ArrayDataset` explains: for repeatable runs, pass `shuffle=False` to `fit`.
-    Keras draws up to two batches to build a model; where an epoch has no more, that counts as one.
+    Keras draws up to two batches before it begins; where an epoch has no more, that counts as one.
 
     Args:
         x: Samples: an array `(N, …)`, or anything with a length whose items are arrays of one

@@ -152,6 +152,23 @@ def test_fit_counts_its_epochs_and_nothing_else():
     assert dataset.epoch == 4
 
 
+def test_batches_drawn_before_fit_come_again_within_it():
+    drawn = []
+
+    def augment(x, rng):
+        drawn.append(rng.random())
+        return x
+
+    model, dataset = linear_model(), numbers(20, batch_size=4, augment=augment)
+    before_each_fit = []
+    for _ in range(2):
+        drawn.clear()
+        model.fit(dataset, shuffle=False, verbose=0)
+        before_each_fit.append(len(drawn) - 5)
+        assert drawn[:-5] == drawn[-5:][: len(drawn) - 5]
+    assert before_each_fit == ([2, 2] if keras.backend.backend() == "tensorflow" else [1, 0])
+
+
 def test_steps_per_epoch_counts_passes():
     dataset = regression()
     linear_model().fit(dataset, epochs=3, steps_per_epoch=6, shuffle=False, verbose=0)
