@@ -60,19 +60,7 @@ def test_mobile_network():
 
 @pytest.mark.every_backend
 def test_parity_with_keras_from_pixels_on():
-    from keras.src.applications import nasnet  # the public names have fixed sizes
-
-    reference = nasnet.NASNet(
-        (65, 48, 3),
-        penultimate_filters=96,
-        num_blocks=2,
-        stem_block_filters=4,
-        skip_reduction=False,
-        weights=None,
-        classes=20,
-        classifier_activation=None,
-    )
-    keras_twin.randomize(reference)
+    reference = keras_twin.randomize(keras_twin.read("keras_nasnet"))
     model = NASNet(
         96,
         2,

@@ -163,14 +163,22 @@ def test_preprocessing():
 
 
 def test_decode_predictions(monkeypatch):
-    from keras.src.applications import imagenet_utils
+    """They are Keras's, which gets the names of the classes from the network."""
+    asked = []
 
-    index = {str(i): [f"n{i:08d}", f"thing {i}"] for i in range(1000)}
-    monkeypatch.setattr(imagenet_utils, "CLASS_INDEX", index)
+    def decode(predictions, top=5):
+        asked.append(top)
+        order = predictions[0].argsort()[::-1][:top]
+        return [[(f"n{i:08d}", f"thing {i}", predictions[0, i]) for i in order]]
+
     scores = np.zeros((1, 1000))
     scores[0, 7], scores[0, 3] = 0.9, 0.1
-    [[first, second]] = ShuffleNetV2.decode_predictions(scores, top=2)
-    assert (first[1], second[1]) == ("thing 7", "thing 3")
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.applications.imagenet_utils, "decode_predictions", decode)
+        [[first, second]] = ShuffleNetV2.decode_predictions(scores, top=2)
+        assert len(ShuffleNetV2.decode_predictions(scores)[0]) == 5
+    assert (first[1:], second[1:]) == (("thing 7", 0.9), ("thing 3", 0.1))
+    assert asked == [2, 5]
     with pytest.raises(ValueError, match="1000"):
         ShuffleNetV2.decode_predictions(np.zeros((1, 10)))
 
