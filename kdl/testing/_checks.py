@@ -86,19 +86,17 @@ def apply_compiled(layer, inputs, **options):
         return apply(layer, inputs, **options)
     import jax
 
-    trainable, others = layer.trainable_variables, layer.non_trainable_variables
+    variables = layer.variables
 
     @jax.jit
-    def call(trainable, others, inputs):
-        named = isinstance(inputs, dict)
-        given = inputs if named else {}
-        return layer.stateless_call(
-            trainable, others, *([] if named else [inputs]), **given, **options
-        )
+    def call(values, inputs):
+        state = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=state) as scope:
+            outputs = apply(layer, inputs, **options)
+        return outputs, [scope.get_current_value(v) for v in variables]
 
-    values = [[v.value for v in variables] for variables in (trainable, others)]
-    outputs, changed = call(*values, inputs)
-    for variable, value in zip(others, changed, strict=True):
+    outputs, changed = call([v.value for v in variables], inputs)
+    for variable, value in zip(variables, changed, strict=True):
         variable.assign(value)
     return outputs
 
