@@ -36,6 +36,8 @@ class Members:
         models = {job.key: self._kept(job) for job in jobs}
         missing = [job for job in jobs if models[job.key] is None]
         self._try_out(missing)
+        if self.store is not None and not self.store.begun:
+            self.store.begin()
         for job, content in self._contents(_worker.train, missing):
             if self.store is not None:
                 self.store.put(job.key, content)
@@ -65,8 +67,6 @@ class Members:
                 raise
             except Exception as error:  # of zip files, HDF5 and Keras
                 raise _worker.file_error(f"What is built for {job.name}", error) from error
-        if self.store is not None and not self.store.begun:
-            self.store.begin()
 
     def _contents(self, work, jobs):
         """Pairs of a job and the file that the work on it made, as they come."""

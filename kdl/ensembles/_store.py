@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 
 try:
     import fcntl
@@ -17,6 +18,7 @@ except ImportError:  # on Windows
 MANIFEST = "ensemble.json"
 FORMAT = 1
 _PREFIX, _SUFFIX = "member-", ".keras"
+_PATIENCE = 3.0  # seconds: a killed process keeps its lock until the system has cleared it away
 
 
 class Store:
@@ -156,13 +158,19 @@ def _locked(directory):
 
 
 def _lock(handle, directory):
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RuntimeError(
-            f"Another fit or save is writing to {directory}. Wait until it has ended, or choose "
-            f"another directory."
-        ) from None
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.02)
+    raise RuntimeError(
+        f"Another fit or save is writing to {directory}. Wait until it has ended, or choose "
+        f"another directory."
+    )
 
 
 def _file_name(key, content):

@@ -9,6 +9,8 @@ import kdl
 from kdl.ensembles import AdaBoostEnsemble, _boosting
 from kdl.ensembles._ensemble import softmax
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])

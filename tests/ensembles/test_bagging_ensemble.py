@@ -11,6 +11,8 @@ from stand_ins import blobs, linear_mlp, mlp, plain_mlp, regression_stump, stump
 import kdl
 from kdl.ensembles import BaggingEnsemble, _worker
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 
 def test_bag_lacks_its_share():
     """(1 − 1/n)ⁿ of the samples are in no draw: .366032 for n = 100."""
@@ -90,16 +92,16 @@ def test_two_labels_that_are_truth_values_and_object_labels():
 
 
 def test_images_seeds_and_repetition():
-    """Members differ from each other, and a second ensemble is the same to the bit."""
+    """Members differ from each other, and are the same to the bit in a second ensemble."""
     x, y = kdl.data.digits(size=8, channels=1)[0]
     x, y = x[:64], y[:64]
     before = np.random.get_state()[1].tolist()
     first = BaggingEnsemble(plain_mlp, 2, {"epochs": 1}, seed=4).fit(x, y)
     assert np.random.get_state()[1].tolist() == before
     np.random.seed(99)
-    again = BaggingEnsemble(plain_mlp, 2, {"epochs": 1}, seed=4).fit(x, y)
+    again = BaggingEnsemble(plain_mlp, 1, {"epochs": 1}, seed=4).fit(x, y)
     answers = first.predict_members(x)
-    assert (answers == again.predict_members(x)).all()
+    assert (answers[0] == again.predict_members(x)[0]).all()
     assert abs(answers[0] - answers[1]).max() > 1e-3
     other = BaggingEnsemble(mlp, 1, seed=5).fit(x, y).predict_members(x)[0]
     assert abs(other - BaggingEnsemble(mlp, 1, seed=4).fit(x, y).predict_members(x)[0]).max() > 1e-3

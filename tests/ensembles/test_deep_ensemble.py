@@ -5,6 +5,8 @@ from stand_ins import blobs, linear_mlp, mlp
 
 from kdl.ensembles import DeepEnsemble, _votes
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 
 def test_members_see_all_samples_and_differ():
     x, y = blobs()

@@ -8,6 +8,8 @@ import kdl
 from kdl.ensembles import GradientBoostedEnsemble
 from kdl.ensembles._ensemble import softmax
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 
 @pytest.mark.parametrize("line_search", [False, True])
 def test_regression_equals_scikit_learn(line_search):

@@ -16,6 +16,8 @@ from kdl.ensembles import (
     load,
 )
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 NAMED = [("a", mlp), ("b", stump)]
 CHANGED = {
     "bagging": (BaggingEnsemble(mlp, 2), {"voting": "hard", "from_logits": True, "build": stump}),

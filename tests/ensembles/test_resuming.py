@@ -84,8 +84,9 @@ def test_a_damaged_member_is_trained_anew(harm, finished, tmp_path, monkeypatch)
 
 
 @pytest.mark.skipif(_store.fcntl is None, reason="Windows has no such locks")
-def test_one_writer_at_a_time(tmp_path):
+def test_one_writer_at_a_time(tmp_path, monkeypatch):
     """Two would remove each other's files."""
+    monkeypatch.setattr(_store, "_PATIENCE", 0.05)
     x, y = blobs(count=30)
     ensemble = BaggingEnsemble(stump, 1).fit(x, y)
     with _store.opened(tmp_path):

@@ -15,6 +15,8 @@ from stand_ins import blobs, mlp, stump
 import kdl
 from kdl.ensembles import StackingEnsemble, _worker
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 STUMPS = [("a", stump), ("b", stump)]
 
 
@@ -26,9 +28,10 @@ def test_equals_scikit_learn(classes, passthrough, weighted):
     weights = np.random.default_rng(0).integers(1, 5, len(x)) if weighted else None
     tree = DecisionTreeClassifier(max_depth=1, random_state=0)
     final = LogisticRegression(tol=1e-8, max_iter=1000)
-    theirs = StackingClassifier([("a", tree), ("b", tree)], final, passthrough=passthrough)
+    cv = 5 if weighted and passthrough else 2
+    theirs = StackingClassifier([("a", tree), ("b", tree)], final, cv=cv, passthrough=passthrough)
     theirs.fit(x, y, **({"sample_weight": weights} if weighted else {}))
-    ours = clone(StackingEnsemble(STUMPS, final, passthrough=passthrough)).fit(x, y, weights)
+    ours = clone(StackingEnsemble(STUMPS, final, cv, passthrough)).fit(x, y, weights)
     assert ours.transform(x) == pytest.approx(theirs.transform(x), abs=1e-6)
     assert ours.transform(x).shape[1] == (2 if classes == 2 else 6) + 4 * passthrough
     assert ours.final_estimator_.coef_ == pytest.approx(theirs.final_estimator_.coef_, abs=1e-4)

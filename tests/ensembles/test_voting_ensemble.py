@@ -9,6 +9,8 @@ from stand_ins import blobs, mlp, regression_stump, stump
 
 from kdl.ensembles import VotingEnsemble, load
 
+pytestmark = pytest.mark.usefixtures("untried")
+
 MEMBERS = [("stump", stump), ("small", partial(mlp, units=4)), ("wide", mlp, {"epochs": 3})]
 
 
