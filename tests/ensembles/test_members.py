@@ -150,9 +150,7 @@ def test_dask_cluster():
     distributed = pytest.importorskip("distributed")
     x, y = blobs(count=30)
     expected = BaggingEnsemble(mlp, 2).fit(x, y).predict_proba(x)
-    # In threads, which start at once; what goes between them goes through a socket.
     settings = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
-    settings |= {"processes": False, "protocol": "tcp://"}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
         ensemble = BaggingEnsemble(mlp, 2).fit(x, y, executor=client.get_executor())
         odd = BaggingEnsemble(lambda shape, outputs: None, 2)
