@@ -33,24 +33,24 @@ class Members:
             ValueError: If members can't go through a file; nothing is trained then.
             RuntimeError: If a member could not be trained; those that could are kept first.
         """
-        models = {job.key: self._kept(job) for job in jobs}
-        missing = [job for job in jobs if models[job.key] is None]
+        found = {job.key: self._kept(job) for job in jobs}
+        missing = [job for job in jobs if found[job.key] is None]
         self._try_out(missing)
         if self.store is not None and not self.store.begun:
             self.store.begin()
         for job, content in self._contents(_worker.train, missing):
             if self.store is not None:
                 self.store.put(job.key, content)
-            models[job.key] = _read(content)
+            found[job.key] = content
             self._advance()
-        return [models[job.key] for job in jobs]
+        # Not before: reading makes layers, and threads that train share their random numbers.
+        return [_read(found[job.key]) for job in jobs]
 
     def _kept(self, job):
         content = None if self.store is None else self.store.get_whole(job.key)
-        if content is None:
-            return None
-        self._advance()
-        return _read(content)
+        if content is not None:
+            self._advance()
+        return content
 
     def _try_out(self, jobs):
         """Writes and reads a member of each `build`, lest that fails after hours of training."""
@@ -60,7 +60,7 @@ class Members:
                 self._tried.append(job.recipe.build)
                 one = {"x": job.x[:1], "y": job.y[:1], "samples": None, "weights": None}
                 trials.append(dataclasses.replace(job, **one))
-        for job, content in self._contents(_worker.try_out, trials):
+        for job, content in list(self._contents(_worker.try_out, trials)):
             try:
                 _read(content)
             except OSError:
