@@ -1,5 +1,6 @@
 """What the tests and the examples in docstrings share."""
 
+import functools
 import os
 import sys
 
@@ -35,13 +36,15 @@ def _shared_converter():
 def _draw_with_numpy():
     """First weights on JAX come from NumPy: it would compile a sampler for every shape.
 
-    That took a third of the time of all tests. Numbers drawn in compiled code are JAX's own.
+    That took a third of the time of all tests. Numbers drawn in compiled code and in
+    other processes are JAX's own.
     """
     import jax
 
     def replace(name, draw):
         original = getattr(jax.random, name)
 
+        @functools.wraps(original)
         def sample(key, shape=(), dtype=float, **bounds):
             if isinstance(key, jax.core.Tracer):
                 return original(key, shape=shape, dtype=dtype, **bounds)

@@ -80,27 +80,6 @@ def apply(target, inputs, **options):
     return target(inputs, **options)
 
 
-def apply_compiled(layer, inputs, **options):
-    """What `apply` gives, on JAX by one compiled call: it would compile every operation alone."""
-    if keras.backend.backend() != "jax":
-        return apply(layer, inputs, **options)
-    import jax
-
-    variables = layer.variables
-
-    @jax.jit
-    def call(values, inputs):
-        state = list(zip(variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=state) as scope:
-            outputs = apply(layer, inputs, **options)
-        return outputs, [scope.get_current_value(v) for v in variables]
-
-    outputs, changed = call([v.value for v in variables], inputs)
-    for variable, value in zip(variables, changed, strict=True):
-        variable.assign(value)
-    return outputs
-
-
 def check_close(actual, expected, atol, what):
     """Compare two structures of arrays: ``|actual - expected| <= atol * (1 + |expected|)``."""
     actual, expected = keras.tree.flatten(actual), keras.tree.flatten(expected)

@@ -21,13 +21,13 @@ def check_data_format(case, layer):
     twin = case.create(data_format=other)
     inputs = keras.tree.map_structure(lambda a: move(a, start, end), case.inputs)
     try:
-        case.call_twin(twin, inputs)
+        case.call(twin, inputs)
     except Exception:
         if _runs_convolution(data_format=other):
             raise
         return
     _checks.copy_variables(layer, twin)
-    outputs = _checks.to_numpy(case.call_twin(twin, inputs))
+    outputs = _checks.to_numpy(case.call(twin, inputs))
     outputs = keras.tree.map_structure(lambda a: move(a, end, start), outputs)
     expected = _checks.to_numpy(case.call(layer))
     _checks.check_close(outputs, expected, case.atol, f"outputs in {other}")
@@ -47,12 +47,12 @@ def check_mixed_precision(case, layer, policy):
     if not _runs_convolution(dtype=dtype):
         return
     twin = case.create(dtype=policy)
-    case.call_twin(twin)
+    case.call(twin)
     _checks.copy_variables(layer, twin)
     for old, new in zip(layer.variables, twin.variables, strict=True):
         if new.dtype != old.dtype:
             raise AssertionError(f"weight {new.path!r} is {new.dtype}, expected {old.dtype}.")
-    outputs = [keras.tree.flatten(each) for each in (case.call(layer), case.call_twin(twin))]
+    outputs = [keras.tree.flatten(case.call(each)) for each in (layer, twin)]
     for real, half in zip(*outputs, strict=True):
         _check_half(real, half, dtype, ROUNDING[policy])
 

@@ -29,16 +29,14 @@ class _Case:
         inputs = self.inputs if inputs is None else inputs
         return _checks.apply(layer, inputs, training=training, **self.call_kwargs)
 
-    def call_twin(self, layer, inputs=None):
-        """Builds a layer where it is not built, and calls it, on JAX compiled as a whole."""
-        inputs = self.inputs if inputs is None else inputs
-        if not layer.built:
-            _checks.apply(layer, _symbols(inputs), **self.call_kwargs)
-        return _checks.apply_compiled(layer, inputs, training=False, **self.call_kwargs)
-
     def symbols(self, open_batch):
         """Symbolic inputs, of this batch size or of any."""
-        return _symbols(self.inputs, open_batch)
+
+        def symbol(array):
+            batch = None if open_batch else len(array)
+            return keras.KerasTensor((batch, *array.shape[1:]), array.dtype.name)
+
+        return keras.tree.map_structure(symbol, self.inputs)
 
 
 def run_layer_test(
@@ -156,14 +154,6 @@ def run_layer_test(
                 case.call(layer, training=training)
         if deployable:
             run_export_test(model, inputs)
-
-
-def _symbols(inputs, open_batch=False):
-    def symbol(array):
-        batch = None if open_batch else len(array)
-        return keras.KerasTensor((batch, *array.shape[1:]), array.dtype.name)
-
-    return keras.tree.map_structure(symbol, inputs)
 
 
 def _inputs(shape, dtype, data):

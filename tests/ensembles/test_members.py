@@ -22,6 +22,16 @@ TORCH = keras.backend.backend() == "torch"
 once = pytest.mark.skipif(not TORCH, reason="on the backend that starts fastest")
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers_in_all_processes(monkeypatch):
+    """The conftest at the root lets NumPy draw first weights, in this process alone."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        for name in ("normal", "truncated_normal", "uniform"):
+            monkeypatch.setattr(jax.random, name, getattr(jax.random, name).__wrapped__)
+
+
 @pytest.fixture(scope="module")
 def processes():
     """A pool of one process, since each start takes seconds."""
