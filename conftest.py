@@ -36,7 +36,7 @@ def _shared_converter():
 def _draw_with_numpy():
     """First weights on JAX come from NumPy: it would compile a sampler for every shape.
 
-    That took a third of the time of all tests. Numbers drawn in compiled code and in
+    That took a fifth of the time of a sample of the tests. Numbers drawn in compiled code and in
     other processes are JAX's own.
     """
     import jax

@@ -267,7 +267,8 @@ def table(rows):
             cells.append(f"{times['kdl']:.1f}")
             cells += [f"{times[n] / times['kdl']:.2f}×" if n in times else "–" for n in _OTHERS]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    lines += ["", "What has no row that names a GPU was not measured on one.", ""]
+    return "\n".join(lines)
 
 
 def plot(rows, path):

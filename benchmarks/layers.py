@@ -176,7 +176,8 @@ def report(results, stem, sections, kind, title):
                 found = f"{row[kind]} | {row['ms']:.2f} | {row['ratio']:.2f}"
                 lines.append(f"| {backend} | {row['case']} | {found} |")
         lines.append("")
-    return [*lines, f"Machine: {platform.machine()}, Python {platform.python_version()}."]
+    lines.append(f"Machine: {platform.machine()}, Python {platform.python_version()}.")
+    return [*lines, "What has no row that names a GPU was not measured on one."]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from kdl.ensembles._ensemble import as_json
+from kdl.ensembles._describe import as_json
 
 _LEARNED = ("coef_", "intercept_", "classes_", "n_iter_")
 

@@ -1,5 +1,6 @@
 import pytest
 
+from kdl.ensembles import _worker
 from kdl.ensembles._members import Members
 
 
@@ -10,3 +11,16 @@ def untried(monkeypatch):
     `test_try_out.py` and what is about files and processes does without this fixture.
     """
     monkeypatch.setattr(Members, "_try_out", lambda self, jobs: None)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Names of the members whose training began."""
+    names, train = [], _worker.train
+
+    def count(job):
+        names.append(job.name)
+        return train(job)
+
+    monkeypatch.setattr(_worker, "train", count)
+    return names

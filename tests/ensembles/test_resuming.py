@@ -64,7 +64,7 @@ def test_the_same_model_built_again_is_the_same(tmp_path):
 
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
-def test_a_damaged_member_is_trained_anew(harm, finished, tmp_path, monkeypatch):
+def test_a_damaged_member_is_trained_anew(harm, finished, trainings, tmp_path):
     x, y = blobs()
     before = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it").predict_proba(x)
     manifest = pathlib.Path(tmp_path / "it" / "ensemble.json")
@@ -75,11 +75,10 @@ def test_a_damaged_member_is_trained_anew(harm, finished, tmp_path, monkeypatch)
     member.unlink()
     if harm == "truncated":
         member.write_bytes(content[:1000])
-    names, train = [], _worker.train
-    monkeypatch.setattr(_worker, "train", lambda job: names.append(job.name) or train(job))
+    trainings.clear()
     again = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it")
     np.testing.assert_array_equal(again.predict_proba(x), before)
-    assert len(names) == 1
+    assert len(trainings) == 1
     np.testing.assert_array_equal(load(tmp_path / "it").predict_proba(x), before)
 
 
@@ -118,7 +117,7 @@ def test_directory_that_can_not_be_written_is_found_before_training(tmp_path, mo
         BaggingEnsemble(stump, 1).fit(*blobs(count=30), directory=tmp_path)
 
 
-def test_disk_that_fills_up_keeps_what_there_is(tmp_path, monkeypatch):
+def test_disk_that_fills_up_keeps_what_there_is(trainings, tmp_path, monkeypatch):
     """The next call trains what found no place."""
     x, y = blobs(count=30)
     write, names = _store._write_whole, []
@@ -133,10 +132,9 @@ def test_disk_that_fills_up_keeps_what_there_is(tmp_path, monkeypatch):
         patch.setattr(_store, "_write_whole", fill_up)
         with pytest.raises(OSError, match="No space left"):
             BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
-    trained, train = [], _worker.train
-    monkeypatch.setattr(_worker, "train", lambda job: trained.append(job.name) or train(job))
+    trainings.clear()
     BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
-    assert trained == ["member 1 of BaggingEnsemble"]
+    assert trainings == ["member 1 of BaggingEnsemble"]
 
 
 def test_fingerprint_is_of_the_last_data(tmp_path):

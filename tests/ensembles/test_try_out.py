@@ -113,19 +113,6 @@ BAD = {
 }
 
 
-@pytest.fixture
-def trainings(monkeypatch):
-    """Names of the members whose training began."""
-    names, train = [], _worker.train
-
-    def count(job):
-        names.append(job.name)
-        return train(job)
-
-    monkeypatch.setattr(_worker, "train", count)
-    return names
-
-
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("road", ["here", "directory", "executor", "both"])
 def test_fails_before_training(name, road, trainings, tmp_path):
