@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 
-def pytest_configure():
-    """Prepares the backend."""
+def pytest_configure(config):
+    """Prepares the backend, and lets tests prove files with few inputs."""
+    config.addinivalue_line("filterwarnings", "ignore:The proof is weak:UserWarning")
     if os.environ.get("KERAS_BACKEND") == "jax":
         _draw_with_numpy()
 

@@ -19,7 +19,7 @@ import numpy as np
 from kdl.applications import create_model, list_models
 from kdl.compression import fold_batch_norm
 from kdl.deploy import check, export_tflite, rewrite_for, warm_converter
-from kdl.testing._lively_weights import give_lively_weights
+from kdl.testing._randomized_weights import randomize_weights
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 FORMS = ("float16", "int8")
@@ -56,7 +56,7 @@ def measure(name, folder):
     keras.utils.clear_session()
     # Without the classifier: the class that an untrained network chooses hangs by a hair.
     model = create_model(name, input_shape=(SIZE, SIZE, 3), include_top=False)
-    give_lively_weights(model)
+    randomize_weights(model)
     images = np.random.default_rng(0).standard_normal((32, SIZE, SIZE, 3)).astype("float32")
     rewritten, rewrites = rewrite_for(fold_batch_norm(model), "gpu")
     row = {"rewrites": len(rewrites)}

@@ -115,11 +115,11 @@ def write_ours(name, folder):
     from kdl.applications import create_model
     from kdl.compression import calibrate
     from kdl.deploy import export_tflite, rewrite_for, warm_converter
-    from kdl.testing._lively_weights import give_lively_weights
+    from kdl.testing._randomized_weights import randomize_weights
 
     # The class that an untrained network chooses hangs by a hair; its files are compared without.
     model = create_model(name, include_top=False, input_shape=(224, 224, 3), pooling="avg")
-    give_lively_weights(model)
+    randomize_weights(model)
     images = np.random.default_rng(0).standard_normal((8, 224, 224, 3)).astype("float32")
     quantized, _ = calibrate(model, images, verbose=0)
     rewritten, _ = rewrite_for(model, "cpu")

@@ -5,7 +5,7 @@
 Each section of `SECTIONS` measures one loss with its gradient: contenders take turns in one
 process, and the smallest time of each counts. A run replaces the sections that it measured, and
 keeps the others. PyTorch's contenders come from torchvision and PyTorch Metric Learning
-(`pip install 'kdl[bench]'`).
+(`pip install '.[bench]'`).
 """
 
 import ctypes

@@ -22,7 +22,7 @@ import keras
 
 import kdl
 from kdl.data import ArrayDataset, RandomShift
-from kdl.deploy.verify import between_kernels
+from kdl.deploy.exporting.verify import between_kernels
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 KEPT = RESULTS / "quantization.json"

@@ -1,7 +1,7 @@
-"""Runs the benchmark of the digits on every backend and writes its table.
+"""Runs the small benchmarks on every backend and writes their tables.
 
-`python benchmarks/run.py digits` writes `benchmarks/results/digits.md`. `applications.py` and
-`cifar10.py` run by themselves.
+`python benchmarks/run.py digits imports` writes `digits.md` and `imports.md` in
+`benchmarks/results`. `applications.py` and `cifar10.py` run by themselves.
 """
 
 import json
@@ -17,7 +17,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def main():
     """One after the other, since they would slow each other down."""
-    known = {"digits": digits}
+    known = {"digits": digits, "imports": imports}
     for name in sys.argv[1:] or known:
         known[name]()
 
@@ -39,19 +39,50 @@ def digits():
     )
 
 
+def imports():
+    """Seconds that `import kdl` adds to `import keras`: the shortest of some new processes."""
+    rows = []
+    for backend in BACKENDS:
+        of_keras, of_kdl = zip(*(import_times(backend) for _ in range(5)), strict=True)
+        rows.append(f"| {backend} | {min(of_keras):.2f} | {min(of_kdl):.2f} |")
+    write(
+        "imports.md",
+        "What `import kdl` adds to `import keras`",
+        "`python benchmarks/run.py imports`: seconds, the shortest of five new processes.",
+        ["backend", "import keras", "then import kdl"],
+        rows,
+    )
+
+
+def import_times(backend):
+    """Seconds of `import keras`, and of `import kdl` after it, in a new process."""
+    code = (
+        "import time; a = time.perf_counter(); import keras; b = time.perf_counter(); "
+        "import kdl; c = time.perf_counter(); print(b - a, c - b)"
+    )
+    return [float(word) for word in output(backend, "-c", code).split()]
+
+
 def run(script, backend, *arguments):
     """The JSON that a benchmark prints last."""
     print(f"{script} on {backend} {' '.join(arguments)}", flush=True)
+    line = output(backend, HERE / script, *arguments).strip().splitlines()[-1]
+    print(line, flush=True)
+    return json.loads(line)
+
+
+def output(backend, *arguments):
+    """What a new Python prints on a backend; it may keep what it compiles, as Python does."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
-        [sys.executable, HERE / script, *arguments],
+        [sys.executable, *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    print(done.stdout.strip().splitlines()[-1], flush=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return done.stdout
 
 
 def write(name, title, text, columns, rows, note=""):

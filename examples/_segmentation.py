@@ -2,12 +2,11 @@
 
 import argparse
 import io
-import pathlib
 import zipfile
 
 import keras
 import numpy as np
-from _study import ROOT
+from _arguments import add_output, data_set, output_folder
 from rich.console import Console
 from rich.table import Table
 
@@ -37,13 +36,15 @@ def parse_arguments(description, paper, epochs=20, learning_rate=0.004):
         learning_rate: Default peak of the schedule.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--data", default=None, help="a zip of pictures and labels; else drawn")
+    parser.add_argument(
+        "--data", type=data_set, default=None, help="a zip of pictures and labels; else drawn"
+    )
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / paper)
-    parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few pictures")
+    add_output(parser)
     arguments = parser.parse_args()
+    arguments.output = output_folder(arguments, paper)
     if arguments.smoke:
         arguments.epochs = 1
     return arguments

@@ -11,14 +11,13 @@ import time
 
 import keras
 import numpy as np
+from _arguments import add_output, data_set, output_folder
 from rich.console import Console
 from rich.table import Table
 
 import kdl
 from kdl.data import ArrayDataset, InputSpec, RandomShift, read_image_folder
 from kdl.training import WarmUpCosine
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01, more=None):
@@ -33,18 +32,20 @@ def parse_arguments(description, paper, size=32, epochs=8, learning_rate=0.01, m
         more: Function that gives the parser arguments of this example alone.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--data", default="digits", help="'digits', or a zip of class folders")
+    parser.add_argument(
+        "--data", type=data_set, default="digits", help="'digits', or a zip of class folders"
+    )
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--size", type=int, default=size, help="height and width of the pictures")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
     parser.add_argument("--limit", type=int, default=None, help="use this many training pictures")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / paper)
-    parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few pictures")
+    add_output(parser)
     parser.add_argument("--rows", type=pathlib.Path, help=argparse.SUPPRESS)  # of a part of it
     if more:
         more(parser)
     arguments = parser.parse_args()
+    arguments.output = output_folder(arguments, paper)
     if arguments.smoke:
         arguments.epochs, arguments.limit = 1, 64
     return arguments
@@ -105,6 +106,7 @@ def measure(name, trainer, network, train, test, arguments, callback=None):
         arguments: From `parse_arguments`.
         callback: Function of the number of steps that gives a callback.
     """
+    print(f"Training {name}", flush=True)
     start = time.monotonic()
     history = fit(trainer, train, test, arguments, callback)
     return {

@@ -57,12 +57,12 @@ members; its second one makes it worse at first.
 
 import argparse
 import json
-import pathlib
 import time
 
 import keras
 import numpy as np
-from _study import ROOT, print_table, read_data
+from _arguments import add_output, data_set, output_folder
+from _study import print_table, read_data
 
 import kdl
 from kdl.ensembles import (
@@ -96,7 +96,9 @@ def main():
 def parse_arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="digits", help="'digits', or a zip of class folders")
+    parser.add_argument(
+        "--data", type=data_set, default="digits", help="'digits', or a zip of class folders"
+    )
     parser.add_argument("--size", type=int, default=16, help="height and width of the pictures")
     parser.add_argument("--pictures", type=int, default=200, help="in each training set")
     parser.add_argument("--sets", type=int, default=5, help="training sets")
@@ -104,9 +106,9 @@ def parse_arguments():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--limit", type=int, help="pictures from which the sets are drawn")
     parser.add_argument("--processes", type=int, help="train so many members side by side")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "ensembles")
-    parser.add_argument("--smoke", action="store_true", help="seconds: few pictures and members")
+    add_output(parser)
     arguments = parser.parse_args()
+    arguments.output = output_folder(arguments, "ensembles")
     if arguments.smoke:
         arguments.epochs, arguments.members, arguments.sets = 10, 2, 2
         arguments.pictures, arguments.limit = 60, 120

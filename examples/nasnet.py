@@ -26,7 +26,7 @@ examples/results/nasnet.png).
 from _study import compare, parse_arguments
 
 from kdl.applications import NASNet
-from kdl.layers.nasnet_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION
+from kdl.layers.blocks.nasnet_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION
 from kdl.training import DropPathSchedule
 
 FINAL_KEEP = 0.6  # the paper's, on CIFAR-10

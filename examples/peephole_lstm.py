@@ -29,12 +29,12 @@ but at this size the LSTM can do without them, and five seeds do not tell four f
 """
 
 import argparse
-import pathlib
 import time
 
 import keras
 import numpy as np
-from _study import ROOT, show
+from _arguments import add_output, output_folder
+from _study import show
 
 from kdl.layers import CoupledLSTM, PeepholeLSTM
 
@@ -71,9 +71,9 @@ def parse_arguments():
     parser.add_argument("--sequences", type=int, default=19_200, help="in each epoch")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--learning-rate", type=float, default=0.01)
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "runs" / "peephole_lstm")
-    parser.add_argument("--smoke", action="store_true", help="seconds: one epoch, few sequences")
+    add_output(parser)
     arguments = parser.parse_args()
+    arguments.output = output_folder(arguments, "peephole_lstm")
     if arguments.smoke:
         arguments.epochs, arguments.sequences, arguments.seeds = 1, BATCH, 1
     return arguments

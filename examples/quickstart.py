@@ -11,9 +11,9 @@ float16 and int8, and each file is run beside the model before it is trusted.
 
     make quickstart                        # or: python examples/quickstart.py
 
-It takes two to three minutes on two processor cores, with any backend (KERAS_BACKEND=tensorflow,
-jax or torch), and writes `saved_models/quickstart/`: the model, three files for devices, a model
-card and plots.
+It takes two to three minutes on two CPU cores, with any backend (KERAS_BACKEND=tensorflow, jax or
+torch), and writes `runs/quickstart/`: the model, three files for devices, a model card and plots.
+`make saved-models` writes them where the repository keeps them.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from kdl.deploy import (
 from kdl.training import WarmUpCosine, plot_confusion_matrix, plot_history, save_portable
 
 CLASSES = [str(digit) for digit in range(10)]
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "saved_models" / "quickstart"
+SAVED = pathlib.Path(__file__).resolve().parent.parent / "saved_models" / "quickstart"
 NEEDED_ACCURACY = 0.97
 
 
@@ -52,7 +52,7 @@ def main():
     train, test = kdl.data.digits(size=arguments.size)
     if arguments.smoke:
         train = [part[:200] for part in train]
-        model, rows = train_model(train, test, 1, 1e-4, FOLDER / "model.keras")
+        model, rows = train_model(train, test, 1, 1e-4, SAVED / "model.keras")
     else:
         model, rows = train_model(train, test, arguments.epochs)
     spec = InputSpec((arguments.size, arguments.size))
@@ -80,7 +80,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description="ShuffleNet V2 from model.fit to int8 TFLite.")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--size", type=int, default=48, help="height and width of the pictures")
-    parser.add_argument("--output", type=pathlib.Path, default=FOLDER)
+    parser.add_argument("--output", type=pathlib.Path, default="runs/quickstart")
     parser.add_argument("--smoke", action="store_true")
     return parser.parse_args()
 
@@ -172,9 +172,9 @@ def plot_files(rows, path):
         key, form = COLUMNS[column]
         values = [row[key] for row in rows]
         drawn = axes.barh(names, values, color=["#4c72b0", "#55a868", "#c44e52"])
-        axes.bar_label(drawn, [form.format(value) for value in values], padding=3)
+        labels = [form.format(value) for value in values]
+        axes.bar_label(drawn, labels, label_type="center", color="white")
         axes.set_title(title)
-        axes.set_xlim(0, 1.3 * max(values))
         axes.invert_yaxis()
     figure.savefig(path, dpi=120)
 

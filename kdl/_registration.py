@@ -9,34 +9,26 @@ import importlib
 import importlib.abc
 import sys
 
-_ROOMS = (
-    "kdl.layers",
-    "kdl.losses",
-    "kdl.metrics",
-    "kdl.applications",
-    "kdl.training",
-    "kdl.compression",
-    "kdl.segmentation",
-)
+from kdl._packages import SERIALIZABLE
 
 
 def register_with_keras():
-    """Imports the rooms that hold serialisable classes: now, or once Keras is imported."""
+    """Imports the packages that hold serializable classes: now, or once Keras is imported."""
     if sys.modules.get("keras") is not None:
-        _import_rooms()
+        _import_packages()
     else:
         sys.meta_path.insert(0, _Watch())
 
 
-def _import_rooms():
-    for room in _ROOMS:
-        importlib.import_module(room)
+def _import_packages():
+    for name in SERIALIZABLE:
+        importlib.import_module(f"kdl.{name}")
 
 
 class _Watch(importlib.abc.MetaPathFinder):
-    """Imports the rooms when Keras is loaded and no module of kdl is halfway.
+    """Imports the packages when Keras is loaded and no module of kdl is halfway.
 
-    Where a module of kdl is what first imports Keras, the rooms wait for its end: they may need
+    Where a module of kdl is what first imports Keras, the packages wait for its end: they may need
     names that it does not have yet.
     """
 
@@ -66,7 +58,7 @@ class _Watch(importlib.abc.MetaPathFinder):
         self.keras_is_loaded |= loaded and name == "keras"
         if self.keras_is_loaded and not self.halfway and self in sys.meta_path:
             sys.meta_path.remove(self)
-            _import_rooms()
+            _import_packages()
 
 
 class _Loader(importlib.abc.Loader):

@@ -13,7 +13,7 @@ from browser import Browser, missing_programs, serve
 from sklearn.datasets import load_digits
 
 from kdl.data import digits
-from kdl.deploy import Runner, TFLiteRunner
+from kdl.deploy import ImageClassifier, TFLiteRunner
 
 pytestmark = [
     pytest.mark.skipif(bool(missing_programs()), reason=f"needs {missing_programs()}"),
@@ -102,7 +102,7 @@ def test_ten_digits_get_the_answers_of_python(page, ten, form, root):
     choose(page, form)
     path = root / "saved_models" / "quickstart" / f"{form}.tflite"
     [expected] = TFLiteRunner(path).predict(ten[1])
-    answers = Runner(path).predict(ten[1], top=1)
+    answers = ImageClassifier(path).predict(ten[1], top=1)
     for counts, scores, [answer] in zip(ten[0], expected, answers, strict=True):
         told = page.run(PAINT, counts.tolist())
         assert int(told["label"]) == answer.index == scores.argmax()

@@ -1,5 +1,6 @@
 """Each example of a paper runs, on few pictures for one epoch."""
 
+import argparse
 import json
 import pathlib
 import runpy
@@ -38,3 +39,18 @@ def test_smoke(paper, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     for row in rows:
         assert row["name"] in printed
+    if paper == "resnext":  # several networks, each named before its epochs
+        begun = [line.split()[-1] for line in printed.splitlines() if line.startswith("Training ")]
+        assert begun == ["1×64d", "32×4d"]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="once: no backend takes part")
+def test_results_lie_where_the_example_is_called_and_apart_from_those_of_smoke(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from _arguments import output_folder
+
+    folders = [
+        output_folder(argparse.Namespace(output=output, smoke=smoke), "resnext")
+        for output, smoke in ((None, False), (None, True), (pathlib.Path("x"), True))
+    ]
+    assert list(map(str, folders)) == ["runs/resnext", "runs/resnext-smoke", "x"]

@@ -1,5 +1,6 @@
 import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -74,3 +75,25 @@ def test_the_script_runs(root, tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(root / "saved_models" / "quickstart"))
     for form in FORMS:
         assert f"{form}.tflite" in done.stdout
+
+
+def test_the_labels_of_the_plot_stay_in_their_panels(root, monkeypatch):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    plot_files = runpy.run_path(str(root / "examples" / "quickstart.py"))["plot_files"]
+    sizes = {"float32": 1429, "float16": 781, "int8": 523}
+    rows = [
+        {"file": f"{form}.tflite", "kib": kib, "ms": kib / 2e4, "accuracy": 0.9806}
+        for form, kib in sizes.items()
+    ]
+    plot_files(rows, "files.png")
+    [figure] = figures
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        assert len(axes.texts) == 3
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1

@@ -16,7 +16,7 @@ FIRST = {
     "compression": "from kdl.compression import flatten",
     "ops": "import kdl.ops",
     "a lazy name": "from kdl.deploy import Gates",
-    "a module": "import kdl.layers.fake_quantize",
+    "a module": "import kdl.layers.quantization.fake_quantize",
     # As TensorFlow does, long before it imports Keras.
     "a question": "import kdl, importlib.util; importlib.util.find_spec('keras')",
 }

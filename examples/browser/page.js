@@ -55,10 +55,11 @@ function show(ink, scores, milliseconds) {
   const best = scores.indexOf(Math.max(...scores));
   const blank = ink.every((amount) => amount === 0);
   find("label").textContent = blank ? "–" : model.about.labels[best];
-  find("latency").textContent = `${milliseconds.toFixed(2)} ms`;
+  // Browsers round their clocks: a tenth of a millisecond is all that most of them tell.
+  find("latency").textContent = milliseconds < 0.1 ? "less than 0.1 ms" : `${milliseconds.toFixed(1)} ms`;
   [...find("scores").children].forEach((row, i) => {
-    row.querySelector("meter").value = scores[i];
-    row.querySelector("output").textContent = scores[i].toFixed(3);
+    row.querySelector("meter").value = blank ? 0 : scores[i];
+    row.querySelector("output").textContent = blank ? "–" : scores[i].toFixed(3);
   });
   const seen = find("seen").getContext("2d");
   ink.forEach((amount, i) => {

@@ -1,7 +1,8 @@
 """Image classifiers, one family a file, which are also the backbones."""
 
-import keras  # first: what Keras registers imports the rooms, in their own order
+import keras  # first: what Keras registers imports the packages, in their own order
 
+from kdl import _lazy
 from kdl.applications.macs import macs
 from kdl.applications.mobilenet import MobileNet
 from kdl.applications.mobilenet_v2 import MobileNetV2
@@ -27,3 +28,44 @@ from kdl.applications.shufflenet import ShuffleNet
 from kdl.applications.shufflenet_v2 import ShuffleNetV2
 from kdl.applications.squeezenet import SqueezeNet
 from kdl.applications.weights.convert import load_keras_weights, load_torch_weights
+
+__all__ = [
+    "MobileNet",
+    "MobileNetV2",
+    "ModelEntry",
+    "NASNet",
+    "NASNetLarge",
+    "NASNetMobile",
+    "Res2NeXt50",
+    "Res2Net",
+    "Res2Net50",
+    "Res2Net101",
+    "ResNeXt",
+    "ResNeXt50",
+    "ResNeXt101",
+    "ResNet",
+    "ResNet50",
+    "ResNet101",
+    "SCNet",
+    "SCNet50",
+    "SCNet101",
+    "SEInception",
+    "SENet154",
+    "SEResNeXt50",
+    "SEResNeXt101",
+    "SEResNet",
+    "SEResNet50",
+    "SEResNet101",
+    "SEResNet152",
+    "ShuffleNet",
+    "ShuffleNetV2",
+    "SqueezeNet",
+    "create_model",
+    "list_models",
+    "load_keras_weights",
+    "load_torch_weights",
+    "macs",
+    "pyramid",
+]
+
+__dir__ = _lazy.names_in_all(globals())

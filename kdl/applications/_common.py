@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from kdl._checks import check_integer
 from kdl.layers._block import check_choice
 from kdl.layers._chain import run_chain
 from kdl.layers._maker import LayerMaker
@@ -36,8 +37,8 @@ class CommonArguments:
 
     def __post_init__(self):
         check_choice("pooling", self.pooling, (None, "avg", "max"))
-        if self.include_top and (not isinstance(self.classes, int) or self.classes < 1):
-            raise ValueError(f"classes must be a positive integer; received {self.classes!r}.")
+        if self.include_top:
+            self.classes = check_integer("classes", self.classes)
         self.dtype = keras.dtype_policies.get(self.dtype or keras.config.dtype_policy())
         self.data_format = self.data_format or keras.config.image_data_format()
 
@@ -54,7 +55,9 @@ class CommonArguments:
         """
         shape = self._shape(default_size)
         if len(shape) != 3:
-            raise ValueError(f"input_shape must be three numbers, such as (224, 224, 3): {shape}")
+            raise ValueError(
+                f"input_shape must be three numbers, such as (224, 224, 3); received {shape}."
+            )
         channels_last = channel_axis(self.data_format) == -1
         sizes = shape[:2] if channels_last else shape[1:]
         channels = shape[-1] if channels_last else shape[0]
@@ -122,9 +125,7 @@ class CommonArguments:
             "input_shape": self.input_shape,
             "pooling": self.pooling,
             "classes": self.classes,
-            "classifier_activation": keras.activations.serialize(
-                keras.activations.get(self.classifier_activation)
-            ),
+            "classifier_activation": _activation_name(self.classifier_activation),
             "dtype": self.dtype.name,
             "data_format": self.data_format,
         }
@@ -146,6 +147,17 @@ class CommonArguments:
                 f"input_shape={tuple(self.input_shape)} contradicts input_tensor: {shape}."
             )
         return shape
+
+
+def _activation_name(activation):
+    """An activation as plain data; Keras's `serialize` imports TensorFlow where it is installed."""
+    if isinstance(activation, str):
+        return activation
+    function = keras.activations.get(activation)
+    name = getattr(function, "__name__", "")
+    if getattr(keras.activations, name, None) is function:
+        return name
+    return keras.activations.serialize(function)
 
 
 class Strides:

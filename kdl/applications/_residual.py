@@ -1,7 +1,8 @@
 """The skeleton that ResNet's descendants share: a stem and four stages of blocks."""
 
+from kdl._checks import check_integer, is_integer
 from kdl.applications._common import chain
-from kdl.layers._block import check_choice, check_positive
+from kdl.layers._block import check_choice
 
 # Depth → blocks in each of the four stages.
 REPEATS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -75,7 +76,7 @@ def outer_names(deep):
 
 def depth_name(depth):
     """A depth as part of a model's name: `"50"`, or `"2_2_2_2"` for the blocks of the stages."""
-    return str(depth) if isinstance(depth, int) else "_".join(map(str, depth))
+    return str(depth) if is_integer(depth) else "_".join(map(str, depth))
 
 
 def repeats_of(depth):
@@ -87,11 +88,9 @@ def repeats_of(depth):
     Raises:
         ValueError: If it is anything else.
     """
-    if isinstance(depth, int):
+    if is_integer(depth):
         check_choice("depth", depth, tuple(REPEATS))
         return REPEATS[depth]
     if len(depth) != 4:
         raise ValueError(f"depth must be one of {tuple(REPEATS)} or four numbers: {depth}.")
-    for count in depth:
-        check_positive("the number of blocks in a stage", count)
-    return tuple(depth)
+    return tuple(check_integer("the number of blocks in a stage", count) for count in depth)

@@ -1,12 +1,18 @@
 """What all image classifiers of kdl share."""
 
+import functools
+import inspect
 import os
-import warnings
 
 import keras
 
-from kdl.applications.frozen import from_frozen, with_frozen
+from kdl.applications.model_state import from_state, with_state
+from kdl.applications.preprocessing import input_spec
 from kdl.applications.weights.convert import load_keras_weights, load_torch_weights
+from kdl.applications.weights.own_file import load_own_weights
+from kdl.data.input_spec import InputSpec
+from kdl.data.model_info import ModelInfo, get_model_info, set_model_info
+from kdl.ops.channels import channel_axis
 
 _TORCH_FILES = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -16,6 +22,11 @@ class Application(keras.Model):
 
     A family builds its graph, then hands over here the constructor's arguments, which become
     `get_config`, so that a model is saved as its arguments and weights.
+
+    `kdl.graph.copy_model` gives a copy of the same class with its weights;
+    `keras.models.clone_model` gives a plain functional model of the same layers, without
+    `pyramid_outputs` and the other attributes here. A file of a model is read by
+    `keras.models.load_model` in a program that has imported kdl.
 
     Args:
         inputs: The `keras.Input` of the graph.
@@ -74,12 +85,23 @@ class Application(keras.Model):
         """
         return {}
 
+    def fit(self, x=None, *args, **kwargs):
+        """Trains as `keras.Model.fit` does, and remembers how the data set reads its images.
+
+        What a `kdl.data.ImageFolder` tells (or an `ArrayDataset` with `class_names` and `spec`)
+        becomes the model's `kdl.data.ModelInfo`: its input specification if it fits the input, the
+        names of its classes if there are as many outputs.
+        """
+        self._remember(getattr(x, "class_names", None), getattr(x, "spec", None))
+        return super().fit(x, *args, **kwargs)
+
     def load_initial_weights(self, weights, sources=()):
         """Carries out the `weights` argument of an application.
 
         Args:
             weights: `None`, `"imagenet"`, or the path of a file: `.weights.h5` or `.keras` of kdl,
                 `.pth` or `.safetensors` of a PyTorch reference, `.h5` of `keras.applications`.
+                Without top, a model takes a file with top as well.
             sources: `WeightSource`s of `"imagenet"`; the first whose padding is the model's counts.
 
         Raises:
@@ -99,7 +121,7 @@ class Application(keras.Model):
         if path.endswith(_TORCH_FILES):
             load_torch_weights(self, path)
         elif path.endswith((".weights.h5", ".keras")):
-            self._load_own(path)
+            load_own_weights(self, path)
         elif path.endswith(".h5"):
             load_keras_weights(self, path)
         else:
@@ -114,12 +136,12 @@ class Application(keras.Model):
         If layers of the model are frozen (`trainable=False`), their names are there, too.
         """
         config = {**self._arguments, "weights": None, "input_tensor": None, "name": self.name}
-        return with_frozen(self, config)
+        return with_state(self, config)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from its arguments."""
-        return from_frozen(cls, config)
+        return from_state(cls, config)
 
     def _load_imagenet(self, sources):
         padding = self._arguments.get("padding", "same")
@@ -135,26 +157,35 @@ class Application(keras.Model):
                 f'weights="imagenet" with include_top=True needs classes=1000; received '
                 f"classes={self._arguments['classes']}. Use include_top=False and add a head."
             )
+        channels = self.inputs[0].shape[channel_axis(self._arguments["data_format"])]
+        if channels != 3:
+            raise ValueError(
+                f'weights="imagenet" needs images of 3 channels; received input_shape='
+                f"{tuple(self.inputs[0].shape[1:])}. Repeat a gray channel three times, for "
+                f"instance with keras.layers.Concatenate, or pass weights=None."
+            )
         path = fitting[0].download()
         if path.endswith(".h5"):
             load_keras_weights(self, path)
         else:
             load_torch_weights(self, path)
+        self._remember(None, self._published_spec())
 
-    def _load_whole(self, path):
-        with warnings.catch_warnings():
-            # Keras only warns of layers that the file lacks, and leaves them as they were.
-            warnings.filterwarnings("error", message="Skipping", category=UserWarning)
-            self.load_weights(path)
+    def _published_spec(self):
+        """How published weights want their images; None at an open size."""
+        size = tuple(self.inputs[0].shape[1:3])
+        if self._arguments["data_format"] != "channels_last" or None in size:
+            return None
+        choices = inspect.signature(self.preprocess_input).parameters
+        chosen = {key: self._arguments[key] for key in choices if key in ("padding", "variant")}
+        return input_spec(functools.partial(self.preprocess_input, **chosen), size)
 
-    def _load_own(self, path):
-        try:
-            if path.endswith(".keras"):
-                self.set_weights(keras.models.load_model(path, compile=False).get_weights())
-            else:
-                self._load_whole(path)
-        except (OSError, KeyError, ValueError, UserWarning) as error:
-            raise ValueError(
-                f"{path} does not fit {self.name}: {error} Expected weights saved from the same "
-                f"architecture and arguments."
-            ) from error
+    def _remember(self, class_names, spec):
+        """Adds to the model's `ModelInfo` what is given and fits the model."""
+        info = get_model_info(self)
+        labels, known = info.labels, info.input_spec
+        if isinstance(spec, InputSpec) and spec.shape == tuple(self.inputs[0].shape[1:]):
+            known = spec
+        if class_names and tuple(self.outputs[0].shape[1:]) == (len(class_names),):
+            labels = list(class_names)
+        set_model_info(self, ModelInfo(labels, known))

@@ -1,17 +1,22 @@
 """Multiply-adds of a model."""
 
 import math
+import re
 
 import keras
 
-from kdl.layers._inline import visit
+from kdl._compat import all_layers
+from kdl._words import counted
+from kdl.graph.inline import visit
+from kdl.graph.replay import replay
 
 
 def macs(model, input_shape=None):
     """Counts the multiply-adds of all convolutions and dense layers, for one input.
 
-    A convolution counts `rows · columns · size of its kernel`, a dense layer the size of its kernel
-    at every position. Composite layers and nested models are looked into. Nothing is computed.
+    A convolution counts `rows · columns · size of its kernel`, a separable one that of both its
+    kernels, a dense layer the size of its kernel at every position. Composite layers of kdl and
+    nested models are looked into. Nothing is computed.
 
     Args:
         model: A functional or Sequential model.
@@ -21,7 +26,8 @@ def macs(model, input_shape=None):
         The number, an integer.
 
     Raises:
-        ValueError: If the model is not functional, or its input size is open and not given.
+        ValueError: If the model is not functional, its input size is open and not given, or another
+            layer has kernels (attention, recurrent layers, blocks of others).
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -37,26 +43,57 @@ def macs(model, input_shape=None):
     return sum(counts)
 
 
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+
 def _count(operation, args, outputs):
-    kernels = [w for w in getattr(operation, "weights", []) if w.name.endswith("kernel")]
+    kernels = _kernels(operation)
     if not kernels:
         return 0
-    if len(kernels) > 1:
-        raise ValueError(
-            f"{operation.name} is a {type(operation).__name__}, whose multiply-adds macs cannot "
-            f"count: it has {len(kernels)} kernels."
-        )
-    shape = tuple(args[0].shape if "Transpose" in type(operation).__name__ else outputs.shape)
-    sides = shape[1:-1]
-    if getattr(operation, "data_format", "channels_last") == "channels_first":
-        sides = shape[2:]
+    if isinstance(operation, keras.layers.EinsumDense):
+        sides = tuple(outputs.shape[1:])
+        size = _products_in_a_sum(operation.equation, kernels[0].shape)
+    else:
+        sides = _positions(operation, args, outputs)
+        size = sum(math.prod(kernel.shape) for kernel in kernels)
     if None in sides:
         raise ValueError(
-            f"The input size is open: {operation.name} gives shape {shape}. Pass input_shape."
+            f"The input size is open: {operation.name} gives shape {tuple(outputs.shape)}. Pass "
+            f"input_shape."
         )
-    return math.prod(sides) * math.prod(kernels[0].shape)
+    return math.prod(sides) * size
+
+
+def _kernels(operation):
+    """The kernels of a layer: one, or the two of a separable convolution."""
+    if getattr(operation, "quantization_mode", None):
+        return [operation.kernel]  # the variable itself may hold two numbers of 4 bits in a byte
+    kernels = [w for w in getattr(operation, "weights", []) if w.name.endswith("kernel")]
+    if not kernels or isinstance(operation, _SEPARABLE):
+        return kernels
+    whole = isinstance(operation, keras.layers.Wrapper) or len(all_layers(operation)) == 1
+    if whole and len(kernels) == 1:
+        return kernels
+    raise ValueError(
+        f"{operation.name} is a {type(operation).__name__}, whose multiply-adds macs cannot "
+        f"count: it has {counted(len(kernels), 'kernel')}, and nothing tells how often each is "
+        f"applied."
+    )
+
+
+def _positions(operation, args, outputs):
+    """Sizes of the axes along which a kernel is applied."""
+    shape = tuple(args[0].shape if "Transpose" in type(operation).__name__ else outputs.shape)
+    first = getattr(operation, "data_format", "channels_last") == "channels_first"
+    return shape[2:] if first else shape[1:-1]
+
+
+def _products_in_a_sum(equation, shape):
+    """The number of products in each sum of an `EinsumDense`, from the shape of its kernel."""
+    _, kernel, output = re.split(",|->", equation)
+    return math.prod(n for axis, n in zip(kernel, shape, strict=True) if axis not in output)
 
 
 def _resized(model, input_shape):
     inputs = keras.Input(input_shape, dtype=model.inputs[0].dtype)
-    return keras.models.clone_model(model, inputs, clone_function=lambda layer: layer)
+    return replay(model, inputs)

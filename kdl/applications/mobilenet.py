@@ -8,7 +8,7 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_tf
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.separable_block import RELU_LIMITS, SeparableBlock
+from kdl.layers.blocks.separable_block import RELU_LIMITS, SeparableBlock
 
 # Widths of the blocks of each stage; from the second stage on the first block has stride 2.
 _STAGES = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)

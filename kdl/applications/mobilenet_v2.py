@@ -8,7 +8,7 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_tf, scale_torch
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.inverted_residual import InvertedResidual
+from kdl.layers.blocks.inverted_residual import InvertedResidual
 
 # Expansion, width, blocks and stride of each stage (paper, table 2).
 _STAGES = (

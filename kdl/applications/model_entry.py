@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kdl.applications._counted_macs import COUNTED_MACS
 from kdl.applications.weights.source import WeightSource
 
 
@@ -19,6 +20,8 @@ class ModelEntry:
         sources: `WeightSource`s of published weights. `weights="imagenet"` takes the first whose
             padding is the model's; where that is not the default, pass `padding=` as well.
         input_shape: Native input, without batch.
+        learning_rate: A peak for AdamW that the network takes from random weights, as `kdl train`
+            has it.
     """
 
     name: str
@@ -28,8 +31,14 @@ class ModelEntry:
     macs: float | None
     sources: tuple[WeightSource, ...] = ()
     input_shape: tuple = (224, 224, 3)
+    learning_rate: float = 0.02
 
     @property
     def source(self):
         """First of `sources`, or None."""
         return self.sources[0] if self.sources else None
+
+    @property
+    def counted_macs(self):
+        """Multiply-adds that `kdl.applications.macs` counts, where no reference tells; or None."""
+        return COUNTED_MACS.get(self.name)

@@ -4,21 +4,22 @@ import dataclasses
 
 import keras
 
+from kdl._checks import check_integer, is_integer
 from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications.application import Application
 from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_tf
 from kdl.applications.variant import variant
 from kdl.applications.weights.source import WeightSource
-from kdl.layers._block import check_choice, check_positive
-from kdl.layers.average_pooling2d import AveragePooling2D
-from kdl.layers.conv2d import Conv2D
-from kdl.layers.nasnet_cell import (
+from kdl.layers._block import check_choice
+from kdl.layers.blocks.nasnet_cell import (
     NASNET_A_NORMAL,
     NASNET_A_REDUCTION,
     NASNetCell,
     plain_description,
 )
+from kdl.layers.convolution.conv2d import Conv2D
+from kdl.layers.pooling.average_pooling2d import AveragePooling2D
 
 _EPSILON = 1e-3
 
@@ -203,8 +204,8 @@ class NASNet(Application):
             "stem_filters": stem_filters,
             "skip_reduction": skip_reduction,
         }
-        check_positive("blocks", blocks)
-        check_positive("stem_filters", stem_filters)
+        blocks = check_integer("blocks", blocks)
+        stem_filters = check_integer("stem_filters", stem_filters)
         check_choice("lineage", lineage, ("slim", "timm", "keras"))
         _check_output_stride(output_stride)
         descriptions = {
@@ -282,9 +283,9 @@ def _check_output_stride(output_stride):
 
 def _filters(penultimate, outputs):
     unit = 16 * outputs
-    if not isinstance(penultimate, int) or penultimate < unit or penultimate % unit:
+    if not is_integer(penultimate) or penultimate < unit or penultimate % unit:
         near = unit
-        if isinstance(penultimate, int | float):
+        if is_integer(penultimate) or isinstance(penultimate, float):
             below = int(penultimate) // unit * unit
             near = " or ".join(str(n) for n in (below, below + unit) if n > 0)
         raise ValueError(

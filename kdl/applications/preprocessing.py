@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from kdl.data.input_spec import InputSpec
 from kdl.ops.channels import channel_axis
 
 # Mean and deviation of ImageNet's channels R, G, B on the scale 0 … 1.
@@ -83,6 +84,40 @@ def scale_caffe(images, data_format=None):
         [0.0, 0.0, 0.0]
     """
     return scale_bgr(images, data_format) - _per_channel(_CAFFE_MEAN, data_format)
+
+
+_SPECS = {
+    scale_torch: {"mean": _MEAN, "std": _DEVIATION},
+    scale_tf: {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+    scale_bgr: {"std": (1 / 255,) * 3, "color": "bgr"},
+    scale_caffe: {
+        "mean": tuple(mean / 255 for mean in _CAFFE_MEAN),
+        "std": (1 / 255,) * 3,
+        "color": "bgr",
+    },
+}
+
+
+def input_spec(preprocess_input, size):
+    """The `kdl.data.InputSpec` of a model that takes what a function makes of its images.
+
+    Args:
+        preprocess_input: Function that computes as one of those above.
+        size: `(height, width)`.
+
+    Returns:
+        The specification; None if the function is none of them.
+
+    Example:
+        >>> input_spec(scale_tf, (96, 96)).mean
+        (0.5, 0.5, 0.5)
+    """
+    pixel = np.array([[[[10, 60, 200]]]], "uint8")
+    scaled = preprocess_input(pixel, data_format="channels_last")
+    for known, arguments in _SPECS.items():
+        if np.array_equal(known(pixel, "channels_last"), scaled):
+            return InputSpec(size, **arguments)
+    return None
 
 
 def decode_predictions(predictions, top=5):

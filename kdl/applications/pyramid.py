@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from kdl.graph.replay import replay
+
 
 def pyramid(model):
     """The last tensor of each stride 2ⁿ of an image model: what a feature pyramid takes.
@@ -67,12 +69,7 @@ def _tensors_with_shapes(model, channels_first):
         shapes.append((operation, outputs))
         return outputs
 
-    keras.models.clone_model(
-        model,
-        keras.Input(shape, dtype=image.dtype),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
+    replay(model, keras.Input(shape, dtype=image.dtype), call=call)
     return [
         (operation.output, tuple(outputs.shape))
         for operation, outputs in shapes

@@ -1,5 +1,8 @@
 """The models by name."""
 
+import difflib
+import re
+
 from kdl.applications import (
     mobilenet,
     mobilenet_v2,
@@ -31,6 +34,10 @@ _FAMILIES = [
 ]
 
 
+# Least ratio of `difflib` at which one name may stand for another.
+_ALIKE = 0.75
+
+
 def list_models():
     """All named models, as a list of `ModelEntry`.
 
@@ -57,6 +64,25 @@ def create_model(name, **arguments):
     """
     entries = {entry.name: entry for entry in list_models()}
     if name not in entries:
-        raise ValueError(f"There is no model {name!r}. Known: {', '.join(entries)}.")
+        raise ValueError(
+            f"There is no model {name!r}.{_suggestion(name, list(entries))} "
+            f"kdl.applications.list_models() names them all."
+        )
     entry = entries[name]
     return entry.constructor(**{**entry.arguments, **arguments})
+
+
+def _suggestion(name, known):
+    """A sentence with the names that `name` may have meant; empty if there are none."""
+    wanted = _bare(name)
+    scores = {other: difflib.SequenceMatcher(None, wanted, _bare(other)).ratio() for other in known}
+    close = [other for other in known if scores[other] > _ALIKE or _bare(other).startswith(wanted)]
+    if not wanted or not close:
+        return ""
+    close.sort(key=lambda other: -scores[other])  # those alike keep their order
+    return f" Did you mean {' or '.join(close[:3])}?"
+
+
+def _bare(name):
+    """A name without what is written in many ways."""
+    return re.sub(r"[\W_]", "", str(name).lower())

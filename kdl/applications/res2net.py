@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl._checks import check_integer, is_integer
 from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications._residual import PLANES, depth_name, outer_names, repeats_of, stages, stem
 from kdl.applications.application import Application
@@ -9,8 +10,8 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.variant import variant as sized
 from kdl.applications.weights.source import WeightSource
-from kdl.layers._block import check_choice, check_positive
-from kdl.layers.res2net_block import Res2NetBlock, check_scale
+from kdl.layers._block import check_choice
+from kdl.layers.blocks.res2net_block import Res2NetBlock, checked_scale
 
 # The authors' files; those of the first networks are mirrored by timm.
 _TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-res2net/"
@@ -123,12 +124,12 @@ class Res2Net(Application):
         name=None,
     ):
         repeats = repeats_of(depth)
-        check_positive("base_width", base_width)
-        check_scale(scale)
-        check_positive("cardinality", cardinality)
+        base_width = check_integer("base_width", base_width)
+        scale = checked_scale(scale)
+        cardinality = check_integer("cardinality", cardinality)
         check_choice("variant", variant, (None, "v1b"))
         key = (
-            depth if isinstance(depth, int) else repeats,
+            int(depth) if is_integer(depth) else repeats,
             base_width,
             scale,
             cardinality,
@@ -167,7 +168,7 @@ class Res2Net(Application):
         x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
         x = stages(x, repeats, block, strides)
         arguments = {
-            "depth": depth if isinstance(depth, int) else list(repeats),
+            "depth": int(depth) if is_integer(depth) else list(repeats),
             "base_width": base_width,
             "scale": scale,
             "cardinality": cardinality,

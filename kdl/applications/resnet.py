@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl._checks import check_integer, is_integer
 from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications._residual import depth_name, outer_names, repeats_of, stages
 from kdl.applications._residual import stem as build_stem
@@ -10,8 +11,8 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.variant import variant
 from kdl.applications.weights.source import WeightSource
-from kdl.layers._block import check_choice, check_positive
-from kdl.layers.resnext_block import ResNeXtBlock
+from kdl.layers._block import check_choice
+from kdl.layers.blocks.resnext_block import ResNeXtBlock
 
 _URL = "https://download.pytorch.org/models/"
 _LICENCE = "BSD-3-Clause (torchvision)"
@@ -128,8 +129,8 @@ class ResNet(Application):
         name=None,
     ):
         repeats = repeats_of(depth)
-        depth = depth if isinstance(depth, int) else repeats
-        check_positive("width", width)
+        depth = int(depth) if is_integer(depth) else repeats
+        width = check_integer("width", width)
         check_choice("stem", stem, tuple(_STEMS))
         multi_grid = _checked_grid(multi_grid, output_stride)
         common = CommonArguments(
@@ -210,14 +211,13 @@ def _checked_grid(multi_grid, output_stride):
         raise ValueError(f"multi_grid must be a tuple of integers; received {multi_grid!r}.")
     if not multi_grid:
         return None
-    for factor in multi_grid:
-        check_positive("each of multi_grid", factor)
+    multi_grid = tuple(check_integer("each of multi_grid", factor) for factor in multi_grid)
     if output_stride == 32:
         raise ValueError(
             "multi_grid multiplies the dilation of the last stage, which has a stride with "
             "output_stride=32: pass 8 or 16."
         )
-    return tuple(multi_grid)
+    return multi_grid
 
 
 def _name(depth, width, stem, strip_pooling):

@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl._checks import check_integer, is_integer
 from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications._residual import PLANES, repeats_of, stages, stem
 from kdl.applications.application import Application
@@ -9,8 +10,7 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.variant import variant
 from kdl.applications.weights.source import WeightSource
-from kdl.layers._block import check_positive
-from kdl.layers.resnext_block import ResNeXtBlock
+from kdl.layers.blocks.resnext_block import ResNeXtBlock
 
 _URL = "https://download.pytorch.org/models/"
 _LICENCE = "BSD-3-Clause (torchvision)"
@@ -130,9 +130,9 @@ class ResNeXt(Application):
         name=None,
     ):
         repeats = repeats_of(depth)
-        depth = depth if isinstance(depth, int) else repeats
-        check_positive("cardinality", cardinality)
-        check_positive("base_width", base_width)
+        depth = int(depth) if is_integer(depth) else repeats
+        cardinality = check_integer("cardinality", cardinality)
+        base_width = check_integer("base_width", base_width)
         common = CommonArguments(
             include_top,
             input_tensor,

@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl._checks import is_integer
 from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications._residual import PLANES, depth_name, outer_names, repeats_of, stages, stem
 from kdl.applications.application import Application
@@ -10,7 +11,7 @@ from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.variant import variant as sized
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.self_calibrated_block import SelfCalibratedBlock
+from kdl.layers.blocks.self_calibrated_block import SelfCalibratedBlock
 
 _URL = "https://backseason.oss-cn-beijing.aliyuncs.com/scnet/"
 _LICENCE = "MIT (MCG-NKU/SCNet)"
@@ -139,7 +140,7 @@ class SCNet(Application):
         x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
         x = stages(x, repeats, block, strides)
         arguments = {
-            "depth": depth if isinstance(depth, int) else list(repeats),
+            "depth": int(depth) if is_integer(depth) else list(repeats),
             "variant": variant,
             "upsampling": upsampling,
             "output_stride": output_stride,
@@ -184,7 +185,7 @@ def _stem_widths(depth, variant):
 
 
 def _published(depth, variant, upsampling):
-    known = isinstance(depth, int) and upsampling == "nearest"
+    known = is_integer(depth) and upsampling == "nearest"
     return _SOURCES.get((depth, variant), ()) if known else ()
 
 

@@ -6,7 +6,7 @@ from kdl.applications._common import CommonArguments, Strides, chain
 from kdl.applications.application import Application
 from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_caffe
-from kdl.layers.inception_block import InceptionBlock
+from kdl.layers.blocks.inception_block import InceptionBlock
 
 # Module → channels of its branches: 1×1; 1×1 and 3×3; 1×1 and twice 3×3; after the pool; its pool.
 # Those without a 1×1 branch halve the size.

@@ -10,7 +10,7 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.shuffle_unit import VARIANTS, ShuffleUnit
+from kdl.layers.blocks.shuffle_unit import VARIANTS, ShuffleUnit
 
 _UNITS = (4, 8, 4)
 

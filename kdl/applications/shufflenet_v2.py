@@ -8,7 +8,7 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.shuffle_unit_v2 import ShuffleUnitV2
+from kdl.layers.blocks.shuffle_unit_v2 import ShuffleUnitV2
 
 _UNITS = (4, 8, 4)
 _VARIANTS = ("torchvision", "megvii")

@@ -8,9 +8,9 @@ from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.weights.source import WeightSource
 from kdl.layers._block import check_choice
-from kdl.layers.conv2d import Conv2D
-from kdl.layers.fire_module import FireModule
-from kdl.layers.max_pooling2d import MaxPooling2D
+from kdl.layers.blocks.fire_module import FireModule
+from kdl.layers.convolution.conv2d import Conv2D
+from kdl.layers.pooling.max_pooling2d import MaxPooling2D
 from kdl.ops.channels import channel_axis
 
 _PADDINGS = ("valid", "same")
@@ -33,6 +33,9 @@ _FIRES = {
 
 # version → smallest image of which a pixel is left without padding.
 _MINIMUM = {"1.0": 21, "1.1": 17}
+
+# Without batch norms, larger rates leave the network dead.
+_LEARNING_RATE = 0.0005
 
 _URL = "https://download.pytorch.org/models/"
 _LICENCE = "BSD-3-Clause (torchvision)"
@@ -276,6 +279,7 @@ def _entry(version, bypass, parameters, macs):
         parameters,
         macs,
         () if bypass else (IMAGENET[version],),
+        learning_rate=_LEARNING_RATE,
     )
 
 

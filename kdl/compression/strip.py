@@ -1,7 +1,7 @@
 """The plain model out of a pruned one."""
 
-from kdl.compression._graph import copy_of
-from kdl.compression.pruned_model import PrunedModel
+from kdl.compression.pruning.pruned_model import PrunedModel
+from kdl.graph import copy_model
 
 
 def strip(model):
@@ -29,4 +29,4 @@ def strip(model):
             f"strip takes the model that prune made; received a {type(model).__name__}."
         )
     model.apply_masks()
-    return copy_of(model.model)
+    return copy_model(model.model)

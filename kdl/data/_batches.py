@@ -1,7 +1,10 @@
-"""Batching and shuffling, shared by the data sets of this room."""
+"""Batching and shuffling, shared by the data sets of this package."""
 
 import keras
 import numpy as np
+
+from kdl._checks import check_integer
+from kdl._words import counted
 
 
 class Batches(keras.utils.PyDataset):
@@ -19,15 +22,20 @@ class Batches(keras.utils.PyDataset):
             batch; returns what takes the place of `x`. If it has a true attribute `takes_labels`,
             it is called with `(x, y, rng)`, and returns both. A list is gone through in its order.
             None leaves the batches as they are.
+
+    Attributes:
+        class_names: Names of the classes in the order of the labels, or None.
+        spec: `kdl.data.InputSpec` of the images, or None.
     """
+
+    class_names = None
+    spec = None
 
     def __init__(self, num_samples, batch_size, shuffle, seed, drop_remainder, augment=None):
         super().__init__()
-        check_integer("batch_size", batch_size, 1)
-        check_integer("seed", seed, 0)
-        self.batch_size = batch_size
+        self.batch_size = check_integer("batch_size", batch_size)
         self.shuffle = bool(shuffle)
-        self.seed = seed
+        self.seed = check_integer("seed", seed, least=0)
         self.drop_remainder = bool(drop_remainder)
         self.augment = augment
         self._restart(num_samples)
@@ -50,9 +58,36 @@ class Batches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, value):
-        check_integer("epoch", value, 0)
-        self._epoch = int(value)
+        self._epoch = check_integer("epoch", value, least=0)
         self._served = set()
+
+    @property
+    def workers(self):
+        """Threads in which Keras reads batches ahead: 1, which is none; see the setter's error."""
+        return 1
+
+    @workers.setter
+    def workers(self, value):
+        self._check_loading(value > 1, f"workers={value!r}")
+
+    @property
+    def use_multiprocessing(self):
+        """Whether Keras reads batches in other processes: False; see the setter's error."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value):
+        self._check_loading(value, f"use_multiprocessing={value!r}")
+
+    def _check_loading(self, refused, setting):
+        # Keras's threads begin a pass before the one before has ended, and its processes each have
+        # a data set of their own, whose epoch stays.
+        if refused:
+            raise ValueError(
+                f"{setting} would serve some samples twice and others never, or every epoch in "
+                f"the same order, since Keras's workers know no epochs. Leave it: a "
+                f"kdl.data.ImageFolder reads its files on all cores by itself."
+            )
 
     def __len__(self):
         full, rest = divmod(self.num_samples, self.batch_size)
@@ -79,6 +114,19 @@ class Batches(keras.utils.PyDataset):
                 x = step(x, rng)
         return x, y
 
+    def unaugmented(self, limit=None):
+        """`(x, y)` of all samples as they are kept, without augmentation, or of `limit` by chance.
+
+        The chance is always the same; the epoch is left as it is.
+
+        Args:
+            limit: Most samples; None (default) for all.
+        """
+        rows = self._all_rows()
+        if limit is not None and limit < len(rows):
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        return self._take(rows)
+
     def on_epoch_end(self):
         """Moves on to the next epoch once every batch of this one has been served.
 
@@ -102,11 +150,19 @@ class Batches(keras.utils.PyDataset):
             return np.arange(self.num_samples)
         return np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
 
+    def _all_rows(self):
+        return np.arange(self.num_samples)
+
     def _take(self, rows):
         raise NotImplementedError
 
-
-def check_integer(name, value, least):
-    """Raises ValueError unless `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; received {value!r}.")
+    def __repr__(self):
+        facts = [
+            counted(self.num_samples, "sample"),
+            counted(len(self), "batch", "batches"),
+        ]
+        if self.class_names:
+            facts.append(counted(len(self.class_names), "class", "classes"))
+        if self.spec:
+            facts.append(str(self.spec))
+        return f"<{type(self).__name__}: {', '.join(facts)}>"

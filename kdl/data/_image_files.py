@@ -3,14 +3,16 @@
 import io
 import os
 import threading
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdl._words import counted
+from kdl.data.archives import open_archive, read_entry
+
 _SPLITS = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 _HIDDEN = {"thumbs.db", "desktop.ini", "__macosx"}
-# A wrapping folder, a split and a class: nothing is looked for below.
-_DEPTH = 3
+# A wrapping folder, a split, a class and a folder in it, which is told; below is not looked.
+_DEPTH = 4
 
 
 @dataclass
@@ -28,6 +30,8 @@ class ImageFiles:
     Attributes:
         splits: `{split: {class name: [file name, …]}}`, both sorted; the split is `None` where the
             class folders are not in folders called train, test, val or validation.
+        too_deep: `{split: [file name, …]}`: files in folders inside the class folders, which are
+            left out.
     """
 
     def __init__(self, path):
@@ -37,11 +41,15 @@ class ImageFiles:
         self._path = path
         self._reader = _read_from_disk if path.is_dir() else _ZipReader(path)
         root = _scan_directory(path) if path.is_dir() else self._reader.scan()
-        self.splits = _find_splits(_unwrap(root))
+        self.splits, self.too_deep = _find_splits(_unwrap(root))
+
+    def split_of(self, split):
+        """The key of a split in `splits`."""
+        return _SPLITS.get(split, split)
 
     def class_files(self, split):
         """`{class name: [file name, …]}` of a split, checked."""
-        wanted = _SPLITS.get(split, split)
+        wanted = self.split_of(split)
         if wanted not in self.splits:
             raise ValueError(
                 f"{self._path} has no {_describe(wanted)}; it has "
@@ -56,9 +64,9 @@ class ImageFiles:
         empty = [name for name, files in classes.items() if not files]
         if empty:
             raise ValueError(
-                f"{len(empty)} class folder(s) in {self._path} ({_describe(wanted)}) hold no "
-                f"files: {empty[:5]}. Fill or remove them; pictures must lie directly in the "
-                f"folder of their class."
+                f"{counted(len(empty), 'class folder')} without files in {self._path} "
+                f"({_describe(wanted)}): {empty[:5]}. Fill or remove them; pictures must lie "
+                f"directly in the folder of their class."
             )
         return classes
 
@@ -74,10 +82,10 @@ class _ZipReader:
 
     def __init__(self, path):
         try:
-            self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+            self._archive = open_archive(path)
+        except ValueError as error:
             raise ValueError(
-                f"{path} is neither a folder nor a sound zip archive ({error}). Fetch it again, or "
+                f"{path} is neither a folder nor a sound zip archive: {error} Fetch it again, or "
                 f"unpack it and give the folder."
             ) from error
         self._path = path
@@ -87,13 +95,8 @@ class _ZipReader:
         return _ZipReader, (self._path,)
 
     def __call__(self, name):
-        try:
-            with self._lock:
-                return self._archive.read(name)
-        # BadZipFile and zlib's error for damage, RuntimeError for a password, NotImplementedError
-        # for an unknown compression.
-        except Exception as error:
-            raise ValueError(f"Cannot read {name} from {self._path}: {error}") from error
+        with self._lock:
+            return read_entry(self._archive, name, self._path)
 
     def scan(self):
         root = _Folder()
@@ -102,10 +105,11 @@ class _ZipReader:
             if any(map(_is_hidden, parts)):
                 continue
             is_folder = entry.endswith("/")
+            folders = parts if is_folder else parts[:-1]
             folder = root
-            for part in parts if is_folder else parts[:-1]:
+            for part in folders[:_DEPTH]:
                 folder = folder.folders.setdefault(part, _Folder())
-            if not is_folder:
+            if not is_folder and len(folders) <= _DEPTH:
                 folder.files.append(entry)
         return root
 
@@ -148,17 +152,26 @@ def _split_folders(root):
 
 
 def _find_splits(root):
-    splits = {}
+    """The class folders of each split, and the files that lie too deep."""
+    splits, too_deep = {}, {}
     for name, folder in _split_folders(root).items():
         split = _SPLITS[name.lower()]
         if split in splits:
             raise ValueError(f"Two folders hold the split {split!r}; remove one of them.")
-        splits[split] = _classes(folder)
-    return splits or {None: _classes(root)}
+        splits[split], too_deep[split] = _classes(folder), _inner_files(folder)
+    if not splits:
+        return {None: _classes(root)}, {None: _inner_files(root)}
+    return splits, too_deep
 
 
 def _classes(folder):
     return {name: sorted(inner.files) for name, inner in sorted(folder.folders.items())}
+
+
+def _inner_files(folder, depth=0):
+    """Files in the folders of the class folders."""
+    found = [name for inner in folder.folders.values() for name in _inner_files(inner, depth + 1)]
+    return sorted([*found, *(folder.files if depth > 1 else [])])
 
 
 def _describe(split):

@@ -24,6 +24,9 @@ class ArrayDataset(Batches):
     come again within the epoch, with the same random numbers; but an `augment` that draws from a
     generator of its own has moved on. Where an epoch has no more batches, that counts as one.
 
+    `workers` and `use_multiprocessing` of Keras's data sets cannot be set: its workers know no
+    epochs, and would serve samples twice or an epoch again.
+
     Args:
         x: Array `(N, …)`. Batches have its dtype.
         y: Array `(N, …)`. Batches have its dtype.
@@ -35,6 +38,9 @@ class ArrayDataset(Batches):
             random numbers follow from seed, epoch and batch. With a true attribute `takes_labels`,
             as `kdl.data.Mixup` has it, called with `(x, y, rng)` and returning both. A list of
             several is gone through in its order. None (default) changes nothing.
+        class_names: Names of the classes in the order of the labels, or None (default).
+        spec: `kdl.data.InputSpec` by which images became `x`, or None (default). A model of
+            `kdl.applications` remembers both from `fit`, so that its `.tflite` file tells them.
 
     Attributes:
         labels: The array `y`.
@@ -42,7 +48,8 @@ class ArrayDataset(Batches):
         epoch: Number of the pass, from 0; may be set.
 
     Raises:
-        ValueError: If `x` and `y` differ in length or are empty, or an argument is out of range.
+        ValueError: If `x` and `y` differ in length or are empty, `spec` describes other images, or
+            an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -52,7 +59,16 @@ class ArrayDataset(Batches):
     """
 
     def __init__(
-        self, x, y, batch_size=32, shuffle=True, seed=0, drop_remainder=False, augment=None
+        self,
+        x,
+        y,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+        drop_remainder=False,
+        augment=None,
+        class_names=None,
+        spec=None,
     ):
         x, y = np.asarray(x), np.asarray(y)
         if x.ndim < 1 or y.ndim < 1 or len(x) != len(y) or len(x) == 0:
@@ -60,8 +76,12 @@ class ArrayDataset(Batches):
                 f"x and y must have the same number of samples, at least one; received the shapes "
                 f"{x.shape} and {y.shape}."
             )
+        if spec is not None:
+            spec.check(x, "x")
         super().__init__(len(x), batch_size, shuffle, seed, drop_remainder, augment)
         self._x = x
+        self.class_names = None if class_names is None else list(class_names)
+        self.spec = spec
         self.labels = y
 
     def _take(self, rows):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kdl._checks import check_integer
+
 _SOURCE_SIZE = 8
 _SOURCE_MAXIMUM = 16.0
 
@@ -14,7 +16,7 @@ def digits(size=32, channels=3):
     The split is stratified (every digit has the same share in both) and always the same.
 
     Args:
-        size: Height and width of the pictures in pixels, at least 8.
+        size: Height and width of the pictures in pixels, at least 8; or a pair `(height, width)`.
         channels: 1, or 3 for the same grey picture three times.
 
     Returns:
@@ -23,7 +25,8 @@ def digits(size=32, channels=3):
         0 … 9; 1,437 for training and 360 for the test.
 
     Raises:
-        ValueError: If `size` is not an integer of at least 8, or `channels` is not 1 or 3.
+        ValueError: If `size` is not an integer of at least 8 or two of them, or `channels` is not 1
+            or 3.
         ImportError: If scikit-learn is not installed.
 
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
@@ -34,8 +37,10 @@ def digits(size=32, channels=3):
         >>> x_train.shape, x_test.shape, float(x_train.min()), float(x_train.max())
         ((1437, 16, 16, 1), (360, 16, 16, 1), 0.0, 1.0)
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < _SOURCE_SIZE:
-        raise ValueError(f"size must be an integer of at least {_SOURCE_SIZE}; received {size!r}.")
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2:
+        raise ValueError(f"size must be one integer, or height and width; received {size!r}.")
+    sides = tuple(check_integer("size", side, least=_SOURCE_SIZE) for side in sides)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3; received {channels!r}.")
     try:
@@ -43,11 +48,11 @@ def digits(size=32, channels=3):
         from sklearn.model_selection import train_test_split
     except ImportError as error:
         raise ImportError(
-            "kdl.data.digits needs scikit-learn; run: pip install 'kdl[data]'"
+            "kdl.data.digits needs scikit-learn; run: pip install scikit-learn"
         ) from error
 
     source = load_digits()
-    enlarged = _enlarge(source.images / _SOURCE_MAXIMUM, size).astype("float32")
+    enlarged = _enlarge(source.images / _SOURCE_MAXIMUM, sides).astype("float32")
     images = np.repeat(enlarged[..., None], channels, axis=-1)
     labels = source.target.astype("int64")
     x_train, x_test, y_train, y_test = train_test_split(
@@ -56,10 +61,10 @@ def digits(size=32, channels=3):
     return (x_train, y_train), (x_test, y_test)
 
 
-def _enlarge(images, size):
-    """Bilinear resize of `(N, 8, 8)` to `(N, size, size)`."""
-    matrix = _interpolation_matrix(size)
-    return matrix @ images @ matrix.T
+def _enlarge(images, sides):
+    """Bilinear resize of `(N, 8, 8)` to `(N, height, width)`."""
+    rows, columns = map(_interpolation_matrix, sides)
+    return rows @ images @ columns.T
 
 
 def _interpolation_matrix(size):

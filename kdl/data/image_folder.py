@@ -3,14 +3,16 @@
 import copy
 import math
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
+from kdl._warn import warn
+from kdl._words import counted
 from kdl.data._batches import Batches
 from kdl.data._image_files import ImageFiles
+from kdl.data.input_spec import InputSpec
 
 _CHUNK = 64
 _NAMED_IN_WARNING = 5
@@ -31,7 +33,7 @@ class ImageFolder(Batches):
     Every file is decoded once when the data set is made, on all processor cores. The resized
     pictures stay in memory as bytes if `N · height · width · channels` is at most `cache_bytes`;
     otherwise they are decoded again for every batch. Files that cannot be read are left out with
-    one warning.
+    one warning, files in folders inside the class folders with another.
 
     Args:
         path: A directory or a zip archive.
@@ -89,6 +91,7 @@ class ImageFolder(Batches):
         cache_bytes=2**30,
         verbose=0,
     ):
+        _check_spec(spec)
         files = ImageFiles(path)
         classes = files.class_files(split)
         names = [name for members in classes.values() for name in members]
@@ -105,6 +108,7 @@ class ImageFolder(Batches):
         readable = np.delete(np.arange(len(names)), sorted(errors))
         _check_readable(self.class_names, labels, readable, errors)
         _warn_of_skipped(path, self.skipped)
+        _warn_of_too_deep(path, files.too_deep[files.split_of(split)])
         self._select(readable, labels[readable])
 
     def train_test_split(self, test_fraction=0.2, seed=0):
@@ -205,6 +209,7 @@ def read_image_folder(
         >>> train.num_samples, test.num_samples
         (2, 2)
     """
+    _check_spec(spec)
     splits = ImageFiles(path).splits
     held_out = next((name for name in ("test", "validation") if name in splits), None)
     if held_out and "train" not in splits:
@@ -261,11 +266,24 @@ def _warn_of_skipped(path, skipped):
     if skipped:
         named = ", ".join(skipped[:_NAMED_IN_WARNING])
         more = ", …" if len(skipped) > _NAMED_IN_WARNING else ""
-        warnings.warn(
-            f"{path}: left out {len(skipped)} file(s) that cannot be read as pictures: "
-            f"{named}{more}. The attribute `skipped` lists them all.",
-            UserWarning,
-            stacklevel=3,
+        warn(
+            f"{path}: left out {counted(len(skipped), 'file')} that cannot be read as pictures: "
+            f"{named}{more}. The attribute `skipped` lists them all."
+        )
+
+
+def _warn_of_too_deep(path, names):
+    if names:
+        warn(
+            f"{path}: left out {counted(len(names), 'file')} in folders inside the class folders, "
+            f"such as {names[0]}. Images count that lie directly in the folder of their class."
+        )
+
+
+def _check_spec(spec):
+    if not isinstance(spec, InputSpec):
+        raise ValueError(
+            f"spec must be a kdl.data.InputSpec, such as InputSpec((64, 64)); received {spec!r}."
         )
 
 

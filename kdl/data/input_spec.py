@@ -1,12 +1,17 @@
 """What a model wants its pictures to look like."""
 
+import importlib.util
 import math
 import os
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from kdl._checks import is_integer
+
 _ORIENTATION_TAG = 0x0112
+# Pillow hands these to Ghostscript, which runs what stands in them.
+_DRAWN_BY_PROGRAMS = ("EPS",)
 # For each EXIF orientation, the name of Pillow's transposition that sets the picture upright.
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -36,6 +41,8 @@ class InputSpec:
         std: One positive number a channel, in the same order; ones by default.
         color: `"rgb"` (default) or `"bgr"`, the order of the channels; weights that come from
             Caffe or OpenCV want `"bgr"`.
+        dtype: `"float32"` (default), or `"uint8"` for a model that takes the bytes as they are
+            and scales them itself; mean and std are then 0 and 1/255, and may be left out.
 
     Raises:
         ValueError: If an argument is out of range or their lengths differ from `channels`.
@@ -55,8 +62,11 @@ class InputSpec:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     color: str = "rgb"
+    dtype: str = "float32"
 
     def __post_init__(self):
+        if self.dtype not in ("float32", "uint8"):
+            raise ValueError(f'dtype must be "float32" or "uint8"; received {self.dtype!r}.')
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3; received {self.channels!r}.")
         if self.color not in ("rgb", "bgr"):
@@ -64,21 +74,76 @@ class InputSpec:
         if self.color == "bgr" and self.channels == 1:
             raise ValueError('color="bgr" needs channels=3; received channels=1.')
         mean = (0.0,) * self.channels if self.mean is None else self.mean
-        std = (1.0,) * self.channels if self.std is None else self.std
+        scale = 1.0 if self.dtype == "float32" else 1 / 255
+        std = (scale,) * self.channels if self.std is None else self.std
         object.__setattr__(self, "size", _checked_size(self.size))
         object.__setattr__(self, "mean", _checked_statistic("mean", mean, self.channels))
         object.__setattr__(self, "std", _checked_statistic("std", std, self.channels))
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive; received {self.std}.")
+        if self.dtype == "uint8" and {*self.mean, *self.std} != {0.0, 1 / 255}:
+            raise ValueError(
+                f'dtype="uint8" leaves the bytes as they are: leave mean and std out; received '
+                f"mean={mean} and std={std}."
+            )
+
+    @property
+    def shape(self):
+        """Shape of an image: `(height, width, channels)`."""
+        return (*self.size, self.channels)
+
+    def agrees_with(self, other):
+        """Whether images become the same inputs by both, but for rounding.
+
+        Args:
+            other: `InputSpec`.
+        """
+        same = (self.shape, self.color, self.dtype) == (other.shape, other.color, other.dtype)
+        pairs = [(self.mean, other.mean), (self.std, other.std)]
+        return same and all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
+
+    def place_among(self, shapes):
+        """Place of the one among several shapes that images have; None unless one alone has it.
+
+        Args:
+            shapes: Shapes of a model's inputs, without batch.
+        """
+        places = [place for place, shape in enumerate(shapes) if tuple(shape) == self.shape]
+        return places[0] if len(places) == 1 else None
+
+    def check(self, inputs, argument="inputs"):
+        """Raises ValueError unless `inputs` are in the range that images have by this.
+
+        A hundredth of the range is allowed beyond each end.
+
+        Args:
+            inputs: Array `(…, height, width, channels)`.
+            argument: What messages call it.
+
+        Raises:
+            ValueError: If the shape or the range is another.
+        """
+        if tuple(inputs.shape[-3:]) != self.shape:
+            raise ValueError(
+                f"{argument} must hold images of shape {self.shape}; received {inputs.shape}."
+            )
+        low, high = self._range()
+        margin = 0.01 * (high - low)
+        # Written so that NaN is out of every range.
+        if not (inputs.min() >= low - margin and inputs.max() <= high + margin):
+            raise ValueError(
+                f"{argument} spans {inputs.min():.4g} … {inputs.max():.4g}, but images become "
+                f"{low:.4g} … {high:.4g} by {self}: pass what its load or normalize gives."
+            )
 
     def normalize(self, images):
-        """`(images / 255 − mean) / std` in float32.
+        """`(images / 255 − mean) / std` in float32; the bytes themselves if `dtype` is uint8.
 
         Args:
             images: uint8 array `(…, channels)` whose channels are in the order of `color`.
 
         Returns:
-            float32 array of the same shape.
+            Array of `dtype` and the same shape.
 
         Raises:
             ValueError: If `images` is not uint8 or has another number of channels.
@@ -91,6 +156,8 @@ class InputSpec:
                 f"normalize expects {self.channels} channels on the last axis; received shape "
                 f"{images.shape}."
             )
+        if self.dtype == "uint8":
+            return images
         scaled = np.divide(images, 255, dtype="float32")
         scaled -= np.asarray(self.mean, "float32")
         scaled /= np.asarray(self.std, "float32")
@@ -103,7 +170,8 @@ class InputSpec:
             file: Path, open binary file, Pillow image or uint8 array, as `decode` takes them.
 
         Returns:
-            float32 array `(height, width, channels)`.
+            Array `(height, width, channels)` of `dtype`. Of transparent pixels only the color
+            counts that is kept beneath them, which mostly is black; no background is put there.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -115,8 +183,10 @@ class InputSpec:
     def decode(self, file):
         """Reads a picture as bytes of the right size and channels.
 
-        The EXIF orientation is applied; palettes are looked up, transparency is dropped, of 16 bit
-        a channel the high byte is kept, and of an animation the first frame. Then it is resized
+        The EXIF orientation is applied; palettes are looked up, transparency is dropped (what
+        is transparent becomes the color kept beneath it, mostly black: paste the image on a
+        background first if another is meant), of 16 bit a channel the high byte is kept, and of an
+        animation the first frame. Then it is resized
         with Pillow's antialiased bilinear filter, without regard to the aspect ratio. A JPEG file
         of more than twice the size is decoded at a half, quarter or eighth of its size, which is
         several times faster.
@@ -132,20 +202,17 @@ class InputSpec:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is truncated, or no picture that Pillow can read, or the array
-                is none.
+            ValueError: If the file is truncated, or no picture that Pillow can read, or has more
+                pixels than Pillow takes for honest, or the array is none.
             ImportError: If Pillow is needed and not installed.
         """
         if isinstance(file, np.ndarray):
             _check_picture(file)
             if file.shape == (*self.size, self.channels):
                 return self._ordered(file.copy())
-        try:
-            from PIL import Image, UnidentifiedImageError
-        except ImportError as error:
-            raise ImportError(
-                "Reading pictures needs Pillow; run: pip install 'kdl[data]', or pillow alone"
-            ) from error
+        _check_pillow()
+        from PIL import Image, UnidentifiedImageError
+
         name = _name(file)
         try:
             if isinstance(file, np.ndarray):
@@ -153,6 +220,8 @@ class InputSpec:
             if isinstance(file, Image.Image):
                 return self._to_array(file.copy())
             with Image.open(file) as image:
+                if image.format in _DRAWN_BY_PROGRAMS:
+                    raise ValueError(f"{image.format} is a program that draws; save it as PNG.")
                 return self._to_array(image)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"There is no file {name}.") from error
@@ -165,11 +234,14 @@ class InputSpec:
             raise ValueError(f"Cannot read the picture {name}: {error}") from error
 
     def to_dict(self):
-        """The arguments as a dictionary that `json` can write."""
-        return {
+        """The arguments as a dictionary that `json` can write, without a `dtype` of float32."""
+        config = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
+        if self.dtype == "float32":  # so that earlier versions can read it
+            del config["dtype"]
+        return config
 
     @classmethod
     def from_dict(cls, config):
@@ -190,6 +262,11 @@ class InputSpec:
             )
         return cls(**config)
 
+    def _range(self):
+        """Least and largest number that an image may hold."""
+        ends = [self.normalize(np.full(self.channels, byte, "uint8")) for byte in (0, 255)]
+        return float(np.min(ends)), float(np.max(ends))
+
     def _to_array(self, image):
         from PIL import Image
 
@@ -205,6 +282,19 @@ class InputSpec:
     def _ordered(self, array):
         """An array whose channels are in the order of `color`, from one in RGB."""
         return array[..., ::-1] if self.color == "bgr" else array
+
+
+def image_suffixes():
+    """The ends of file names that Pillow takes for images, in small letters: `{".png", …}`."""
+    _check_pillow()
+    from PIL import Image
+
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
+
+def _check_pillow():
+    if importlib.util.find_spec("PIL") is None:
+        raise ImportError("Reading pictures needs Pillow; run: pip install pillow")
 
 
 def _orientation(image):
@@ -232,7 +322,7 @@ def _to_bytes(image, mode):
 
 
 def _checked_size(size):
-    integers = np.shape(size) == (2,) and all(isinstance(side, int | np.integer) for side in size)
+    integers = np.shape(size) == (2,) and all(map(is_integer, size))
     if not integers or min(size) < 1:
         raise ValueError(f"size must be (height, width), two positive integers; received {size!r}.")
     return tuple(int(side) for side in size)

@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from kdl._checks import check_integer
+
+_TOO_LARGE = 2**24  # the first whole number whose successor float32 does not have
+
 
 class Mixup:
     """Mixes each picture of a batch with another one of it, and their labels alike.
@@ -17,7 +21,10 @@ class Mixup:
       `(N, height, width, 1)` of pixels. They become float32 triples `(…, 3)` of `y_i`, `y_j` and
       `λ`, which `kdl.losses.MixupCrossentropy` and `kdl.metrics.MixupAccuracy` take; or, with
       `num_classes`, shares `(…, num_classes)` for any cross-entropy with dense labels.
+      `class_weight` of `fit` doesn't go with triples, in which Keras takes the largest number for
+      the class; with shares it is the weight of the larger class, not `λ w_i + (1 − λ) w_j`.
     - Floats are mixed as the pictures are: one-hot labels, dense masks, targets of a regression.
+      Truth values are floats of 0 and 1.
     - A dict is mixed key by key. If it has `"boxes"` `(N, M, 4)` and `"classes"` `(N, M)`, the
       boxes of both pictures are kept, `(N, 2M, 4)` and `(N, 2M)`, and `"weights"` `(N, 2M)` says
       how much of each box there is: `λ` or `1 − λ`, times the weight that it had; 0 for padding
@@ -52,10 +59,8 @@ class Mixup:
     def __init__(self, alpha=0.2, per_sample=False, num_classes=None):
         if isinstance(alpha, bool) or not 0 <= alpha < np.inf:
             raise ValueError(f"alpha must be a number of at least 0; received {alpha!r}.")
-        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 2):
-            raise ValueError(
-                f"num_classes must be None or an integer of at least 2; received {num_classes!r}."
-            )
+        if num_classes is not None:
+            num_classes = check_integer("num_classes", num_classes, least=2)
         self.alpha = alpha
         self.per_sample = bool(per_sample)
         self.num_classes = num_classes
@@ -94,6 +99,7 @@ class Mixup:
                 f"Expected one label for each of {len(shares)} pictures; received labels of shape "
                 f"{labels.shape}."
             )
+        _check_kind(labels)
         if np.issubdtype(labels.dtype, np.integer):
             return self._of_classes(_without_last_axis(labels), partners, shares)
         return _mix(labels, partners, shares)
@@ -123,6 +129,21 @@ class Mixup:
                 except ValueError as error:
                     raise ValueError(f"labels[{key!r}]: {error}") from error
         return {**boxes, **others}
+
+
+def _check_kind(labels):
+    """Raises ValueError for labels that can't be mixed, or that float32 triples would not hold."""
+    kind = labels.dtype.kind
+    if kind not in "biuf":
+        raise ValueError(
+            f"Labels must be numbers; received {labels.dtype}. Number classes by "
+            f"np.unique(labels, return_inverse=True)."
+        )
+    if kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= _TOO_LARGE:
+        raise ValueError(
+            f"Class numbers must be below 2²⁴, as they become float32; received "
+            f"{labels.min()} to {labels.max()}."
+        )
 
 
 def _mix(values, partners, shares):

@@ -1,11 +1,13 @@
 """Class names and input scaling, carried inside the model's own file."""
 
-import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import zipfile
 
+from kdl._files import draft_of
+from kdl.data.archives import opened, read_entry
 from kdl.data.input_spec import InputSpec
 
 _ENTRY = "kdl.json"
@@ -19,10 +21,81 @@ class ModelInfo:
     Attributes:
         labels: Class names in the order of the outputs, or None.
         input_spec: `kdl.data.InputSpec`, which turns a picture into an input, or None.
+
+    Raises:
+        ValueError: If the labels are no list of texts, each of one line that is not blank.
+
+    Example:
+        >>> ModelInfo(["cat", "dog"]).labels
+        ['cat', 'dog']
+        >>> ModelInfo(["cat", 7])
+        Traceback (most recent call last):
+        ...
+        ValueError: A label is a text of one line that is not blank; received 7 as label 1.
     """
 
     labels: list | None = None
     input_spec: InputSpec | None = None
+
+    def __post_init__(self):
+        if self.labels is None:
+            return
+        if isinstance(self.labels, str | bytes | dict) or not hasattr(self.labels, "__len__"):
+            raise ValueError(f"labels must be a list of texts; received {self.labels!r}.")
+        for index, label in enumerate(self.labels):
+            if not _is_line(label):
+                raise ValueError(
+                    f"A label is a text of one line that is not blank; received {label!r} as label "
+                    f"{index}."
+                )
+
+    def to_dict(self):
+        """The attributes as a dictionary that `json` can write."""
+        return {
+            "labels": None if self.labels is None else list(self.labels),
+            "input_spec": None if self.input_spec is None else self.input_spec.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, config):
+        """Makes the `ModelInfo` that `to_dict` wrote.
+
+        Args:
+            config: Dictionary with the keys `labels` and `input_spec`.
+        """
+        spec = config["input_spec"]
+        return cls(config["labels"], InputSpec.from_dict(spec) if spec else None)
+
+
+def set_model_info(model, info):
+    """Makes a Keras model remember its class names and its input specification.
+
+    `kdl.deploy.export_tflite` and `kdl.training.save_portable` write them into the file, and the
+    models of `kdl.compression` and `kdl.deploy.rewrite_for` take them over. Models of
+    `kdl.applications` keep them when Keras saves them, too; they learn them by themselves from a
+    `kdl.data.ImageFolder` that they are fitted on, or with `weights="imagenet"`.
+
+    Args:
+        model: The model.
+        info: `ModelInfo`.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> set_model_info(model, ModelInfo(["cat", "dog"]))
+        >>> get_model_info(model).labels
+        ['cat', 'dog']
+    """
+    model._kdl_info = info
+
+
+def get_model_info(model):
+    """The `ModelInfo` that a Keras model remembers; an empty one if there is none.
+
+    Args:
+        model: The model.
+    """
+    return getattr(model, "_kdl_info", ModelInfo())
 
 
 def write_model_info(path, info):
@@ -34,15 +107,20 @@ def write_model_info(path, info):
     Args:
         path: The file.
         info: `ModelInfo`.
+
+    Raises:
+        OSError: If the file cannot be written; it is left as it was.
     """
     if info.labels is None and info.input_spec is None:
         return
-    spec = info.input_spec.to_dict() if info.input_spec else None
-    labels = list(info.labels) if info.labels is not None else None
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_ENTRY, json.dumps({"labels": labels, "input_spec": spec}))
-        if labels:
-            archive.writestr(LABELS_FILE, "\n".join(labels) + "\n")
+    content = info.to_dict()
+    with draft_of(path) as draft:
+        if os.path.exists(path):
+            shutil.copyfile(path, draft)
+        with zipfile.ZipFile(draft, "a") as archive:
+            archive.writestr(_ENTRY, json.dumps(content))
+            if content["labels"]:
+                archive.writestr(LABELS_FILE, "\n".join(content["labels"]) + "\n")
 
 
 def read_model_info(path):
@@ -53,11 +131,27 @@ def read_model_info(path):
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ValueError: If what is kept there is damaged.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file.")
-    with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
-        content = json.loads(archive.read(_ENTRY))
-        spec = content["input_spec"]
-        return ModelInfo(content["labels"], InputSpec.from_dict(spec) if spec else None)
-    return ModelInfo()
+    with opened(path) as archive:
+        if archive is None or _ENTRY not in archive.namelist():
+            return ModelInfo()
+        content = read_entry(archive, _ENTRY, path)
+    try:
+        return ModelInfo.from_dict(json.loads(content))
+    # What is not of this form fails in any way.
+    except Exception as error:
+        raise ValueError(
+            f"{os.fspath(path)} holds a damaged {_ENTRY} ({type(error).__name__}: {error}). Export "
+            f"it again."
+        ) from error
+
+
+def _is_line(label):
+    """Whether readers that take a line for a label, wherever they see its end, find this one."""
+    if not isinstance(label, str) or not label.strip():
+        return False
+    # A folder's name that is not UTF-8 comes as a text that cannot be written.
+    return label.splitlines() == [label] and label.encode(errors="replace").decode() == label

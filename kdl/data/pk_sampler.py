@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from kdl.data._batches import Batches, check_integer
+from kdl._checks import check_integer
+from kdl.data._batches import Batches
 
 _TAILS = ("drop", "complete")
 _SHORT_CLASSES = ("repeat", "error")
@@ -16,9 +17,11 @@ class PKSampler(Batches):
     samples, `⌈K / c⌉` copies of it are shuffled, so all are equally likely, and some come twice.
     The samples of a class stand together in the batch.
 
-    An epoch is `passes` passes. What is drawn follows from `(seed, epoch)` alone; `epoch` moves on
-    by itself after a full epoch, of `fit` or of any other loop that calls `on_epoch_end`, and may
-    be set, as `kdl.data.ArrayDataset` explains: for repeatable runs, pass `shuffle=False` to `fit`.
+    An epoch is `passes` passes: `P · K · len(sampler)` samples, far fewer than there are, unless
+    classes are small. `passes=len(y) // (classes * K)` makes an epoch as long as the data. What is
+    drawn follows from `(seed, epoch)` alone; `epoch` moves on by itself after a full epoch, of
+    `fit` or of any other loop that calls `on_epoch_end`, and may be set, as `kdl.data.ArrayDataset`
+    explains: for repeatable runs, pass `shuffle=False` to `fit`.
     Keras draws up to two batches before it begins; where an epoch has no more, that counts as one.
 
     Args:
@@ -55,6 +58,9 @@ class PKSampler(Batches):
         >>> pictures, labels = sampler[0]
         >>> len(sampler), pictures.shape, np.unique(labels).size
         (3, (12, 8, 8, 1), 3)
+        >>> longer = PKSampler(x, y, classes_per_batch=5, samples_per_class=3, passes=2)
+        >>> longer.num_samples  # as many as there are
+        60
     """
 
     def __init__(
@@ -69,12 +75,9 @@ class PKSampler(Batches):
         seed=0,
         augment=None,
     ):
-        for name, value in (
-            ("classes_per_batch", classes_per_batch),
-            ("samples_per_class", samples_per_class),
-            ("passes", passes),
-        ):
-            check_integer(name, value, 1)
+        classes_per_batch = check_integer("classes_per_batch", classes_per_batch)
+        samples_per_class = check_integer("samples_per_class", samples_per_class)
+        passes = check_integer("passes", passes)
         for name, value, known in (
             ("tail", tail, _TAILS),
             ("short_classes", short_classes, _SHORT_CLASSES),
@@ -83,6 +86,7 @@ class PKSampler(Batches):
                 raise ValueError(f"{name} must be one of {known}; received {value!r}.")
         if isinstance(x, Batches):
             augment = augment or x.augment
+            self.class_names, self.spec = x.class_names, x.spec
         self._rows, labels = _source(x, y)
         self._members = _members(labels, classes_per_batch, samples_per_class, short_classes)
         self.classes_per_batch = classes_per_batch
@@ -96,6 +100,9 @@ class PKSampler(Batches):
 
     def _take(self, rows):
         return self._rows(rows)
+
+    def _all_rows(self):
+        return np.sort(np.concatenate(self._members))
 
     def _draw_order(self, epoch):
         rng = np.random.default_rng([self.seed, epoch])

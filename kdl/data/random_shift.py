@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kdl._checks import check_integer
+
 
 class RandomShift:
     """Moves each picture by up to `pixels` in each direction; what enters is black (zero).
@@ -22,9 +24,7 @@ class RandomShift:
     """
 
     def __init__(self, pixels):
-        if not isinstance(pixels, int) or pixels < 1:
-            raise ValueError(f"pixels must be a positive integer; received {pixels!r}.")
-        self.pixels = pixels
+        self.pixels = check_integer("pixels", pixels)
 
     def __call__(self, images, rng):
         """Shifted copies of `images` `(N, height, width, channels)`, drawn from `rng`."""

@@ -4,6 +4,16 @@ import importlib.util
 
 from kdl import _lazy
 
+__all__ = [
+    "AdaBoostEnsemble",
+    "BaggingEnsemble",
+    "DeepEnsemble",
+    "GradientBoostedEnsemble",
+    "StackingEnsemble",
+    "VotingEnsemble",
+    "load",
+]
+
 # Looked up when used: they need scikit-learn, and a process that trains a member chooses its
 # backend before Keras is imported.
 _HOMES = {
@@ -21,5 +31,5 @@ _look_up, __dir__ = _lazy.lazy_names(globals(), _HOMES)
 
 def __getattr__(name):
     if name in _HOMES and importlib.util.find_spec("sklearn") is None:
-        raise ImportError("kdl.ensembles needs scikit-learn; run: pip install 'kdl[data]'")
+        raise ImportError("kdl.ensembles needs scikit-learn; run: pip install scikit-learn")
     return _look_up(name)

@@ -13,40 +13,68 @@ import numpy as np
 _EMPTY_CELL = types.CellType()
 
 
-def describe(value):
-    """A text or plain value that tells a parameter's value from another, in every process alike."""
+# What holds itself, or goes on for ever, is told to this depth.
+_DEEPEST = 4
+
+
+def describe(value, depth=0):
+    """A text or plain value that tells a parameter's value from another, in every process alike.
+
+    Args:
+        value: The value.
+        depth: How many values it lies in.
+    """
+    within = functools.partial(describe, depth=depth + 1)
     if isinstance(value, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
     plain = as_json(value)
     if plain is not None:
         return plain["value"]
+    if inspect.ismodule(value):
+        return value.__name__
+    if depth > _DEEPEST:
+        return type(value).__qualname__
     if isinstance(value, keras.Model):
         return hashlib.sha256(_with_numbered_names(value.to_json()).encode()).hexdigest()
     if isinstance(value, dict):
-        return {str(key): describe(each) for key, each in value.items()}
+        return {str(key): within(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [describe(each) for each in value]
+        return [within(each) for each in value]
     if isinstance(value, functools.partial):
-        return [describe(part) for part in (value.func, value.args, value.keywords)]
+        return [within(part) for part in (value.func, value.args, value.keywords)]
+    if inspect.ismethod(value):
+        return [_describe_code(value.__func__, within), within(value.__self__)]
     if inspect.isroutine(value) or inspect.isclass(value):
-        return _describe_code(value)
-    attributes = getattr(value, "__dict__", {})
-    routines = {
-        name: _describe_code(each) for name, each in attributes.items() if inspect.isroutine(each)
+        return _describe_code(value, within)
+    if keras.ops.is_tensor(value):
+        return within(keras.ops.convert_to_numpy(value))
+    attributes = _config(value) if hasattr(value, "get_config") else getattr(value, "__dict__", {})
+    return {
+        "class": within(type(value)),
+        **{name: within(each) for name, each in attributes.items() if _is_told(name, each)},
     }
-    return {"class": describe(type(value)), **plain_values(attributes), **routines}
 
 
-def _describe_code(value):
+def _is_told(name, value):
+    """Whether an attribute is its owner's own: not the model in which a callback is, say."""
+    return not name.startswith("_") or as_json(value) is not None
+
+
+def _config(value):
+    try:
+        return value.get_config()
+    except NotImplementedError:  # one that cannot be written
+        return {}
+
+
+def _describe_code(value, describe):
     """Name of a class or function; with it what a function does and holds."""
     name = f"{value.__module__}.{value.__qualname__}"
     code = getattr(value, "__code__", None)
     if code is None:
         return name
     held = [value.__defaults__, value.__kwdefaults__, *_closure(value)]
-    # Of functions that it holds the name must do: they may hold this one.
-    held = [each.__qualname__ if inspect.isroutine(each) else describe(each) for each in held]
-    return [name, _digest_of_code(code), *held]
+    return [name, _digest_of_code(code), *map(describe, held)]
 
 
 def _closure(function):

@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets
 
+from kdl._checks import check_integer
 from kdl.ensembles import _members, _store, _worker
 from kdl.ensembles._describe import describe, plain_values
 
@@ -126,14 +127,17 @@ class Ensemble(BaseEstimator):
             store.finish({**self._header(), "state": self._full_state(), "members": names})
 
     def to_keras(self):
-        """One functional model `(batch, …)` → `(batch, classes)` with the members inside.
+        """One functional model with the members inside: `(batch, …)` → `(batch, classes)`.
 
-        Its outputs are those of `predict_proba` (of `predict` for regression). It is a copy: what
-        is done to it leaves the ensemble alone.
+        Its outputs are those of `predict_proba`, for regression those of `predict`, of the targets'
+        shape. It is a copy: what is done to it leaves the ensemble alone.
         """
         self._check_fitted()
         inputs = keras.Input(self.input_shape_, name="image")
-        return keras.Model(inputs, self._symbolic(inputs), name=_snake(type(self).__name__))
+        outputs = self._symbolic(inputs)
+        if self._used("task") == "regression" and not self.target_shape_:
+            outputs = keras.ops.squeeze(outputs, -1)
+        return keras.Model(inputs, outputs, name=_snake(type(self).__name__))
 
     # scikit-learn asks these to tell classifiers from regressors: the first from version 1.6 on.
     def __sklearn_tags__(self):
@@ -156,8 +160,8 @@ class Ensemble(BaseEstimator):
         """Checks the constructor's arguments, which scikit-learn wants unchecked until `fit`."""
         if self.task not in _TASKS:
             raise ValueError(f"task must be one of {', '.join(_TASKS)}; received {self.task!r}.")
-        if self.seed is not None and (not _is_integer(self.seed) or self.seed < 0):
-            raise ValueError(f"seed must be None or a non-negative integer; received {self.seed}.")
+        if self.seed is not None:
+            check_integer("seed", self.seed, least=0)
         check_fit_arguments(self.fit_arguments)
 
     def _read(self, x, y, sample_weight):
@@ -395,12 +399,6 @@ def enumerate_keys(members):
     return [(str(number), model) for number, model in enumerate(members)]
 
 
-def check_count(name, value):
-    """Raises ValueError unless a value is a positive integer."""
-    if not _is_integer(value) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; received {value!r}.")
-
-
 def check_choice(name, value, choices):
     """Raises ValueError unless a value is among the choices."""
     if value not in choices:
@@ -432,7 +430,9 @@ def _template(model):
     if not model.compiled or not model.built:
         raise ValueError("build must be a compiled model that is built, or a function.")
     try:
-        return _worker.SavedModel(_worker.write_model(model), model.get_compile_config())
+        content = _worker.write_model(model)
+        _worker.read_model(content)
+        return _worker.SavedModel(content, model.get_compile_config())
     except OSError:
         raise
     except Exception as error:  # of Keras and of whoever wrote the layers
@@ -453,10 +453,6 @@ def _check_class_weight(weights, classes):
             f"class_weight in fit_arguments must be by the numbers of the classes in sorted order, "
             f"0 to {classes - 1}; it has {', '.join(map(repr, weights))}."
         )
-
-
-def _is_integer(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _check_array(x):
@@ -508,8 +504,15 @@ def _encode(y):
             f"y must have one label a sample, the shape (samples,); received {y.shape}. Labels in "
             f"one-hot form: pass y.argmax(-1)."
         )
-    check_classification_targets(y)
-    classes, numbers = np.unique(y, return_inverse=True)
+    try:
+        check_classification_targets(y)
+        classes, numbers = np.unique(y, return_inverse=True)
+    except TypeError as error:  # None, pandas.NA, or labels of several kinds
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        raise ValueError(
+            f"y must have labels of one kind, which can be sorted, and none may be missing; it has "
+            f"{', '.join(kinds)}."
+        ) from error
     if len(classes) < 2:
         raise ValueError(f"y must have two classes or more; it has {classes.tolist()}.")
     return classes, numbers.astype("int32")

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from kdl.ensembles._describe import as_json
+from kdl.graph.copy_weights import set_weights
 
 _LEARNED = ("coef_", "intercept_", "classes_", "n_iter_")
 
@@ -41,14 +42,21 @@ def from_state(state, allow_pickle):
     return estimator
 
 
+def _has_one_softmax(estimator):
+    """Whether probabilities are one softmax of all classes, and not made of one for each class."""
+    if len(estimator.coef_) == 1:
+        return True
+    form = getattr(estimator, "multi_class", "auto")
+    return form == "multinomial" or (form != "ovr" and estimator.solver != "liblinear")
+
+
 def symbolic(estimator, features):
     """Probabilities of a logistic regression, as a Keras tensor.
 
     Raises:
         ValueError: If it is something else.
     """
-    one_for_all = getattr(estimator, "multi_class", "auto") != "ovr"
-    if type(estimator) is not LogisticRegression or not one_for_all:
+    if type(estimator) is not LogisticRegression or not _has_one_softmax(estimator):
         raise ValueError(
             f"to_keras knows LogisticRegression as the final estimator, with one softmax for all "
             f"classes; this one is {estimator!r}."
@@ -58,5 +66,5 @@ def symbolic(estimator, features):
         kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     layer = keras.layers.Dense(len(bias), activation="softmax", name="final_estimator")
     outputs = layer(features)
-    layer.set_weights([kernel, bias])
+    set_weights(layer, [kernel, bias])
     return outputs

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.training.portable import plain_copy
+from kdl.graph import copy_model
 
 
 def members(models, inputs, from_logits=False):
     """The outputs of copies of the members, of one input."""
     outputs = [
-        plain_copy(model, name=f"member_{number}")(inputs) for number, model in enumerate(models)
+        copy_model(model, name=f"member_{number}")(inputs) for number, model in enumerate(models)
     ]
     return [ops.softmax(each, axis=-1) for each in outputs] if from_logits else outputs
 

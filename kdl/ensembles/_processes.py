@@ -5,8 +5,17 @@ Keras is not imported here, so that they start bare.
 
 import contextlib
 import os
+import shutil
+import sys
+import threading
 from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
+
+from kdl._checks import is_integer
+from kdl._child import use_modules
+from kdl._process import ChildFolder, child_variables, module_places
+from kdl._signals import exit_on_signals
 
 
 @contextlib.contextmanager
@@ -22,12 +31,15 @@ def as_executor(executor, backend):
     """
     if executor is None or isinstance(executor, Executor):
         yield executor
-    elif isinstance(executor, int) and not isinstance(executor, bool) and executor > 0:
-        pool = ProcessPoolExecutor(executor, mp_context=_Context(environment(executor, backend)))
-        try:
-            yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
+    elif is_integer(executor) and executor > 0:
+        with exit_on_signals(), contextlib.closing(ChildFolder()) as folder:
+            variables = environment(executor, backend) | child_variables(folder)
+            with _variables(child_variables()):  # making it may start a process for its locks
+                pool = ProcessPoolExecutor(executor, mp_context=_Context(variables, folder.path))
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
     else:
         raise ValueError(
             f"executor must be None, a positive number of processes, or a "
@@ -71,20 +83,43 @@ class _Context(SpawnContext):
     script, and with it perhaps a backend, which has counted its threads.
     """
 
-    def __init__(self, variables):
+    def __init__(self, variables, folder):
         super().__init__()
-        self.variables = variables
+        self.variables, self.folder = variables, folder
 
     def Process(self, *args, **kwargs):
         process = _Process(*args, **kwargs)
-        process.variables = self.variables
+        process.variables, process.folder = self.variables, self.folder
         return process
 
 
 class _Process(SpawnProcess):
     def start(self):
-        with _variables(self.variables):
+        self.places = module_places()
+        with _variables(self.variables), _path(self.places["path"]):
             super().start()
+
+    def run(self):
+        use_modules(**self.places)
+        threading.Thread(target=_end_with_parent, args=(self.folder,), daemon=True).start()
+        super().run()
+
+
+def _end_with_parent(folder):
+    """Ends a process of the pool, which would wait for ever if the one that asks was killed."""
+    parent_process().join()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _path(path):
+    """Within it a process that is spawned gets this `sys.path`."""
+    before, sys.path = sys.path, path
+    try:
+        yield
+    finally:
+        sys.path = before
 
 
 @contextlib.contextmanager

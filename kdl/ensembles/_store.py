@@ -10,6 +10,8 @@ import json
 import os
 import time
 
+from kdl._files import write_whole
+
 try:
     import fcntl
 except ImportError:  # on Windows
@@ -90,12 +92,12 @@ class Store:
     def add_file(self, key, content):
         """Writes a file that no manifest names yet; returns its name."""
         name = _file_name(key, content)
-        _write_whole(os.path.join(self.directory, name), content)
+        write_whole(os.path.join(self.directory, name), content)
         return name
 
     def _replace(self, manifest):
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        _write_whole(os.path.join(self.directory, MANIFEST), text.encode())
+        write_whole(os.path.join(self.directory, MANIFEST), text.encode())
         self.manifest = manifest
 
     def _tidy(self):
@@ -185,18 +187,3 @@ def _is_ours(name):
 def _read(path):
     with open(path, "rb") as file:
         return file.read()
-
-
-def _write_whole(path, content):
-    """Writes bytes; until all are on the disk, what stood there stays."""
-    folder, name = os.path.split(path)
-    draft = os.path.join(folder, f".{name}.{os.getpid()}.part")
-    try:
-        with open(draft, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)

@@ -3,9 +3,9 @@
 Probabilities of members are arrays `(members, samples, classes)`.
 """
 
-import warnings
-
 import numpy as np
+
+from kdl._warn import warn
 
 TINY = np.finfo("float64").tiny
 
@@ -54,10 +54,8 @@ def out_of_bag(answers, rows, count):
         sums[outside] += answer
         counts[outside] += 1
     if not counts.all():
-        warnings.warn(
+        warn(
             f"{np.count_nonzero(counts == 0)} samples are in the training set of every member and "
-            f"have no out-of-bag answer: train more members.",
-            UserWarning,
-            stacklevel=2,
+            f"have no out-of-bag answer: train more members."
         )
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

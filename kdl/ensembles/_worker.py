@@ -67,9 +67,9 @@ class SavedModel:
 
     def __call__(self, input_shape, outputs):
         """A compiled model; the arguments are those of any `build`."""
-        import keras
+        from kdl.graph import copy_model
 
-        model = keras.models.clone_model(read_model(self.content))
+        model = copy_model(read_model(self.content), weights=False)
         try:
             model.compile_from_config(copy.deepcopy(self.compile_config))
         except Exception as error:  # whatever a loss or an optimizer raises
@@ -120,7 +120,9 @@ def try_out(job):
         if not model.built or not hasattr(model, "output_shape"):
             _check_outputs(model(job.x).shape, job.outputs)
         try:
-            return write_model(model)
+            content = write_model(model)
+            read_model(content)
+            return content
         except OSError:
             raise  # a full disk is not the layers' fault
         except Exception as error:  # of Keras and of whoever wrote the layers
@@ -241,6 +243,7 @@ def _register(things):
 def _built(job, recipe):
     model = recipe.build(job.x.shape[1:], job.outputs)
     _check_model(model, job.outputs)
+    _check_loss(model, job.y)
     return model
 
 
@@ -348,6 +351,19 @@ def _check_model(model, outputs):
         raise ValueError("build must return a compiled model; call model.compile(…) in it.")
     if model.built and hasattr(model, "output_shape"):
         _check_outputs(model.output_shape, outputs)
+
+
+def _check_loss(model, targets):
+    """Raises ValueError if the targets are numbers, and the loss wants classes or their shares."""
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    plain = name.lower().replace("_", "")
+    classes = "sparse" in plain or targets.min() < 0
+    if targets.dtype.kind == "f" and "crossentropy" in plain and classes:
+        raise ValueError(
+            f"the model is compiled with {name}, but it is trained on rows of numbers, such as "
+            f"the residuals of gradient boosting, and not on classes: compile it with 'mse'."
+        )
 
 
 def _check_outputs(shape, outputs):

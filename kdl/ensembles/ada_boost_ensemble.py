@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
+from kdl._checks import check_integer
 from kdl.ensembles import _boosting, _graph
 from kdl.ensembles._ensemble import (
     Ensemble,
     check_choice,
-    check_count,
     check_positive,
     softmax,
 )
@@ -122,7 +122,7 @@ class AdaBoostEnsemble(Ensemble):
 
     def _check(self):
         super()._check()
-        check_count("n_members", self.n_members)
+        check_integer("n_members", self.n_members)
         check_choice("algorithm", self.algorithm, ("SAMME", "SAMME.R"))
         check_positive("learning_rate", self.learning_rate)
 

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
+from kdl._checks import check_integer, is_integer
 from kdl.ensembles import _votes
 from kdl.ensembles._averaging import AveragingEnsemble
-from kdl.ensembles._ensemble import check_count
 
 
 class BaggingEnsemble(AveragingEnsemble):
@@ -91,7 +91,7 @@ class BaggingEnsemble(AveragingEnsemble):
 
     def _check(self):
         super()._check()
-        check_count("n_members", self.n_members)
+        check_integer("n_members", self.n_members)
 
     def _count(self):
         return self.n_members
@@ -107,6 +107,8 @@ class BaggingEnsemble(AveragingEnsemble):
         self.members_ = members.train(jobs)
 
     def _evaluate(self, data):
+        for name in ("oob_score_", "oob_prediction_", "oob_decision_function_"):
+            vars(self).pop(name, None)  # of an earlier fit
         if self.oob_score:
             self._ask_outside(data, self._draw(data))
 
@@ -167,7 +169,7 @@ def _draws(max_samples, count):
     """Number of samples that a member is trained on."""
     if isinstance(max_samples, bool) or not isinstance(max_samples, int | float | np.number):
         raise ValueError(f"max_samples must be a number; received {max_samples!r}.")
-    if isinstance(max_samples, int | np.integer) and max_samples >= 1:
+    if is_integer(max_samples) and max_samples >= 1:
         return int(max_samples)
     if isinstance(max_samples, float | np.floating) and 0 < max_samples <= 1:
         return max(1, int(max_samples * count))

@@ -1,7 +1,7 @@
 """Deep ensembles: members that differ by their first weights and the order of the samples."""
 
+from kdl._checks import check_integer
 from kdl.ensembles._averaging import AveragingEnsemble
-from kdl.ensembles._ensemble import check_count
 
 
 class DeepEnsemble(AveragingEnsemble):
@@ -66,7 +66,7 @@ class DeepEnsemble(AveragingEnsemble):
 
     def _check(self):
         super()._check()
-        check_count("n_members", self.n_members)
+        check_integer("n_members", self.n_members)
 
     def _count(self):
         return self.n_members

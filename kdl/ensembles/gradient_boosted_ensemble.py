@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from kdl._checks import check_integer
 from kdl.ensembles import _gradients, _graph
-from kdl.ensembles._ensemble import Ensemble, check_count, check_positive, softmax
+from kdl.ensembles._ensemble import Ensemble, check_positive, softmax
 
 
 def _classifies(self):
@@ -121,7 +122,7 @@ class GradientBoostedEnsemble(Ensemble):
 
     def _check(self):
         super()._check()
-        check_count("n_members", self.n_members)
+        check_integer("n_members", self.n_members)
         check_positive("learning_rate", self.learning_rate)
         check_positive("subsample", self.subsample)
         if self.subsample > 1:

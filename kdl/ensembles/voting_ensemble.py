@@ -76,10 +76,11 @@ class VotingEnsemble(AveragingEnsemble):
         check_named(self.members)
         if self.weights is not None:
             weights = np.asarray(self.weights, "float64")
-            if weights.shape != (len(self.members),) or (weights < 0).any() or not weights.sum():
+            fits = weights.shape == (len(self.members),) and np.isfinite(weights).all()
+            if not fits or (weights < 0).any() or not weights.sum():
                 raise ValueError(
-                    f"weights must be {len(self.members)} numbers, one a member, that are not "
-                    f"negative nor all 0; received {self.weights!r}."
+                    f"weights must be {len(self.members)} numbers, one a member, finite, not "
+                    f"negative and not all 0; received {self.weights!r}."
                 )
 
     def _weights(self):

@@ -6,6 +6,12 @@ import keras
 
 from kdl._compat import all_layers
 from kdl.layers._maker import LayerMaker
+from kdl.layers.normalization.convert_sync_batch_norm import (
+    convert_sync_batch_norm,
+    synchronization,
+)
+
+_SYNCHRONIZED = "synchronized"
 
 
 class Block(keras.layers.Layer):
@@ -37,6 +43,20 @@ class Block(keras.layers.Layer):
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
             cls.build = _then_frozen(cls.build)
+
+    def get_build_config(self):
+        """The input's shape, and whether the norms inside are synchronized.
+
+        A file keeps the weights of a list of layers under the names of their classes.
+        """
+        config, synchronized = super().get_build_config(), synchronization(self)
+        return {**config, _SYNCHRONIZED: synchronized} if config and synchronized else config
+
+    def build_from_config(self, config):
+        """Builds the block as `get_build_config` tells."""
+        super().build_from_config(config)
+        if config and _SYNCHRONIZED in config:
+            convert_sync_batch_norm(self, **config[_SYNCHRONIZED])
 
     def get_config(self):
         """The constructor's arguments."""
@@ -81,9 +101,3 @@ def check_choice(name, value, choices):
     if value not in choices:
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{name} must be one of {known}; received {value!r}.")
-
-
-def check_positive(name, value):
-    """Raises ValueError unless `value` is a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; received {value!r}.")

@@ -14,10 +14,10 @@ import keras
 from keras import ops
 
 from kdl._compat import has_forward_hooks
-from kdl.layers.batch_normalization import BatchNormalization
-from kdl.layers.conv2d import Conv2D
-from kdl.layers.depthwise_conv2d import DepthwiseConv2D
-from kdl.layers.grouped_conv2d import GroupedConv2D
+from kdl.layers.convolution.conv2d import Conv2D
+from kdl.layers.convolution.depthwise_conv2d import DepthwiseConv2D
+from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
+from kdl.layers.normalization.batch_normalization import BatchNormalization
 from kdl.ops import _torch
 from kdl.ops.channels import channel_axis
 from kdl.ops.convolution import conv

@@ -4,12 +4,12 @@ import dataclasses
 
 import keras
 
-from kdl.layers.average_pooling2d import AveragePooling2D
-from kdl.layers.batch_normalization import BatchNormalization
-from kdl.layers.conv2d import Conv2D
-from kdl.layers.depthwise_conv2d import DepthwiseConv2D
-from kdl.layers.grouped_conv2d import GroupedConv2D
-from kdl.layers.max_pooling2d import MaxPooling2D
+from kdl.layers.convolution.conv2d import Conv2D
+from kdl.layers.convolution.depthwise_conv2d import DepthwiseConv2D
+from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
+from kdl.layers.normalization.batch_normalization import BatchNormalization
+from kdl.layers.pooling.average_pooling2d import AveragePooling2D
+from kdl.layers.pooling.max_pooling2d import MaxPooling2D
 from kdl.ops.channels import channel_axis
 
 PADDINGS = ("symmetric", "same")

@@ -1,7 +1,11 @@
-"""Losses: a function and a class each, one public class a file."""
+"""Losses: a function and a class each, one public class a file.
 
-import keras  # first: what Keras registers imports the rooms, in their own order
+Give `compile` the object or the function, not a name: Keras looks names up among its own alone.
+"""
 
+import keras  # first: what Keras registers imports the packages, in their own order
+
+from kdl import _lazy
 from kdl.losses.focal_loss import FocalLoss, focal_loss
 from kdl.losses.hard_negative_mining import HardNegativeMining, hard_negative_mining
 from kdl.losses.jaccard_loss import JaccardLoss, jaccard_loss
@@ -14,3 +18,27 @@ from kdl.losses.lovasz_softmax import LovaszSoftmax, lovasz_softmax
 from kdl.losses.mixup_crossentropy import MixupCrossentropy, mixup_crossentropy
 from kdl.losses.repulsion_loss import RepulsionLoss, repulsion_loss, repulsion_terms
 from kdl.losses.triplet_loss import TripletLoss, triplet_loss
+
+__all__ = [
+    "FocalLoss",
+    "HardNegativeMining",
+    "JaccardLoss",
+    "LabelSmoothingCrossentropy",
+    "LovaszHinge",
+    "LovaszSoftmax",
+    "MixupCrossentropy",
+    "RepulsionLoss",
+    "TripletLoss",
+    "focal_loss",
+    "hard_negative_mining",
+    "jaccard_loss",
+    "label_smoothing_crossentropy",
+    "lovasz_hinge",
+    "lovasz_softmax",
+    "mixup_crossentropy",
+    "repulsion_loss",
+    "repulsion_terms",
+    "triplet_loss",
+]
+
+__dir__ = _lazy.names_in_all(globals())

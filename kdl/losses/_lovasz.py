@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from kdl.ops import batch_gather
+
 
 def lovasz_extension(errors, truth):
     """`Σ_k e_k·g_k` along the last axis, with the errors `e` in descending order.
@@ -21,6 +23,13 @@ def lovasz_extension(errors, truth):
     errors, order = ops.top_k(errors, ops.shape(errors)[-1])
     truth = ops.take_along_axis(truth, order, axis=-1)
     return ops.sum(errors * ops.stop_gradient(_steps(truth)), axis=-1)
+
+
+def of_all_replicas(errors, truth, axis_name):
+    """Errors and truth of the pixels on all replicas, along the last axis."""
+    both = ops.moveaxis(ops.stack([errors, truth]), -1, 0)
+    both = ops.moveaxis(batch_gather(both, axis_name)[0], 0, -1)
+    return both[0], both[1]
 
 
 def _steps(truth):

@@ -1,16 +1,20 @@
-"""What the losses of segmentation share: labels and scores as maps of one set a class."""
+"""What the losses of segmentation share: labels and scores as maps of one set a class.
+
+What is wrong with them where nothing can be raised is handed on, for `kdl.ops._known.marked`.
+"""
 
 import numbers
 
 from keras import ops
 
-from kdl.ops._known import refuse
+from kdl.losses._places import spread_over
+from kdl.ops._known import marked, refuse
 
 # Above what rounding in half precision adds to a probability.
 _SLACK = 1e-2
 
 
-def class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis):
+def class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis, mask=None):
     """Probabilities and truth, float32 maps of the shape of `y_pred`, 0 where they don't count.
 
     Args:
@@ -20,17 +24,25 @@ def class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis):
         multi_label: Whether a pixel may be of several classes.
         ignore_class: Label, or entry of a map, that does not count; or None.
         axis: Axis of the classes.
+        mask: Booleans, which pixels count; or None.
+
+    Returns:
+        Tuple of the two, and of a list of what is wrong with what came.
     """
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    truth, known = truth_maps(y_true, y_pred, multi_label, ignore_class, axis)
-    probabilities = _probabilities(ops.cast(y_pred, "float32"), from_logits, multi_label, axis)
-    if ignore_class is not None:
+    truth, known, wrong = truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask)
+    y_pred = ops.cast(y_pred, "float32")
+    if from_logits:
+        probabilities, outside = _probabilities(y_pred, multi_label, axis), None
+    else:
+        probabilities, outside = y_pred, _outside_of_probabilities(y_pred)
+    if ignore_class is not None or mask is not None:
         probabilities = ops.where(known, probabilities, 0.0)
-    return probabilities, truth
+    return probabilities, truth, [wrong, outside]
 
 
-def truth_maps(y_true, y_pred, multi_label, ignore_class, axis):
-    """Truth as float32 maps of the shape of `y_pred`, and booleans: what counts.
+def truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask=None):
+    """Truth as float32 maps of the shape of `y_pred`; booleans: what counts; and what is wrong.
 
     Args:
         y_true: Labels of the shape of `y_pred` without `axis` or with one entry there, or a map for
@@ -39,6 +51,7 @@ def truth_maps(y_true, y_pred, multi_label, ignore_class, axis):
         multi_label: Whether a pixel may be of several classes, so that labels are refused.
         ignore_class: Label, or entry of a map, that does not count, where truth is 0; or None.
         axis: Axis of the classes.
+        mask: Booleans, which pixels count; or None.
     """
     _check_class_axis(axis, y_pred)
     y_true, sparse = _with_class_axis(y_true, y_pred, axis)
@@ -53,12 +66,14 @@ def truth_maps(y_true, y_pred, multi_label, ignore_class, axis):
     known = ops.ones_like(y_true, "bool")
     if ignore_class is not None:
         known = ops.not_equal(y_true, ignore_class)
-    _check_range(y_true, known, channels - 1 if sparse else 1, ignore_class)
+    if mask is not None:
+        known = ops.logical_and(known, spread_over(mask, y_true, axis))
+    wrong = _outside_of_range(y_true, known, channels - 1 if sparse else 1, ignore_class)
     if sparse:
         y_true = ops.cast(y_true == _numbers(channels, axis, len(y_pred.shape)), "float32")
-    if ignore_class is not None:
+    if ignore_class is not None or mask is not None:
         y_true = ops.where(known, y_true, 0.0)
-    return y_true, known
+    return y_true, known, wrong
 
 
 def mean_over_classes(losses, present):
@@ -86,9 +101,17 @@ def select_classes(maps, classes, axis):
     return [ops.take(each, ops.convert_to_tensor(classes, "int32"), axis) for each in maps]
 
 
-def each_sample(losses, y_pred):
-    """One loss a sample: those there are, or that of the batch for all."""
-    return ops.broadcast_to(losses, (ops.shape(y_pred)[0],))
+def each_sample(losses, y_pred, wrong):
+    """One loss a sample: those there are, or that of the batch for all; NaN if they are wrong."""
+    return ops.broadcast_to(marked(losses, *wrong), (ops.shape(y_pred)[0],))
+
+
+def refuse_between(y_true):
+    """Raises ValueError if maps with known values hold others than 0 and 1; as `refuse`."""
+    return refuse(
+        ops.any(ops.logical_and(y_true != 0, y_true != 1)),
+        "y_true must hold labels, or maps of zeros and ones; values between came.",
+    )
 
 
 def checked_classes(classes):
@@ -125,9 +148,9 @@ def _check_class_axis(axis, y_pred):
         )
 
 
-def _check_range(y_true, known, largest, ignore_class):
+def _outside_of_range(y_true, known, largest, ignore_class):
     within = ops.logical_and(y_true >= 0, y_true <= largest)
-    refuse(
+    return refuse(
         ops.any(ops.logical_and(known, ops.logical_not(within))),
         f"y_true must lie in 0 … {largest}, or equal ignore_class={ignore_class}; other values "
         f"came.",
@@ -161,13 +184,14 @@ def _numbers(channels, axis, rank):
     return ops.reshape(ops.arange(channels, dtype="float32"), shape)
 
 
-def _probabilities(y_pred, from_logits, multi_label, axis):
-    if from_logits:
-        if multi_label or y_pred.shape[axis] == 1:
-            return ops.sigmoid(y_pred)
-        return ops.softmax(y_pred, axis=axis)
-    refuse(
+def _probabilities(logits, multi_label, axis):
+    if multi_label or logits.shape[axis] == 1:
+        return ops.sigmoid(logits)
+    return ops.softmax(logits, axis=axis)
+
+
+def _outside_of_probabilities(y_pred):
+    return refuse(
         ops.any(ops.logical_or(y_pred < -_SLACK, y_pred > 1 + _SLACK)),
         "y_pred must hold probabilities in 0 … 1; others came. Pass from_logits=True for logits.",
     )
-    return y_pred

@@ -4,7 +4,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_hot, sparse_labels
+from kdl.losses._places import LossOfPlaces
+from kdl.ops import batch_total
+from kdl.ops._known import marked
+from kdl.ops._labels import (
+    as_float,
+    check_labels,
+    check_shares,
+    cross_entropy,
+    log_of,
+    one_hot,
+    sparse_labels,
+    wide_labels,
+)
 
 ACTIVATIONS = ("sigmoid", "softmax")
 
@@ -20,6 +32,8 @@ def focal_loss(
     normalize_by_positives=False,
     background_class=-1,
     ignore_class=-2,
+    axis_name=None,
+    mask=None,
 ):
     """Focal loss of each anchor, the sum over its classes; see `FocalLoss`.
 
@@ -33,6 +47,8 @@ def focal_loss(
         normalize_by_positives: Whether to divide by the number of positive anchors.
         background_class: Label of background.
         ignore_class: Label that is left out.
+        axis_name: Axis that JAX maps over.
+        mask: Booleans `(…,)`, which anchors count, as Keras's masks; None for all.
 
     Returns:
         Tensor `(…,)`, float32.
@@ -58,25 +74,32 @@ def focal_loss(
             f"ignore get sample_weight 0."
         )
     alpha = _weights(alpha, classes, y_pred.dtype)
+    kept = mask
     if labels is None:
-        check_shares(y_true)
-        targets = ops.cast(y_true, y_pred.dtype)
+        y_true = ops.cast(y_true, y_pred.dtype)
+        targets = y_true if mask is None else ops.where(ops.expand_dims(mask, -1), y_true, 0.0)
+        wrong = check_shares(targets)
     else:
+        labels = wide_labels(labels)
+        if mask is not None:
+            labels = ops.where(mask, labels, ops.cast(ignore_class, labels.dtype))
+        kept = labels != ignore_class
         others = {ignore_class, *([background_class] if activation == "sigmoid" else [])}
-        check_labels(labels, classes, sorted(others))
+        wrong = check_labels(labels, classes, sorted(others))
         targets = one_hot(labels, classes, y_pred.dtype)
     form = _sigmoid_form if activation == "sigmoid" else _softmax_form
     losses = form(targets, y_pred, alpha, gamma, from_logits)
-    kept = None if labels is None else ops.cast(labels != ignore_class, losses.dtype)
     if kept is not None:
+        kept = ops.cast(kept, losses.dtype)
         losses = losses * kept
     if normalize_by_positives:
-        losses = losses / ops.maximum(_positives(targets, kept, background_class), 1.0)
-    return losses
+        positives = batch_total(_positives(targets, kept, background_class), axis_name)
+        losses = losses / ops.maximum(positives, 1.0)
+    return marked(losses, wrong)
 
 
 @keras.saving.register_keras_serializable("kdl")
-class FocalLoss(keras.losses.Loss):
+class FocalLoss(LossOfPlaces):
     """Cross-entropy that fades where the answer is right already.
 
     Sigmoid form, for each anchor the sum over its classes, a question of yes or no each:
@@ -104,7 +127,8 @@ class FocalLoss(keras.losses.Loss):
             are less exact near 0 and 1.
         activation: `"sigmoid"` (default) or `"softmax"`.
         normalize_by_positives: Whether to divide by `max(N, 1)`, with `N` the positive anchors of
-            the batch: those with a class other than `background_class`. False by default.
+            the batch, on all devices together: those with a class other than `background_class`.
+            False by default.
         background_class: Class number of background: −1 by default, that is none of the `K`.
             In the softmax form background is one of the classes; then only
             `normalize_by_positives` needs it.
@@ -112,11 +136,13 @@ class FocalLoss(keras.losses.Loss):
         reduction: As in Keras; `"sum_over_batch_size"` by default, the mean over anchors.
         name: Name of the loss.
         dtype: Dtype of the result; float32 by default.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range; if shapes do not fit; or, where values are known
             (outside of compiled code), if a label is none of the above. In compiled code such a
-            label is of no class: background in the sigmoid form, loss 0 in the softmax form.
+            loss is NaN.
 
     Source: Focal Loss for Dense Object Detection (arXiv 1708.02002), sections 3 and 4.
 
@@ -126,6 +152,8 @@ class FocalLoss(keras.losses.Loss):
         >>> round(float(loss([0, -1, -2], logits)), 4)  # a positive, background, one left out
         0.4318
     """
+
+    one_a_place = True
 
     def __init__(
         self,
@@ -139,6 +167,7 @@ class FocalLoss(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="focal_loss",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check(alpha, gamma, activation)
@@ -149,10 +178,11 @@ class FocalLoss(keras.losses.Loss):
         self.normalize_by_positives = normalize_by_positives
         self.background_class = background_class
         self.ignore_class = ignore_class
+        self.axis_name = axis_name
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, mask):
         """One value an anchor."""
-        return focal_loss(y_true, y_pred, **self._arguments())
+        return focal_loss(y_true, y_pred, **self._arguments(), mask=mask)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -167,6 +197,7 @@ class FocalLoss(keras.losses.Loss):
             "normalize_by_positives": self.normalize_by_positives,
             "background_class": self.background_class,
             "ignore_class": self.ignore_class,
+            "axis_name": self.axis_name,
         }
 
 
@@ -211,7 +242,9 @@ def _sigmoid_form(targets, y_pred, alpha, gamma, from_logits):
 
 
 def _of_logits(targets, logits):
-    """Probabilities and cross-entropies."""
+    """Probabilities and cross-entropies; at −∞ and ∞ as at the last number before them."""
+    most = np.finfo(keras.backend.standardize_dtype(logits.dtype)).max
+    logits = ops.clip(logits, -most, most)
     if keras.backend.backend() != "jax":
         return ops.sigmoid(logits), ops.binary_crossentropy(targets, logits, from_logits=True)
     # XLA has no fused cross-entropy, and its softplus takes several times as long as this.
@@ -223,8 +256,8 @@ def _of_logits(targets, logits):
 
 def _softmax_form(targets, y_pred, alpha, gamma, from_logits):
     log_p = ops.log_softmax(y_pred, axis=-1) if from_logits else log_of(y_pred)
-    losses = -targets * _power(-ops.expm1(log_p), gamma) * log_p
-    return ops.sum(losses if alpha is None else losses * alpha, axis=-1)
+    weights = targets * _power(-ops.expm1(log_p), gamma)
+    return cross_entropy(weights if alpha is None else weights * alpha, log_p)
 
 
 def _power(base, gamma):

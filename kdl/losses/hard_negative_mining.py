@@ -3,7 +3,10 @@
 import keras
 from keras import ops
 
-from kdl.ops._labels import check_labels
+from kdl.losses._places import LossOfPlaces
+from kdl.ops import batch_total
+from kdl.ops._known import marked
+from kdl.ops._labels import check_labels, cross_entropy, one_hot
 
 SCORES = ("loss", "background")
 
@@ -19,6 +22,8 @@ def hard_negative_mining(
     minimum_negatives=0,
     score="loss",
     normalize=True,
+    axis_name=None,
+    mask=None,
 ):
     """Loss of each anchor that counts, and 0 for the others.
 
@@ -34,6 +39,8 @@ def hard_negative_mining(
         minimum_negatives: Least number of negatives of an image.
         score: What makes a negative hard, `"loss"` or `"background"`.
         normalize: Whether to divide by the number of positives in the batch.
+        axis_name: Axis that JAX maps over.
+        mask: Booleans `(batch, anchors)`, which anchors count, as Keras's masks; None for all.
 
     Returns:
         Tensor `(batch, anchors)`.
@@ -46,30 +53,39 @@ def hard_negative_mining(
     if len(y_true.shape) == 3 and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
     _check_shapes(y_true, y_pred)
-    if len(y_true.shape) == 2:
-        _check_labels(y_true, y_pred, loss, background, ignore_class)
+    if mask is not None and len(y_true.shape) == 2:
+        y_true = ops.where(mask, y_true, ops.cast(background, y_true.dtype))
+    wrong = _check_labels(y_true, y_pred, loss, background, ignore_class)
     targets, labels, known = _targets(y_true, y_pred, background, ignore_class)
+    known = known if mask is None else known & mask
     losses = _loss_of_anchors(loss, targets, y_pred)
     positive = known & (labels != background)
     negative = known & (labels == background)
     positives = ops.sum(ops.cast(positive, "int32"), -1)
-    wanted = ops.cast(ops.floor(ratio * ops.cast(positives, "float32")), "int32")
+    anchors = ops.cast(ops.shape(y_pred)[1], "float32")
+    wanted = ops.floor(ops.minimum(ratio * ops.cast(positives, "float32"), anchors))
+    wanted = ops.cast(wanted, "int32")
     hardness = losses if score == "loss" else _against_background(y_pred, background)
     hard = _hardest(hardness, negative, ops.maximum(wanted, minimum_negatives))
-    values = ops.where(positive | hard, losses, 0.0)
+    # What is not a number shows: with a gradient that is none, a finite loss would hide it.
+    counts = positive | hard | ops.isnan(losses)
+    values = ops.where(counts if mask is None else counts & mask, losses, 0.0)
     if normalize:
-        values = values / ops.maximum(ops.cast(ops.sum(positives), "float32"), 1.0)
-    return values
+        total = batch_total(ops.cast(ops.sum(positives), "float32"), axis_name)
+        values = values / ops.maximum(total, 1.0)
+    return marked(values, wrong)
 
 
 @keras.saving.register_keras_serializable("kdl")
-class HardNegativeMining(keras.losses.Loss):
+class HardNegativeMining(LossOfPlaces):
     """Wraps the loss of an anchor: all positives count, and of the negatives only the hardest.
 
-    `L = (Σ_positives l + Σ_hard l) / max(N, 1)`, with `N` positives in the batch. In an image with
+    `L = (Σ_positives l + Σ_hard l) / max(N, 1)`, with `N` positives in the batch, on all
+    devices together. In an image with
     `n` of them, hard are the `min(max(⌊ratio · n⌋, minimum_negatives), negatives)` negatives of the
     highest score; where scores are equal, the first ones. An image without positives gives no
-    negatives by default. The choice is a constant to the gradient, and all shapes are static.
+    negatives by default. The choice is a constant to the gradient, and all shapes are static. An
+    anchor whose loss is NaN counts always.
 
     The score of a negative is its own loss, which under cross-entropy is
     `logsumexp(z) − z_background`.
@@ -92,16 +108,18 @@ class HardNegativeMining(keras.losses.Loss):
         normalize: Whether to divide by the positives of the batch. Defaults to True.
         name: Name of the loss.
         reduction: Keras's reduction. Defaults to `"sum"`, which with `normalize` is the loss of
-            SSD. A weight a sample has the shape `(batch, 1)`.
+            SSD. Weights are `(batch,)`, or of each anchor.
         dtype: Dtype of the value; float32 by default, and the computation is in it at least.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
         ValueError: If `loss` reduces its values or is no function, `ratio` or `minimum_negatives`
-            is negative, or `score` is unknown; when called, if the shapes do not fit; where values
-            are known, if a label is neither a class nor `ignore_class`. How another `loss` numbers
-            its classes is not known: there labels must be whole numbers, and negative ones
-            `background` or `ignore_class`; all others count as positives. In compiled code the
-            backend decides what a wrong label does.
+            is negative or not finite, or `score` is unknown; when called, if the shapes do not fit;
+            where values are known, if a label is neither a class nor `ignore_class`. How another
+            `loss` numbers its classes is not known: there labels must be whole numbers, and
+            negative ones `background` or `ignore_class`; all others count as positives. In compiled
+            code a wrong label makes the loss NaN.
 
     Source: SSD (arXiv 1512.02325), section 2.2, "Hard negative mining".
 
@@ -112,6 +130,8 @@ class HardNegativeMining(keras.losses.Loss):
         >>> [round(float(v), 4) for v in loss(np.array([[1, 0, 0, 0]]), logits)[0]]
         [0.1269, 0.0, 1.3133, 0.0]
     """
+
+    one_a_place = True
 
     def __init__(
         self,
@@ -125,6 +145,7 @@ class HardNegativeMining(keras.losses.Loss):
         name="hard_negative_mining",
         reduction="sum",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_arguments(loss, ratio, minimum_negatives, score, background)
@@ -135,8 +156,9 @@ class HardNegativeMining(keras.losses.Loss):
         self.minimum_negatives = minimum_negatives
         self.score = score
         self.normalize = normalize
+        self.axis_name = axis_name
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, mask):
         """One value an anchor."""
         return hard_negative_mining(
             y_true,
@@ -148,6 +170,8 @@ class HardNegativeMining(keras.losses.Loss):
             minimum_negatives=self.minimum_negatives,
             score=self.score,
             normalize=self.normalize,
+            axis_name=self.axis_name,
+            mask=mask,
         )
 
     def get_config(self):
@@ -163,6 +187,7 @@ class HardNegativeMining(keras.losses.Loss):
             "name": self.name,
             "reduction": self.reduction,
             "dtype": self.dtype,
+            "axis_name": self.axis_name,
         }
 
     @classmethod
@@ -179,10 +204,10 @@ def _check_arguments(loss, ratio, minimum_negatives, score, background):
             f'loss must give one value an anchor: make it with reduction="none"; received '
             f"{type(loss).__name__} with reduction={loss.reduction!r}."
         )
-    if ratio < 0 or minimum_negatives < 0:
+    if not (0 <= ratio < float("inf") and 0 <= minimum_negatives < float("inf")):
         raise ValueError(
-            f"ratio and minimum_negatives must not be negative; received ratio={ratio}, "
-            f"minimum_negatives={minimum_negatives}."
+            f"ratio and minimum_negatives must not be negative or infinite; received "
+            f"ratio={ratio}, minimum_negatives={minimum_negatives}."
         )
     if score not in SCORES:
         raise ValueError(f"score must be one of {SCORES}; received {score!r}.")
@@ -218,11 +243,13 @@ def _check_shapes(y_true, y_pred):
 
 def _check_labels(y_true, y_pred, loss, background, ignore_class):
     """Another loss may number its classes as it likes, but none with a negative number."""
+    if len(y_true.shape) == 3:
+        return None
     if loss is None:
-        check_labels(y_true, y_pred.shape[-1], () if ignore_class is None else (ignore_class,))
-        return
+        ignored = () if ignore_class is None else (ignore_class,)
+        return check_labels(y_true, y_pred.shape[-1], ignored)
     others = {x for x in (background, ignore_class) if x is not None and x < 0}
-    check_labels(y_true, None, sorted(others))
+    return check_labels(y_true, None, sorted(others))
 
 
 def _is_known(labels, ignore_class):
@@ -231,11 +258,7 @@ def _is_known(labels, ignore_class):
 
 def _loss_of_anchors(loss, targets, y_pred):
     if loss is None:
-        sparse = len(targets.shape) == 2
-        name = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
-        logits = ops.cast(y_pred, "float32")
-        targets = ops.cast(targets, "int32" if sparse else "float32")
-        return getattr(ops, name)(targets, logits, from_logits=True)
+        return _softmax_crossentropy(targets, ops.cast(y_pred, "float32"))
     losses = ops.cast(loss(targets, y_pred), "float32")
     if len(losses.shape) != 2:
         raise ValueError(
@@ -243,6 +266,17 @@ def _loss_of_anchors(loss, targets, y_pred):
             f"{tuple(losses.shape)}."
         )
     return losses
+
+
+def _softmax_crossentropy(targets, logits):
+    if len(targets.shape) == 2 and keras.backend.backend() != "jax":
+        # A wrong label, of which NaN tells, ends a step on some backends.
+        targets = ops.clip(ops.cast(targets, "int32"), 0, logits.shape[-1] - 1)
+        return ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+    if len(targets.shape) == 2:  # for which Keras multiplies, on JAX: 0 · ∞
+        targets = one_hot(targets, logits.shape[-1], logits.dtype)
+    targets = ops.cast(targets, logits.dtype)
+    return cross_entropy(targets, ops.log_softmax(logits, axis=-1))
 
 
 def _against_background(y_pred, background):
@@ -256,7 +290,8 @@ def _hardest(scores, eligible, counts):
 
     A sort finds the lowest score that is in; of those equal to it, the first fill what is left.
     """
-    scores = ops.where(eligible, ops.stop_gradient(scores), -float("inf"))
+    scores = ops.where(ops.isnan(scores), float("inf"), ops.stop_gradient(scores))
+    scores = ops.where(eligible, scores, -float("inf"))
     counts = ops.minimum(counts, ops.sum(ops.cast(eligible, "int32"), -1))
     counts = ops.expand_dims(counts, -1)
     falling = -ops.sort(-scores, axis=-1)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl.losses._places import LossOfPlaces
 from kdl.losses._segmentation import (
     checked_classes,
     class_maps,
@@ -10,13 +11,14 @@ from kdl.losses._segmentation import (
     mean_over_classes,
     select_classes,
 )
+from kdl.ops import batch_total
 
 # Sums below it are those of empty sets; their squares must stay within float32.
 _EMPTY = 1e-12
 
 
 @keras.saving.register_keras_serializable("kdl")
-class JaccardLoss(keras.losses.Loss):
+class JaccardLoss(LossOfPlaces):
     """One minus the soft Jaccard index (intersection over union), for segmentation.
 
     With probabilities `p` and truth `y` of one class, `I = Σ p·y` and `U = Σ p + Σ y − I`, the loss
@@ -24,8 +26,9 @@ class JaccardLoss(keras.losses.Loss):
     `p` are 0 or 1, both are the Jaccard distance `1 − |A ∩ B| / |A ∪ B|` for `s = 0`. The loss is
     the mean over the classes.
 
-    Sums over a batch join small images to larger sets, and are noisy less often; sums over each
-    image weigh all images alike. Where a class is neither there nor predicted, the loss is 0.
+    Sums over a batch, on all devices together, join small images to larger sets, and are noisy less
+    often; sums over each image weigh all images alike. Where a class is neither there nor
+    predicted, the loss is 0.
 
     Shapes: predictions `(batch, …, classes)`, or with the classes at `axis`; labels `(batch, …)`,
     `(batch, …, 1)`, or maps of zeros and ones (or anything between) of the shape of the
@@ -49,10 +52,13 @@ class JaccardLoss(keras.losses.Loss):
         reduction: As in `keras.losses`.
         name: Name of the loss.
         dtype: Dtype of the result; the computation is in float32.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
         ValueError: If `smoothing` is negative, `classes` is none of the above, shapes do not fit,
-            or (outside compiled steps) labels are out of range or probabilities outside 0 … 1.
+            or labels are out of range (masks of 0 and 255, say) or probabilities outside 0 … 1. In
+            compiled steps, which raise no error, the loss is then NaN.
 
     Source: Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image
     Segmentation, ISVC 2016; the squares as in V-Net (arXiv 1606.04797), section 3.
@@ -78,6 +84,7 @@ class JaccardLoss(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="jaccard_loss",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_smoothing(smoothing)
@@ -89,10 +96,11 @@ class JaccardLoss(keras.losses.Loss):
         self.classes = checked_classes(classes)
         self.ignore_class = ignore_class
         self.axis = axis
+        self.axis_name = axis_name
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, mask):
         """One loss a sample."""
-        return jaccard_loss(y_true, y_pred, **self._settings())
+        return jaccard_loss(y_true, y_pred, **self._settings(), mask=mask)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -108,6 +116,7 @@ class JaccardLoss(keras.losses.Loss):
             "classes": self.classes,
             "ignore_class": self.ignore_class,
             "axis": self.axis,
+            "axis_name": self.axis_name,
         }
 
 
@@ -123,6 +132,8 @@ def jaccard_loss(
     classes="all",
     ignore_class=None,
     axis=-1,
+    axis_name=None,
+    mask=None,
 ):
     """Soft Jaccard loss, `(batch,)`; `JaccardLoss` tells what it is and what the arguments are.
 
@@ -137,6 +148,8 @@ def jaccard_loss(
         classes: `"all"`, `"present"` or a list.
         ignore_class: Label that is left out.
         axis: Axis of the classes.
+        axis_name: Axis that JAX maps over.
+        mask: Booleans `(batch, …)`, which pixels count, as Keras's masks; None for all.
 
     Returns:
         Float32 tensor `(batch,)`, of equal numbers unless `per_image`.
@@ -153,14 +166,15 @@ def jaccard_loss(
     """
     _check_smoothing(smoothing)
     classes = checked_classes(classes)
-    p, y = class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis)
+    p, y, wrong = class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis, mask)
     p, y = select_classes([p, y], classes, axis)
     rank = len(p.shape)
     summed = [i for i in range(1 if per_image else 0, rank) if i != axis % rank]
 
     def total(maps):
         maps = ops.sum(maps, summed) if summed else maps
-        return ops.reshape(maps, (-1, p.shape[axis]))
+        maps = ops.reshape(maps, (-1, p.shape[axis]))
+        return maps if per_image else batch_total(maps, axis_name)
 
     common = total(p * y)
     # The union without the intersection; as a sum of its own it is never negative.
@@ -169,7 +183,7 @@ def jaccard_loss(
     empty = union < _EMPTY
     losses = ops.where(empty, 0.0, apart / ops.where(empty, 1.0, union))
     present = total(y) > 0 if classes == "present" else None
-    return each_sample(mean_over_classes(losses, present), y_pred)
+    return each_sample(mean_over_classes(losses, present), y_pred, wrong)
 
 
 def _check_smoothing(smoothing):

@@ -3,7 +3,17 @@
 import keras
 from keras import ops
 
-from kdl.ops._labels import as_float, check_labels, check_shares, log_of, one_hot, sparse_labels
+from kdl.losses._places import LossOfPlaces
+from kdl.ops._known import marked
+from kdl.ops._labels import (
+    as_float,
+    check_labels,
+    check_shares,
+    cross_entropy,
+    log_of,
+    one_hot,
+    sparse_labels,
+)
 
 SPREADS = ("all", "others")
 
@@ -41,16 +51,16 @@ def label_smoothing_crossentropy(
             f"y_pred must have at least 2 classes at axis {axis}; received shape "
             f"{tuple(y_pred.shape)}."
         )
-    targets = _dense(ops.convert_to_tensor(y_true), y_pred, axis)
+    targets, wrong = _dense(ops.convert_to_tensor(y_true), y_pred, axis)
     # Spread over the others, ε is ε · K / (K − 1) spread over all.
     share = label_smoothing * (1 if spread == "all" else classes / (classes - 1))
     targets = (1.0 - share) * targets + share / classes
     log_p = ops.log_softmax(y_pred, axis=axis) if from_logits else log_of(y_pred)
-    return -ops.sum(targets * log_p, axis=axis)
+    return marked(cross_entropy(targets, log_p, axis), wrong)
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LabelSmoothingCrossentropy(keras.losses.Loss):
+class LabelSmoothingCrossentropy(LossOfPlaces):
     """Cross-entropy that asks for a little less than certainty.
 
     `CE = −Σ_k q_k ln p_k`. With `K` classes and `spread="all"` the share ε of each label is given
@@ -74,7 +84,7 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
     Raises:
         ValueError: If an argument is out of range, shapes do not fit or there are fewer than two
             classes; or, where values are known (outside of compiled code), if a label is out of
-            range. In compiled code such a class number counts as ε alone.
+            range. In compiled code such a loss is NaN.
 
     Source: Rethinking the Inception Architecture (arXiv 1512.00567), section 7, for `"all"`; Bag of
     Tricks (arXiv 1812.01187), section 5.2, for `"others"`.
@@ -84,6 +94,8 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
         >>> round(float(loss([0], [[2.0, 1.0, 0.0, -1.0]])), 5)
         0.64019
     """
+
+    one_a_place = True
 
     def __init__(
         self,
@@ -102,8 +114,8 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
         self.axis = axis
 
-    def call(self, y_true, y_pred):
-        """One value a sample."""
+    def values(self, y_true, y_pred, mask):
+        """One value a sample, or a place of it."""
         return label_smoothing_crossentropy(y_true, y_pred, **self._arguments())
 
     def get_config(self):
@@ -127,10 +139,9 @@ def _check(label_smoothing, spread):
 
 
 def _dense(y_true, y_pred, axis):
+    """Labels as shares of the classes, and what is wrong with them."""
     labels = sparse_labels(y_true, y_pred, axis)
     if labels is None:
-        check_shares(y_true)
-        return ops.cast(y_true, y_pred.dtype)
+        return ops.cast(y_true, y_pred.dtype), check_shares(y_true)
     classes = y_pred.shape[axis]
-    check_labels(labels, classes)
-    return one_hot(labels, classes, y_pred.dtype, axis)
+    return one_hot(labels, classes, y_pred.dtype, axis), check_labels(labels, classes)

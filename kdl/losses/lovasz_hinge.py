@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from kdl.losses._lovasz import lovasz_extension
-from kdl.losses._segmentation import each_sample, truth_maps
-from kdl.ops._known import refuse
+from kdl.losses._lovasz import lovasz_extension, of_all_replicas
+from kdl.losses._places import LossOfPlaces
+from kdl.losses._segmentation import each_sample, refuse_between, truth_maps
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LovaszHinge(keras.losses.Loss):
+class LovaszHinge(LossOfPlaces):
     """Piecewise linear loss of logits whose values at margins 1 are Jaccard distances.
 
     The errors are `e = 1 − z·(2y − 1)` with logits `z`, sorted from large to small, and the loss is
@@ -20,15 +20,17 @@ class LovaszHinge(keras.losses.Loss):
 
     Args:
         per_image: Whether to sort each image alone. Defaults to True; False sorts all pixels of the
-            batch together, whose loss each sample then carries.
+            batch, on all devices, together, whose loss each sample then carries.
         ignore_class: Label that is left out, such as 255 for void; None (default) for no such.
         reduction: As in `keras.losses`.
         name: Name of the loss.
         dtype: Dtype of the result; the computation is in float32.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
-        ValueError: If shapes do not fit, or (outside compiled steps) labels are other than 0, 1 and
-            `ignore_class`.
+        ValueError: If shapes do not fit, or labels are other than 0, 1 and `ignore_class`. In
+            compiled steps, which raise no error, the loss is then NaN.
 
     Source: The Lovász-Softmax loss (arXiv 1705.08790), section 3.1.
 
@@ -46,14 +48,17 @@ class LovaszHinge(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="lovasz_hinge",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.per_image = per_image
         self.ignore_class = ignore_class
+        self.axis_name = axis_name
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, mask):
         """One loss a sample."""
-        return lovasz_hinge(y_true, y_pred, self.per_image, self.ignore_class)
+        settings = (self.per_image, self.ignore_class, self.axis_name)
+        return lovasz_hinge(y_true, y_pred, *settings, mask=mask)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -62,11 +67,12 @@ class LovaszHinge(keras.losses.Loss):
             "per_image": self.per_image,
             "ignore_class": self.ignore_class,
             "dtype": self.dtype,
+            "axis_name": self.axis_name,
         }
 
 
 @keras.saving.register_keras_serializable("kdl")
-def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None):
+def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None, axis_name=None, mask=None):
     """Lovász hinge loss, `(batch,)`; `LovaszHinge` tells what it is.
 
     Args:
@@ -74,6 +80,8 @@ def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None):
         y_pred: Logits.
         per_image: Whether to sort each image alone.
         ignore_class: Label that is left out.
+        axis_name: Axis that JAX maps over.
+        mask: Booleans `(batch, …)`, which pixels count, as Keras's masks; None for all.
 
     Returns:
         Float32 tensor `(batch,)`, of equal numbers unless `per_image`.
@@ -89,13 +97,13 @@ def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None):
     y_true, logits = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     if len(logits.shape) < 2 or logits.shape[-1] != 1:
         logits = ops.expand_dims(logits, -1)
-    y, known = truth_maps(y_true, logits, False, ignore_class, axis=-1)
-    refuse(
-        ops.any(ops.logical_and(y != 0, y != 1)),
-        "y_true must hold the labels 0 and 1; values between came.",
-    )
+    y, known, wrong = truth_maps(y_true, logits, False, ignore_class, -1, mask)
+    wrong = [wrong, refuse_between(y)]
     errors = ops.relu(1.0 - ops.cast(logits, "float32") * (2.0 * y - 1.0))
     errors = ops.where(known, errors, 0.0)
     rows = (ops.shape(logits)[0] if per_image else 1, -1)
-    losses = lovasz_extension(ops.reshape(errors, rows), ops.reshape(y, rows))
-    return each_sample(losses, logits)
+    errors, y = ops.reshape(errors, rows), ops.reshape(y, rows)
+    if not per_image:
+        errors, y = of_all_replicas(errors, y, axis_name)
+    losses = lovasz_extension(errors, y)
+    return each_sample(losses, logits, wrong)

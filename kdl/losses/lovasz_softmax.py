@@ -3,19 +3,20 @@
 import keras
 from keras import ops
 
-from kdl.losses._lovasz import lovasz_extension
+from kdl.losses._lovasz import lovasz_extension, of_all_replicas
+from kdl.losses._places import LossOfPlaces
 from kdl.losses._segmentation import (
     checked_classes,
     class_maps,
     each_sample,
     mean_over_classes,
+    refuse_between,
     select_classes,
 )
-from kdl.ops._known import refuse
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LovaszSoftmax(keras.losses.Loss):
+class LovaszSoftmax(LossOfPlaces):
     """Piecewise linear loss whose values at hard predictions are Jaccard distances.
 
     For each class the errors are `e = |y − p|`, sorted from large to small, and the loss is
@@ -33,19 +34,21 @@ class LovaszSoftmax(keras.losses.Loss):
         classes: `"present"` (default): the classes that have a true pixel in the batch or image;
             `"all"`; or a list of the classes that count. Without any true pixel the loss of a
             class is its largest error.
-        per_image: Whether to sort each image alone. Defaults to False: all pixels of the batch
-            together, whose loss each sample then carries.
+        per_image: Whether to sort each image alone. Defaults to False: all pixels of the batch, on
+            all devices, together, whose loss each sample then carries.
         ignore_class: Label, or entry of a map, that is left out, such as 255 for void; None
             (default) for no such.
         axis: Axis of the classes. Defaults to -1.
         reduction: As in `keras.losses`.
         name: Name of the loss.
         dtype: Dtype of the result; the computation is in float32.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
-        ValueError: If `classes` is none of the above, shapes do not fit, or (outside compiled
-            steps) labels are out of range, maps hold other than 0 and 1, or probabilities lie
-            outside 0 … 1.
+        ValueError: If `classes` is none of the above, shapes do not fit, labels are out of range,
+            maps hold other than 0 and 1, or probabilities lie outside 0 … 1. In compiled steps,
+            which raise no error, what is wrong in values makes the loss NaN.
 
     Source: The Lovász-Softmax loss (arXiv 1705.08790), section 3.
 
@@ -66,6 +69,7 @@ class LovaszSoftmax(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="lovasz_softmax",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.from_logits = from_logits
@@ -73,10 +77,11 @@ class LovaszSoftmax(keras.losses.Loss):
         self.per_image = per_image
         self.ignore_class = ignore_class
         self.axis = axis
+        self.axis_name = axis_name
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, mask):
         """One loss a sample."""
-        return lovasz_softmax(y_true, y_pred, **self._settings())
+        return lovasz_softmax(y_true, y_pred, **self._settings(), mask=mask)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -89,6 +94,7 @@ class LovaszSoftmax(keras.losses.Loss):
             "per_image": self.per_image,
             "ignore_class": self.ignore_class,
             "axis": self.axis,
+            "axis_name": self.axis_name,
         }
 
 
@@ -101,6 +107,8 @@ def lovasz_softmax(
     per_image=False,
     ignore_class=None,
     axis=-1,
+    axis_name=None,
+    mask=None,
 ):
     """Lovász-softmax loss, `(batch,)`; `LovaszSoftmax` tells what it is.
 
@@ -112,6 +120,8 @@ def lovasz_softmax(
         per_image: Whether to sort each image alone.
         ignore_class: Label that is left out.
         axis: Axis of the classes.
+        axis_name: Axis that JAX maps over.
+        mask: Booleans `(batch, …)`, which pixels count, as Keras's masks; None for all.
 
     Returns:
         Float32 tensor `(batch,)`, of equal numbers unless `per_image`.
@@ -126,15 +136,15 @@ def lovasz_softmax(
         [0.2]
     """
     classes = checked_classes(classes)
-    p, y = class_maps(y_true, y_pred, from_logits, False, ignore_class, axis)
-    refuse(
-        ops.any(ops.logical_and(y != 0, y != 1)),
-        "y_true must hold labels or maps of zeros and ones; values between came.",
-    )
+    p, y, wrong = class_maps(y_true, y_pred, from_logits, False, ignore_class, axis, mask)
+    wrong.append(refuse_between(y))
     p, y = (_pixels_last(each, axis, per_image) for each in select_classes([p, y], classes, axis))
-    losses = lovasz_extension(ops.abs(y - p), y)
+    errors = ops.abs(y - p)
+    if not per_image:
+        errors, y = of_all_replicas(errors, y, axis_name)
+    losses = lovasz_extension(errors, y)
     present = ops.any(y > 0, -1) if classes == "present" else None
-    return each_sample(mean_over_classes(losses, present), y_pred)
+    return each_sample(mean_over_classes(losses, present), y_pred, wrong)
 
 
 def _pixels_last(maps, axis, per_image):

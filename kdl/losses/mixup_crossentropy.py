@@ -3,7 +3,9 @@
 import keras
 from keras import ops
 
+from kdl.losses._places import LossOfPlaces
 from kdl.losses.label_smoothing_crossentropy import label_smoothing_crossentropy
+from kdl.ops._known import marked
 from kdl.ops._labels import as_float, mixed_labels, one_hot
 
 
@@ -29,18 +31,19 @@ def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
         [0.8664]
     """
     y_pred = as_float(y_pred)
-    first, second, share = mixed_labels(as_float(y_true), y_pred)
+    first, second, share, wrong = mixed_labels(as_float(y_true), y_pred)
     share = ops.expand_dims(ops.cast(share, y_pred.dtype), -1)
     classes = y_pred.shape[-1]
     first, second = (one_hot(labels, classes, y_pred.dtype) for labels in (first, second))
     targets = share * first + (1.0 - share) * second
-    return label_smoothing_crossentropy(
+    losses = label_smoothing_crossentropy(
         targets, y_pred, label_smoothing=label_smoothing, from_logits=from_logits
     )
+    return marked(losses, *wrong)
 
 
 @keras.saving.register_keras_serializable("kdl")
-class MixupCrossentropy(keras.losses.Loss):
+class MixupCrossentropy(LossOfPlaces):
     """Cross-entropy of samples that are mixed of two: `λ · CE(y_a, p) + (1 − λ) · CE(y_b, p)`.
 
     It is cross-entropy with the dense label `λ · y_a + (1 − λ) · y_b`, but takes the labels as
@@ -60,8 +63,7 @@ class MixupCrossentropy(keras.losses.Loss):
 
     Raises:
         ValueError: If shapes do not fit; or, where values are known (outside of compiled code), if
-            λ is outside [0, 1] or a class number out of range. In compiled code such a class number
-            counts as none.
+            λ is outside [0, 1] or a class number out of range. In compiled code such a loss is NaN.
 
     Source: mixup (arXiv 1710.09412), equation 1, in the form of its published code.
 
@@ -70,6 +72,8 @@ class MixupCrossentropy(keras.losses.Loss):
         >>> round(float(loss([[0, 2, 1.0], [1, 1, 0.3]], [[0.5, 0.25, 0.25]] * 2)), 4)
         1.0397
     """
+
+    one_a_place = True
 
     def __init__(
         self,
@@ -87,8 +91,8 @@ class MixupCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
-        """One value a sample."""
+    def values(self, y_true, y_pred, mask):
+        """One value a sample, or a place of it."""
         return mixup_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
 
     def get_config(self):

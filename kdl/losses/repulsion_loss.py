@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._checks import check_integer
 from kdl.ops.boxes import box_iog, box_iou, check_variances, decode_boxes, encode_boxes
 
 _FULL = 1 - 1e-6  # −ln(1 − x) has no value at 1
@@ -67,7 +68,7 @@ def repulsion_terms(
         best = ops.top_k(ops.max(ious, -1), count)[1]
         ious, proposals, predictions = (_rows(x, best) for x in (ious, proposals, predictions))
     positive = ops.max(ious, -1) >= positive_iou
-    target = ops.argmax(ious, -1)
+    target = ops.cast(ops.argmax(ious, -1), "int32")
     divisor = ops.maximum(ops.sum(ops.cast(positive, "float32"), -1), 1.0)
     boxes = predictions if variances is None else decode_boxes(predictions, proposals, variances)
     goals = _rows(truths, target)
@@ -196,9 +197,9 @@ class RepulsionLoss(keras.losses.Loss):
 
 
 def _check_weights(alpha, beta):
-    if min(alpha, beta) < 0:
+    if not all(0 <= weight < float("inf") for weight in (alpha, beta)):
         raise ValueError(
-            f"alpha and beta must not be negative; received alpha={alpha}, beta={beta}."
+            f"alpha and beta must not be negative or infinite; received alpha={alpha}, beta={beta}."
         )
 
 
@@ -210,19 +211,19 @@ def _check_arguments(sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_p
         raise ValueError(f"positive_iou must be above 0, up to 1; received {positive_iou}.")
     if variances is not None:
         check_variances(variances)
-    if max_positives is not None and (not isinstance(max_positives, int) or max_positives < 1):
-        raise ValueError(f"max_positives must be a positive integer; received {max_positives!r}.")
+    if max_positives is not None:
+        check_integer("max_positives", max_positives)
 
 
 def _unpack(y_true, y_pred):
     """True boxes, their classes, proposals and predictions, from either form."""
     y_pred = ops.cast(y_pred, "float32")
-    if isinstance(y_true, dict):
-        truths, classes = y_true["boxes"], y_true["classes"]
-    else:
-        y_true = ops.cast(y_true, "float32")
-        truths, classes = y_true[..., :4], y_true[..., 4]
-    truths, classes = ops.cast(truths, "float32"), ops.cast(classes, "int32")
+    truths, classes = _truths(y_true)
+    if len(y_pred.shape) != 3:
+        raise ValueError(
+            f"Expected y_pred (batch, P, 4), or (batch, P, 8) with the proposals first; received "
+            f"shape {tuple(y_pred.shape)}."
+        )
     if y_pred.shape[-1] == 8:
         proposals, y_pred = ops.stop_gradient(y_pred[..., :4]), y_pred[..., 4:]
     elif isinstance(y_true, dict) and "proposals" in y_true:
@@ -237,6 +238,24 @@ def _unpack(y_true, y_pred):
         truths = ops.pad(truths, ((0, 0), (0, 1), (0, 0)))
         classes = ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
     return truths, classes, ops.broadcast_to(proposals, ops.shape(y_pred)), y_pred
+
+
+def _truths(y_true):
+    """True boxes and their classes."""
+    if not isinstance(y_true, dict):
+        y_true = ops.cast(y_true, "float32")
+        if len(y_true.shape) != 3 or y_true.shape[-1] != 5:
+            raise ValueError(
+                f"Expected y_true (batch, G, 5), the boxes and their classes, or a dict; received "
+                f"shape {tuple(y_true.shape)}."
+            )
+        return y_true[..., :4], ops.cast(y_true[..., 4], "int32")
+    if not {"boxes", "classes"} <= y_true.keys():
+        raise ValueError(
+            f"Expected y_true with the keys 'boxes' and 'classes', and 'proposals' unless y_pred "
+            f"holds them; received {sorted(map(str, y_true))}."
+        )
+    return ops.cast(y_true["boxes"], "float32"), ops.cast(y_true["classes"], "int32")
 
 
 def _check_shapes(truths, classes, proposals, predictions):
@@ -280,7 +299,7 @@ def _smooth_l1(differences):
 def _rep_gt(boxes, truths, classes, ious, target, sigma):
     """Penalty of each box for what it covers of the ground truth next to its own."""
     own_class = ops.take_along_axis(classes, target, axis=1)
-    other = ops.arange(ops.shape(truths)[1]) != ops.expand_dims(target, -1)
+    other = ops.arange(ops.shape(truths)[1], dtype="int32") != ops.expand_dims(target, -1)
     rival = other & (ops.expand_dims(classes, 1) == ops.expand_dims(own_class, -1))
     overlaps = ops.where(rival, ious, -1.0)
     rivals = _rows(truths, ops.argmax(overlaps, -1))

@@ -5,10 +5,11 @@ import numbers
 import keras
 from keras import ops
 
-from kdl.losses._embeddings import check_embeddings, checked_labels
-from kdl.ops import pairwise_distances
+from kdl.ops import batch_gather, has_replicas, pairwise_distances
 from kdl.ops import triplets as mined
+from kdl.ops._embeddings import check_embeddings, checked_labels
 from kdl.ops._jax import as_one
+from kdl.ops._known import marked
 from kdl.ops.distances import METRICS, paired_distances, unit_rows
 
 _MINING = ("batch_hard", "batch_all", "semi_hard")
@@ -33,7 +34,8 @@ class TripletLoss(keras.losses.Loss):
     - `"semi_hard"`: one for each pair of anchor and positive, with the nearest negative that is
       farther than the positive, or else the farthest negative
 
-    Every batch must hold several samples of several classes, such as `kdl.data.PKSampler` draws.
+    Every batch must hold several samples of several classes, such as `kdl.data.PKSampler` draws. On
+    many devices triplets are those of the whole batch: each device gathers the embeddings of all.
 
     What libraries do differently, by `convention`:
 
@@ -77,12 +79,17 @@ class TripletLoss(keras.losses.Loss):
         name: Name of the loss.
         reduction: As in `keras.losses.Loss`; `"sum"` gives `B` times the mean.
         dtype: As in `keras.losses.Loss`.
+        axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
+            `kdl.ops.batch_total`. Defaults to None.
 
     Raises:
         ValueError: If an argument is none of these, or `nonzero_mean=True` or the semi-hard mining
             of PyTorch Metric Learning meets a soft margin. When called: if the shapes are others;
             where values are known, also if labels are no integers (or of 2²⁴ and above: Keras
-            hands them on as float32), or embeddings are NaN or too large to be squared.
+            hands them on as float32), or embeddings are NaN or too large to be squared. In
+            compiled steps the loss is then NaN. But on JAX, whose integers have 32 bits, `fit`
+            cuts larger ones before a loss sees them: number such classes anew, by
+            `np.unique(labels, return_inverse=True)`.
 
     Source: FaceNet (arXiv 1503.03832), section 3; In Defense of the Triplet Loss (arXiv
     1703.07737), section 2.
@@ -106,6 +113,7 @@ class TripletLoss(keras.losses.Loss):
         name="triplet_loss",
         reduction="sum_over_batch_size",
         dtype=None,
+        axis_name=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_arguments(mining, margin, distance, nonzero_mean, convention)
@@ -115,6 +123,7 @@ class TripletLoss(keras.losses.Loss):
         self.nonzero_mean = nonzero_mean
         self.normalize = normalize
         self.convention = convention
+        self.axis_name = axis_name
 
     def call(self, y_true, y_pred):
         """The loss of each anchor."""
@@ -127,6 +136,7 @@ class TripletLoss(keras.losses.Loss):
             nonzero_mean=self.nonzero_mean,
             normalize=self.normalize,
             convention=self.convention,
+            axis_name=self.axis_name,
         )
 
     def get_config(self):
@@ -140,6 +150,7 @@ class TripletLoss(keras.losses.Loss):
             "normalize": self.normalize,
             "convention": self.convention,
             "dtype": self.dtype,
+            "axis_name": self.axis_name,
         }
 
 
@@ -153,6 +164,7 @@ def triplet_loss(
     nonzero_mean=None,
     normalize=None,
     convention="kdl",
+    axis_name=None,
 ):
     """The triplet loss of each anchor, without reduction; `TripletLoss` describes it.
 
@@ -165,6 +177,7 @@ def triplet_loss(
         nonzero_mean: As of `TripletLoss`.
         normalize: As of `TripletLoss`.
         convention: As of `TripletLoss`.
+        axis_name: As of `TripletLoss`.
 
     Returns:
         Float32 tensor `(B,)`, whose mean is the mean over the triplets that count.
@@ -185,14 +198,18 @@ def triplet_loss(
     if nonzero_mean is None:
         nonzero_mean = of_torch and margin != "soft"
     embeddings = ops.convert_to_tensor(embeddings)
-    labels = checked_labels(labels, embeddings)
+    labels, wrong = checked_labels(labels, embeddings)
     embeddings = ops.cast(embeddings, "float32")
     check_embeddings(embeddings)
-    return as_one(
+    own = ops.shape(embeddings)[0]
+    embeddings, first = batch_gather(embeddings, axis_name)
+    losses = as_one(
         _losses,
-        (labels, embeddings),
+        (batch_gather(labels, axis_name)[0], embeddings),
         *(mining, margin, distance, bool(nonzero_mean), bool(normalize), convention),
     )
+    losses = ops.slice(losses, (first,), (own,)) if has_replicas(axis_name) else losses
+    return marked(losses, wrong)
 
 
 def _losses(labels, embeddings, mining, margin, distance, nonzero_mean, normalize, convention):

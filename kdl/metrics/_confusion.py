@@ -2,8 +2,13 @@
 
 import math
 
+import keras
 from keras import ops
 
+from kdl.ops._known import refuse
+
+_LARGEST = 2**30  # labels from here on are of no class
+_WIDE = ("int64", "uint32", "uint64", "float16", "bfloat16", "float32", "float64")  # beside int32
 _MOST_SUMS = 2**22  # at once, 16 MiB
 
 
@@ -65,7 +70,7 @@ def common_and_union(counts):
 
 
 def labels_like(y_true, y_pred, data_format):
-    """Labels as whole numbers of the shape of the predicted ones."""
+    """Labels as whole numbers of the shape of the predicted ones; as `whole_numbers`."""
     if len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
     pairs = zip(y_true.shape, y_pred.shape, strict=False)
@@ -76,7 +81,42 @@ def labels_like(y_true, y_pred, data_format):
             f"received {tuple(y_true.shape)} beside {tuple(y_pred.shape)}, with "
             f"data_format={data_format!r}."
         )
-    return ops.cast(y_true, "int32")
+    return whole_numbers(y_true)
+
+
+def check_channels(y_pred, axis, num_classes):
+    """Raises ValueError unless predictions hold a score for each class along an axis."""
+    if y_pred.shape[axis] != num_classes:
+        raise ValueError(
+            f"y_pred must hold a score for each of {num_classes} classes along axis {axis}; "
+            f"received shape {tuple(y_pred.shape)}."
+        )
+
+
+def whole_numbers(labels):
+    """Labels as int32; −1 for what is no whole number, or is too large to be a class.
+
+    Returns:
+        Tuple of the labels, and of what is wrong with them, for `kdl.ops._known.marked`.
+
+    Raises:
+        ValueError: If a known label is no whole number.
+    """
+    dtype, wrong = keras.backend.standardize_dtype(labels.dtype), None
+    if dtype not in _WIDE:
+        return ops.cast(labels, "int32"), None
+    fits = labels < _LARGEST
+    if not dtype.startswith("u"):
+        fits = fits & (labels > -_LARGEST)
+    if "float" in dtype:
+        whole = labels == ops.floor(labels)
+        wrong = refuse(
+            ops.logical_not(ops.all(whole)),
+            "Labels must be whole numbers; others came, such as fractions or NaN.",
+        )
+        fits = fits & whole
+    labels = ops.cast(ops.where(fits, labels, ops.zeros_like(labels)), "int32")
+    return labels - ops.cast(ops.logical_not(fits), "int32"), wrong
 
 
 def spread(sample_weight, labels):

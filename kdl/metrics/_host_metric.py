@@ -51,6 +51,11 @@ class HostMetric(keras.metrics.Metric):
         raise NotImplementedError
 
     def _on_host(self, structure):
+        if any("Ragged" in type(leaf).__name__ for leaf in keras.tree.flatten(structure)):
+            raise ValueError(
+                f"{type(self).__name__} takes no ragged tensors, whose padding would be of class "
+                f"0: pad with -1, by .to_tensor(-1), or pass lists of arrays."
+            )
         try:
             return keras.tree.map_structure(keras.ops.convert_to_numpy, structure)
         except Exception as error:  # a class of its own in every backend

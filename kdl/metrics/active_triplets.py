@@ -1,9 +1,13 @@
 """The share of triplets that a triplet loss still learns from."""
 
+import numbers
+
 import keras
 from keras import ops
 
 from kdl.ops import pairwise_distances
+from kdl.ops._embeddings import checked_labels
+from kdl.ops._known import marked
 from kdl.ops.distances import check_metric, unit_rows
 from kdl.ops.triplets import (
     hardest_negatives,
@@ -24,7 +28,7 @@ class ActiveTriplets(keras.metrics.Metric):
     share of all their triplets. It runs within the compiled step on every backend, in the memory of
     the distances of a batch.
 
-    Shapes: labels `(B,)` or `(B, 1)`, embeddings `(B, D)`.
+    Shapes: labels `(B,)` or `(B, 1)`, embeddings `(B, D)`. The share is NaN if an embedding is.
 
     Args:
         margin: `m`, that of the loss, a number that is not negative.
@@ -37,7 +41,9 @@ class ActiveTriplets(keras.metrics.Metric):
         dtype: As in `keras.metrics.Metric`.
 
     Raises:
-        ValueError: If an argument is none of these.
+        ValueError: If an argument is none of these. When called: if the shapes are others, or
+            labels with known values are no integers; in compiled steps the share is then NaN. On
+            JAX `fit` cuts labels beyond 32 bits, see `kdl.losses.TripletLoss`.
 
     Source: In Defense of the Triplet Loss (arXiv 1703.07737), on batch-all.
 
@@ -63,7 +69,7 @@ class ActiveTriplets(keras.metrics.Metric):
     ):
         super().__init__(name=name, dtype=dtype)
         check_metric(distance)
-        number = isinstance(margin, int | float) and not isinstance(margin, bool)
+        number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
         if not (number and 0 <= margin < float("inf")):
             raise ValueError(
                 f"margin must be a number that is not negative; received {margin!r}. With a soft "
@@ -71,7 +77,7 @@ class ActiveTriplets(keras.metrics.Metric):
             )
         if of not in _COUNTED:
             raise ValueError(f"of must be one of {_COUNTED}; received {of!r}.")
-        self.margin = margin
+        self.margin = float(margin)
         self.of = of
         self.distance = distance
         self.normalize = normalize
@@ -87,16 +93,20 @@ class ActiveTriplets(keras.metrics.Metric):
             sample_weight: Weights `(B,)` of the anchors.
         """
         embeddings = ops.cast(ops.convert_to_tensor(y_pred), "float32")
-        labels = ops.reshape(ops.cast(ops.convert_to_tensor(y_true), "int32"), (-1,))
+        labels, wrong = checked_labels(y_true, embeddings)
+        if 0 in labels.shape:
+            return
         if self.normalize:
             embeddings = unit_rows(embeddings)
         distances = pairwise_distances(ops.stop_gradient(embeddings), self.distance)
         count = self._anchors if self.of == "anchors" else self._triplets
         active, total = count(labels, distances, *triplet_masks(labels))
+        # No comparison holds for NaN, which would look as if nothing were left to learn.
+        active = ops.where(ops.any(ops.isnan(distances)), float("nan"), active)
         if sample_weight is not None:
             weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             active, total = active * weights, total * weights
-        self.active.assign_add(ops.sum(active))
+        self.active.assign_add(marked(ops.sum(active), wrong))
         self.total.assign_add(ops.sum(total))
 
     def result(self):

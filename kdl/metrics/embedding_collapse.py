@@ -48,7 +48,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
 
     def __init__(self, threshold=0.01, unit=1.0, name="embedding_collapse", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        if threshold < 0 or unit <= 0:
+        if not (threshold >= 0 and unit > 0):
             raise ValueError(
                 f"threshold must not be negative, and unit must be positive; received "
                 f"threshold={threshold}, unit={unit}."
@@ -69,10 +69,9 @@ class EmbeddingCollapse(keras.metrics.Metric):
             sample_weight: Weights `(B,)`; a pair weighs the product of its two.
         """
         embeddings = ops.cast(ops.convert_to_tensor(y_pred), "float32")
-        if sample_weight is None:
-            weights = ops.ones_like(embeddings[:, 0])
-        else:
-            weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+        weights = ops.ones_like(embeddings[:, 0])
+        if sample_weight is not None:
+            weights = weights * ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         weight = ops.sum(weights)
         mean = ops.sum(weights[:, None] * embeddings, axis=0) / ops.where(weight > 0, weight, 1.0)
         # Σ wᵢ wⱼ ‖xᵢ − xⱼ‖² over ordered pairs is 2 W Σ wᵢ ‖xᵢ − mean‖².

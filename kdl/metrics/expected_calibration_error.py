@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl._checks import check_integer
 from kdl.metrics._confusion import spread, sum_by_place
+from kdl.ops._known import marked
 from kdl.ops._labels import as_float, check_labels, sparse_labels
 
 
@@ -15,7 +17,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     A prediction's confidence is its largest probability. With the predictions sorted by it into
     `M` bins, `((m − 1) / M, m / M]`, `ECE = Σ_m |B_m| / n · |accuracy(B_m) − confidence(B_m)|`.
     Of 100 predictions with confidence 0.8 a calibrated network has 80 right. It is 0 before any
-    batch.
+    batch, and NaN if a prediction is.
 
     Shapes: predictions `(batch, …, K)`; class numbers `(batch, …)` or `(batch, …, 1)`, or dense
     labels of the shape of the predictions, of which the largest counts.
@@ -29,7 +31,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     Raises:
         ValueError: If `num_bins` is not a positive integer, shapes do not fit, or there are fewer
             than two classes; or, where values are known (outside of compiled code), if a class
-            number is out of range.
+            number is out of range. In compiled code the error is then NaN.
 
     Source: On Calibration of Modern Neural Networks (arXiv 1706.04599), equations 2, 3 and 5.
 
@@ -44,9 +46,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self, num_bins=15, from_logits=False, name="expected_calibration_error", dtype=None
     ):
         super().__init__(name=name, dtype=dtype)
-        if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
-            raise ValueError(f"num_bins must be a positive integer; received {num_bins!r}.")
-        self.num_bins = num_bins
+        self.num_bins = check_integer("num_bins", num_bins)
         self.from_logits = from_logits
         self._direction = "down"
         # A row a bin: Σ weight, Σ weight · confidence, Σ weight · right.
@@ -66,10 +66,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
                 f"y_pred must have one score for each of 2 or more classes; received shape "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = self._labels(ops.convert_to_tensor(y_true), y_pred)
+        if 0 in y_pred.shape:
+            return
+        labels, wrong = self._labels(ops.convert_to_tensor(y_true), y_pred)
         if self.from_logits:
             y_pred = ops.softmax(y_pred, axis=-1)
-        confidence = ops.max(y_pred, axis=-1)
+        confidence = ops.cast(ops.max(y_pred, axis=-1), "float32")
+        confidence = ops.where(ops.any(ops.isnan(y_pred), -1), float("nan"), confidence)
         right = ops.cast(ops.cast(labels, "int32") == _argmax(y_pred), "float32")
         weights = ops.ones_like(confidence)
         if sample_weight is not None:
@@ -77,9 +80,9 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         columns = (weights, weights * confidence, weights * right)
         rows = ops.stack([ops.reshape(each, (-1,)) for each in columns], axis=-1)
         places = ops.ceil(ops.reshape(confidence, (-1,)) * self.num_bins) - 1.0
-        places = ops.cast(ops.clip(places, 0, self.num_bins - 1), "int32")
-        rows = ops.cast(rows, "float32")
-        self.sums.assign_add(sum_by_place(rows, places, self.num_bins))
+        places = ops.where(ops.isnan(places), 0.0, ops.clip(places, 0, self.num_bins - 1))
+        places = ops.cast(places, "int32")
+        self.sums.assign_add(marked(sum_by_place(rows, places, self.num_bins), wrong))
 
     def result(self):
         """The error over all batches since the last `reset_state`."""
@@ -117,11 +120,11 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         }
 
     def _labels(self, y_true, y_pred):
+        """Class numbers, and what is wrong with them."""
         labels = sparse_labels(y_true, y_pred)
         if labels is None:
-            return _argmax(y_true)
-        check_labels(labels, y_pred.shape[-1])
-        return labels
+            return _argmax(y_true), None
+        return labels, check_labels(labels, y_pred.shape[-1])
 
 
 def _argmax(scores):

@@ -1,9 +1,21 @@
 """Jaccard index."""
 
+import math
+
 import keras
 from keras import ops
 
-from kdl.metrics._confusion import common_and_union, confusion, is_class, labels_like, spread
+from kdl._checks import check_integer
+from kdl.metrics._confusion import (
+    check_channels,
+    common_and_union,
+    confusion,
+    is_class,
+    labels_like,
+    spread,
+    whole_numbers,
+)
+from kdl.ops._known import marked, refuse
 from kdl.ops.channels import channel_axis
 
 
@@ -42,7 +54,9 @@ class JaccardIndex(keras.metrics.Metric):
 
     Raises:
         ValueError: If `num_classes` is not a positive integer, `empty` is outside 0 … 1,
-            `data_format` is unknown, or shapes do not fit.
+            `data_format` is unknown, or shapes do not fit; if labels are no whole numbers, or masks
+            of one class or `multi_label` hold other than 0, 1 and `ignore_class`. In compiled
+            steps, which raise no error, what is wrong in values makes the metric NaN.
 
     Source: Jaccard, The distribution of the flora in the alpine zone, 1912.
 
@@ -68,8 +82,7 @@ class JaccardIndex(keras.metrics.Metric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be a positive integer; received {num_classes!r}.")
+        num_classes = check_integer("num_classes", num_classes)
         if empty is not None and not 0 <= empty <= 1:
             raise ValueError(f"empty must lie in 0 … 1 or be None; received {empty!r}.")
         self.num_classes = num_classes
@@ -144,9 +157,10 @@ class JaccardIndex(keras.metrics.Metric):
 
     def _count_labels(self, y_true, y_pred, weights):
         if not self.sparse_y_pred:
+            check_channels(y_pred, self._axis, self.num_classes)
             y_pred = ops.argmax(y_pred, axis=self._axis)
-        y_pred = ops.cast(y_pred, "int32")
-        y_true = labels_like(y_true, y_pred, self.data_format)
+        y_pred, wrong_pred = whole_numbers(y_pred)
+        y_true, wrong = labels_like(y_true, y_pred, self.data_format)
         known = is_class(y_true, self.num_classes, self.ignore_class)
         known = known & is_class(y_pred, self.num_classes, None)
         weights = None if weights is None else spread(weights, y_true)
@@ -156,21 +170,28 @@ class JaccardIndex(keras.metrics.Metric):
             shape = (-1, *[1] * (len(y_true.shape) - 1))
             groups = ops.reshape(ops.arange(images, dtype="int32"), shape)
         counts = confusion(y_true, y_pred, known, self.num_classes, weights, groups, images)
-        return (ops.cast(part, "float32") for part in common_and_union(counts))
+        parts = (ops.cast(part, "float32") for part in common_and_union(counts))
+        return (marked(part, wrong, wrong_pred) for part in parts)
 
     def _count_maps(self, y_true, y_pred, weights):
         self._check_maps(y_true, y_pred)
-        y_true = ops.cast(self._pixels(y_true), "int32")
+        y_true, wrong = whole_numbers(self._pixels(y_true))
         y_pred = self._pixels(y_pred)
         found = y_pred == 1 if self.sparse_y_pred else y_pred >= self.threshold
         known = is_class(y_true, 2, self.ignore_class)
+        left_out = known if self.ignore_class is None else known | (y_true == self.ignore_class)
+        no_mask = refuse(
+            ops.logical_not(ops.all(left_out)),
+            f"Masks in y_true must hold 0 and 1, or ignore_class={self.ignore_class}; other "
+            f"values came. Divide masks of 0 and 255 by 255.",
+        )
         there = y_true == 1
 
         def total(pixels):
             pixels = ops.cast(pixels & known, "int32" if weights is None else "float32")
             if weights is not None:
                 pixels = pixels * ops.reshape(weights, (ops.shape(weights)[0], -1, 1))
-            return ops.cast(ops.sum(pixels, axis=1), "float32")
+            return marked(ops.cast(ops.sum(pixels, axis=1), "float32"), wrong, no_mask)
 
         return total(found & there), total(found | there)
 
@@ -179,7 +200,9 @@ class JaccardIndex(keras.metrics.Metric):
         if self.multi_label and self._axis == 1:
             maps = ops.moveaxis(maps, 1, -1)
         classes = self.num_classes if self.multi_label else 1
-        return ops.reshape(maps, (ops.shape(maps)[0], -1, classes))
+        images, *others = ops.shape(maps)
+        # Written out: of an empty batch no size can be inferred.
+        return ops.reshape(maps, (images, math.prod(others) // classes, classes))
 
     def _check_maps(self, y_true, y_pred):
         shapes = tuple(y_true.shape), tuple(y_pred.shape)
@@ -196,7 +219,8 @@ class JaccardIndex(keras.metrics.Metric):
 
     def _add_images(self, common, union, weights):
         values, counted = self._indices(common, union)
-        of_image, any_counted = _mean(values, counted), ops.max(counted, -1)
+        of_image = _mean(values, counted)
+        any_counted = ops.cast(ops.any(counted > 0, -1), "float32")
         values = ops.concatenate([values, of_image[:, None]], -1)
         counted = ops.concatenate([counted, any_counted[:, None]], -1)
         if weights is not None:
@@ -216,7 +240,7 @@ class JaccardIndex(keras.metrics.Metric):
 
     def _indices(self, common, union):
         """Index of each class, and 1 where it counts, else 0."""
-        there = union > 0
+        there = union != 0  # also what is not a number, which shows
         values = ops.where(there, common / _at_least_something(union), self.empty or 0.0)
         return values, ops.cast(there, "float32") if self.empty is None else ops.ones_like(values)
 

@@ -3,7 +3,17 @@
 import keras
 from keras import ops
 
-from kdl.metrics._confusion import common_and_union, confusion, is_class, labels_like, spread
+from kdl._checks import check_integer
+from kdl.metrics._confusion import (
+    check_channels,
+    common_and_union,
+    confusion,
+    is_class,
+    labels_like,
+    spread,
+    whole_numbers,
+)
+from kdl.ops._known import marked
 from kdl.ops.channels import channel_axis
 
 
@@ -33,7 +43,8 @@ class MeanIoU(keras.metrics.Metric):
         dtype: Dtype of the result; float32 by default.
 
     Raises:
-        ValueError: If `num_classes` is not a positive integer, or `data_format` is unknown.
+        ValueError: If `num_classes` is not a positive integer, `data_format` is unknown, shapes do
+            not fit, or labels are no whole numbers; in compiled steps the metric is then NaN.
 
     Example:
         >>> metric = MeanIoU(2, ignore_class=255, sparse_y_pred=True)
@@ -52,8 +63,7 @@ class MeanIoU(keras.metrics.Metric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be a positive integer; received {num_classes!r}.")
+        num_classes = check_integer("num_classes", num_classes)
         self.num_classes = num_classes
         self.ignore_class = ignore_class
         self.sparse_y_pred = sparse_y_pred
@@ -74,14 +84,15 @@ class MeanIoU(keras.metrics.Metric):
         """
         y_pred = ops.convert_to_tensor(y_pred)
         if not self.sparse_y_pred:
+            check_channels(y_pred, self._axis, self.num_classes)
             y_pred = ops.argmax(y_pred, axis=self._axis)
-        y_pred = ops.cast(y_pred, "int32")
-        y_true = labels_like(ops.convert_to_tensor(y_true), y_pred, self.data_format)
+        y_pred, wrong_pred = whole_numbers(y_pred)
+        y_true, wrong = labels_like(ops.convert_to_tensor(y_true), y_pred, self.data_format)
         known = is_class(y_true, self.num_classes, self.ignore_class)
         known = known & is_class(y_pred, self.num_classes, None)
         weights = None if sample_weight is None else spread(sample_weight, y_true)
         counts = confusion(y_true, y_pred, known, self.num_classes, weights)
-        self.counts.assign_add(ops.cast(counts[0], "float32"))
+        self.counts.assign_add(marked(ops.cast(counts[0], "float32"), wrong, wrong_pred))
 
     def result(self):
         """The mean over the classes."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl.ops._known import marked
 from kdl.ops._labels import as_float, mixed_labels
 
 
@@ -22,7 +23,8 @@ class MixupAccuracy(keras.metrics.Mean):
 
     Raises:
         ValueError: If shapes do not fit; or, where values are known (outside of compiled code), if
-            λ is outside [0, 1] or a class number out of range.
+            λ is outside [0, 1] or a class number out of range. In compiled code the accuracy is
+            then NaN.
 
     Source: mixup (arXiv 1710.09412), its published code.
 
@@ -46,8 +48,8 @@ class MixupAccuracy(keras.metrics.Mean):
             sample_weight: Weight of each sample, or None.
         """
         y_pred = ops.convert_to_tensor(y_pred)
-        first, second, share = mixed_labels(as_float(y_true), y_pred)
+        first, second, share, wrong = mixed_labels(as_float(y_true), y_pred)
         found = ops.cast(ops.argmax(y_pred, axis=-1), first.dtype)
         hit_first, hit_second = (ops.cast(found == y, share.dtype) for y in (first, second))
         values = share * hit_first + (1.0 - share) * hit_second
-        return super().update_state(values, sample_weight)
+        return super().update_state(marked(values, *wrong), sample_weight)

@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 
+from kdl._checks import is_integer
 from kdl.metrics._host_metric import HostMetric
 
 _DISTANCES = ("l2", "cosine")
 _RECALLS = ("any", "share")
 _AVERAGE_PRECISIONS = ("standard", "market")
 _BLOCK = 2**21  # distances at a time
+_ROUNDING = 2.0**-44  # of squared norms: distances that differ by less are equal
+_ROUNDING_OF_FLOAT32 = 2.0**-24  # of a norm: how far an embedding may be from what was meant
 _FEW = 64  # relevant items up to which counting is faster than sorting
 
 
@@ -28,7 +31,9 @@ class RetrievalMetrics(HostMetric):
     - `r_precision`: `#{rᵢ ≤ R} / R`
 
     Items at equal distance count against the query: others are ranked before the relevant ones, so
-    an embedding that has shrunk to a point scores worst.
+    an embedding that has shrunk to a point scores worst. Equal are distances that differ by no more
+    than the rounding of the embeddings' differences to float32 makes of them; or the computation in
+    float64, where embeddings come in float64 or whole numbers.
 
     `y_true` is an array of labels, or a dict:
 
@@ -87,9 +92,9 @@ class RetrievalMetrics(HostMetric):
         ):
             if value not in known:
                 raise ValueError(f"{argument} must be one of {known}; received {value!r}.")
-        if not ranks or not all(isinstance(k, int) and k >= 1 for k in ranks):
+        if not ranks or not all(is_integer(k) and k >= 1 for k in ranks):
             raise ValueError(f"ranks must be positive integers; received {ranks!r}.")
-        self.ranks = tuple(ranks)
+        self.ranks = tuple(map(int, ranks))
         self.distance = distance
         self.recall = recall
         self.average_precision = average_precision
@@ -119,7 +124,7 @@ class RetrievalMetrics(HostMetric):
                 f"received {[sorted(part) for part in parts[:3]]}."
             )
         known = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        points, zeros = self._points(known.pop("embeddings"))
+        points, zeros, errors = self._points(known.pop("embeddings"))
         queries, gallery = _split(known.pop("is_query", None), len(points))
         if self.junk_label is not None:
             gallery = gallery[known["labels"][gallery] != self.junk_label]
@@ -128,11 +133,16 @@ class RetrievalMetrics(HostMetric):
         step = max(_BLOCK // max(len(gallery), 1), 1)
         for start in range(0, len(queries), step):
             some = queries[start : start + step]
-            distances = _squares(points[some], points[gallery])
+            distances, slack = _squares(points[some], points[gallery])
+            if self.distance == "cosine":  # of the unit vectors, before one became the origin
+                slack = np.full_like(slack, 2 * _ROUNDING)
+            if errors.any():
+                slack += _shifts(distances, np.add.outer(errors[some], errors[gallery]))
             if zeros.any():  # ½‖x − y‖² is 1 − cos of unit vectors; beside zero ½ is missing
                 distances += zeros[some][:, None] != zeros[gallery]
             relevant = _relevant(some, gallery, **known)
-            ranks = [_ranks(row, *items) for row, items in zip(distances, relevant, strict=True)]
+            rows = zip(distances - slack, distances + slack, relevant, strict=True)
+            ranks = [_ranks(least, most, *items) for least, most, items in rows]
             ranks = [each for each in ranks if len(each)]
             if ranks:
                 per_query += self._scores(ranks)
@@ -155,13 +165,16 @@ class RetrievalMetrics(HostMetric):
         }
 
     def _points(self, embeddings):
-        """Points whose squared distances rank as wanted, and which of them are zero vectors."""
-        points = embeddings.astype("float64")
-        if self.distance == "l2":
-            return points - points[:1], np.zeros(len(points), bool)
-        norms = np.linalg.norm(points, axis=1, keepdims=True)
-        points = points / np.where(norms > 0, norms, 1)
-        return points - points[:1], norms[:, 0] == 0
+        """Points whose squared distances rank as wanted; which are zero vectors; their errors."""
+        exact = embeddings.dtype.kind in "biu" or embeddings.dtype == "float64"
+        points, zeros = embeddings.astype("float64"), np.zeros(len(embeddings), bool)
+        if self.distance == "cosine":
+            norms = np.linalg.norm(points, axis=1)
+            zeros = norms == 0
+            points = points / np.where(zeros, 1, norms)[:, None]
+        points = points - points[:1]
+        scale = 0 if exact else _ROUNDING_OF_FLOAT32
+        return points, zeros, scale * np.linalg.norm(points, axis=1)
 
     def _scores(self, ranks):
         """The numbers of some queries, in the order of `_names`, from the ranks of each."""
@@ -210,9 +223,15 @@ def _split(is_query, count):
 
 
 def _squares(first, second):
-    squares = np.add.outer(*(np.sum(points**2, axis=1) for points in (first, second)))
-    squares -= (2 * first) @ second.T
-    return np.maximum(squares, 0, out=squares)
+    """Squared distances, and how far each may be off."""
+    sums = np.add.outer(*(np.sum(points**2, axis=1) for points in (first, second)))
+    squares = sums - (2 * first) @ second.T
+    return np.maximum(squares, 0, out=squares), _ROUNDING * sums
+
+
+def _shifts(squares, errors):
+    """How far squared distances move if the distances do by `errors`."""
+    return errors * (2 * np.sqrt(squares) + errors)
 
 
 def _relevant(queries, gallery, labels, cameras=None):
@@ -233,16 +252,17 @@ def _relevant(queries, gallery, labels, cameras=None):
         yield slice(first, last), kept
 
 
-def _ranks(distances, place, kept):
+def _ranks(least, most, place, kept):
     """Ranks of the relevant among all distances; at equal distance they come last.
 
     Args:
-        distances: To all of the gallery.
+        least: Distances to all of the gallery, less what rounding may have added.
+        most: The same and what it may have taken away.
         place: Slice of the items of the query's class.
         kept: Which of them are relevant; the others are not ranked.
     """
-    relevant = np.sort(distances[place][kept])
-    others = np.append(distances[: place.start], distances[place.stop :])
+    relevant = np.sort(most[place][kept])
+    others = np.append(least[: place.start], least[place.stop :])
     if len(relevant) <= _FEW:
         nearer = [np.count_nonzero(others <= distance) for distance in relevant]
     else:

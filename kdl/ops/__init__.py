@@ -1,7 +1,8 @@
-"""Stateless tensor maths shared by all rooms above."""
+"""Stateless tensor maths shared by all packages above."""
 
-import keras  # first: what Keras registers imports the rooms, in their own order
+import keras  # first: what Keras registers imports the packages, in their own order
 
+from kdl import _lazy
 from kdl.ops.adaptive_pooling import adaptive_average_pool
 from kdl.ops.boxes import (
     box_area,
@@ -20,5 +21,45 @@ from kdl.ops.lowering import lowering_scope
 from kdl.ops.normalization import fused_batch_norm
 from kdl.ops.pooling import average_pool, max_pool
 from kdl.ops.quantization import fake_quantize, fake_quantize_weights, weight_steps
-from kdl.ops.replicas import has_replicas, replica_moments, replica_number, replica_sum
+from kdl.ops.replicas import (
+    batch_gather,
+    batch_total,
+    has_replicas,
+    replica_moments,
+    replica_number,
+    replica_sum,
+)
 from kdl.ops.resizing import resize_align_corners
+
+__all__ = [
+    "adaptive_average_pool",
+    "average_pool",
+    "batch_gather",
+    "batch_total",
+    "box_area",
+    "box_intersection",
+    "box_iog",
+    "box_iou",
+    "channel_shuffle",
+    "channel_split",
+    "conv",
+    "decode_boxes",
+    "depthwise_conv",
+    "encode_boxes",
+    "fake_quantize",
+    "fake_quantize_weights",
+    "fused_batch_norm",
+    "grouped_conv",
+    "has_replicas",
+    "lowering_scope",
+    "max_pool",
+    "mobile_gpu_safe",
+    "pairwise_distances",
+    "replica_moments",
+    "replica_number",
+    "replica_sum",
+    "resize_align_corners",
+    "weight_steps",
+]
+
+__dir__ = _lazy.names_in_all(globals())

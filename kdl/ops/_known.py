@@ -1,6 +1,7 @@
-"""Values of tensors, where they are at hand."""
+"""Values of tensors, where they are at hand, and what shows a wrong one where they are not."""
 
 import keras
+from keras import ops
 
 
 def known_values(tensor):
@@ -19,10 +20,31 @@ def refuse(found, message):
     Args:
         found: The tensor.
         message: Text of the error.
+
+    Returns:
+        The tensor where its value is not known, for `marked`; else None.
     """
     values = known_values(found)
-    if values is not None and values:
+    if values is None:
+        return found
+    if values:
         raise ValueError(message)
+    return None
+
+
+def marked(values, *wrong):
+    """`values`, or NaN in their place if something is wrong: a compiled step raises no error.
+
+    The gradient by `values` stays as it is, so that weights are not lost with the step.
+
+    Args:
+        values: Float tensor.
+        *wrong: What `refuse` gave.
+    """
+    for found in wrong:
+        if found is not None:
+            values = values + ops.cast(ops.where(found, float("nan"), 0.0), values.dtype)
+    return values
 
 
 def _is_open(tensor):

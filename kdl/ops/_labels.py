@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.ops._known import known_values
+from kdl.ops._known import known_values, refuse
+
+_LARGEST_SHARE = 1 + 1e-5  # mixed labels may round up
 
 
 def as_float(tensor):
@@ -47,8 +49,14 @@ def one_hot(labels, classes, dtype, axis=-1):
     rank = len(labels.shape) + 1
     shape = [1] * rank
     shape[axis] = classes
-    labels = ops.expand_dims(labels, axis)
+    labels = ops.expand_dims(wide_labels(labels), axis)
     return ops.cast(labels == ops.cast(numbers.reshape(shape), labels.dtype), dtype)
+
+
+def wide_labels(labels):
+    """Labels in a type that holds every class number, also negative ones: 256 is 0 in uint8."""
+    narrow = keras.backend.standardize_dtype(labels.dtype) in ("int8", "uint8", "int16", "bool")
+    return ops.cast(labels, "int32") if narrow else labels
 
 
 def check_labels(labels, classes, others=()):
@@ -58,30 +66,60 @@ def check_labels(labels, classes, others=()):
         labels: Tensor of them.
         classes: Their number, or None where it is not known.
         others: Further labels.
+
+    Returns:
+        Where labels are not known, whether one of them is wrong, for `kdl.ops._known.marked`; else
+        None.
     """
     values = known_values(labels)
     if values is None:
-        return
-    most = np.inf if classes is None else classes
-    wrong = ~(((values >= 0) & (values < most) & (values % 1 == 0)) | np.isin(values, others))
+        return ops.any(_wrong(_compared(labels), classes, others))
+    wrong = _wrong(values, classes, others)
     if wrong.any():
         to = "" if classes is None else f" to {classes - 1}"
         more = "".join(f", or {other}" for other in others)
         raise ValueError(
             f"y_true must be whole numbers from 0{to}{more}; received {values[wrong][0]}."
         )
+    return None
+
+
+def _wrong(labels, classes, others):
+    """Which labels, of NumPy or a tensor, are neither of a class nor one of `others`."""
+    right = (labels >= 0) & (labels % 1 == 0)
+    if classes is not None:
+        right = right & (labels < classes)
+    for other in others:
+        right = right | (labels == other)
+    return ~right
+
+
+def _compared(labels):
+    """Labels in a type that holds every number they are compared with."""
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if "float" in dtype or dtype == "int64":
+        return labels
+    return ops.cast(labels, "int32")
 
 
 def check_shares(y_true):
-    """Raises ValueError for a known dense label that is not between 0 and 1."""
+    """Raises ValueError for a known dense label that is not between 0 and 1.
+
+    Returns:
+        As `check_labels`.
+    """
     values = known_values(y_true)
-    if values is None or not values.size:
-        return
+    if values is None:
+        y_true = as_float(y_true)
+        return ops.any(~((y_true >= 0) & (y_true <= _LARGEST_SHARE)))
+    if not values.size:
+        return None
     least, most = values.min(), values.max()
-    if not (least >= 0 and most <= 1 + 1e-5):  # mixed labels may round up
+    if not (least >= 0 and most <= _LARGEST_SHARE):
         raise ValueError(
             f"Dense y_true must be between 0 and 1; received values from {least} to {most}."
         )
+    return None
 
 
 def mixed_labels(y_true, y_pred):
@@ -90,6 +128,9 @@ def mixed_labels(y_true, y_pred):
     Args:
         y_true: Tensor `(…, 3)` of a, b and λ.
         y_pred: Tensor `(…, K)` of scores.
+
+    Returns:
+        Tuple of the three, and of a list of what is wrong with them, for `kdl.ops._known.marked`.
 
     Raises:
         ValueError: If shapes do not fit or a known value is out of range.
@@ -102,17 +143,26 @@ def mixed_labels(y_true, y_pred):
             f"cross-entropy with dense labels."
         )
     first, second, share = (y_true[..., i] for i in range(3))
-    values = known_values(share)
-    if values is not None and not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("λ, y_true[..., 2], must be between 0 and 1; received other values.")
-    for labels in (first, second):
-        check_labels(labels, y_pred.shape[-1])
-    return first, second, share
+    message = "λ, y_true[..., 2], must be between 0 and 1; received other values."
+    wrong = [refuse(ops.any(~((share >= 0) & (share <= 1))), message)]
+    wrong += [check_labels(labels, y_pred.shape[-1]) for labels in (first, second)]
+    return first, second, share, wrong
 
 
 def log_of(p):
     """Natural logarithm of probabilities, finite at 0."""
     return ops.log(ops.clip(p, keras.backend.epsilon(), 1.0))
+
+
+def cross_entropy(targets, log_p, axis=-1):
+    """`−Σ q ln p`, where a class with `q = 0` adds 0 even if it cannot be: its `ln p` is −∞.
+
+    Args:
+        targets: Shares `q` of the classes.
+        log_p: Logarithms of probabilities, of the same shape.
+        axis: Axis of the classes.
+    """
+    return -ops.sum(targets * ops.where(targets > 0, log_p, 0.0), axis=axis)
 
 
 def _same(shape, other):

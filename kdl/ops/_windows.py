@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from kdl._checks import is_integer
 from kdl.ops.channels import channel_axis
 
 
 def pair(value):
     """A size, step or distance given once as `(vertical, horizontal)`."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if is_integer(value) else tuple(value)
 
 
 def same_pads(size, span, stride):

@@ -38,10 +38,14 @@ def adaptive_average_pool(images, size, data_format="channels_last"):
     return map_rows_and_columns(images, vertical, horizontal, data_format)
 
 
+def adaptive_windows(source, target):
+    """List of `target` pairs `(start, stop)`: what each output of an adaptive pooling covers."""
+    return [(i * source // target, -(-(i + 1) * source // target)) for i in range(target)]
+
+
 def _averages(source, target):
     """Matrix `(target, source)`: each row averages the cells that one output covers."""
-    cell = np.arange(target)[:, None]
-    start, end = cell * source // target, -(-(cell + 1) * source // target)
-    index = np.arange(source)
-    covered = (index >= start) & (index < end)
-    return (covered / (end - start)).astype("float32")
+    matrix = np.zeros((target, source), "float32")
+    for row, (start, stop) in zip(matrix, adaptive_windows(source, target), strict=True):
+        row[start:stop] = 1 / (stop - start)
+    return matrix

@@ -4,6 +4,8 @@ import math
 
 from keras import ops
 
+from kdl._checks import check_integer
+
 
 def channel_shuffle(inputs, groups, data_format="channels_last"):
     """Interleaves the channels of `groups` groups: `[g, n] → transpose → flatten`.
@@ -95,8 +97,7 @@ def check_divisible(channels, parts, argument):
     """Raises ValueError unless `channels` is known and splits into `parts` equal parts."""
     if channels is None:
         raise ValueError("The number of channels must be known; received None.")
-    if not isinstance(parts, int) or parts < 1:
-        raise ValueError(f"{argument} must be a positive integer; received {parts!r}.")
+    parts = check_integer(argument, parts)
     if channels % parts:
         divisors = [d for d in range(1, channels + 1) if channels % d == 0]
         near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / parts)))[:3])
@@ -107,17 +108,16 @@ def check_divisible(channels, parts, argument):
 
 
 def check_groups(channels, groups, what):
-    """Raises ValueError unless `groups` divides `channels`; names widths and groups that fit.
+    """`groups`, if it divides `channels`; else ValueError names widths and groups that fit.
 
     Args:
         channels: Number of channels.
         groups: Number of groups.
         what: What `channels` counts, for the message.
     """
-    if not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"groups must be a positive integer; received {groups!r}.")
+    groups = check_integer("groups", groups)
     if channels is None or channels % groups == 0:
-        return
+        return groups
     below = channels // groups * groups
     widths = [str(n) for n in (below, below + groups) if n > 0]
     divisors = [d for d in range(1, channels + 1) if channels % d == 0]

@@ -33,7 +33,9 @@ def grouped_conv(
     convolves each and joins the results; parts narrower than 16 channels are taken together, with
     zeros between the groups of their kernel. On TensorFlow and JAX the gradient of the native
     operation is some 200 times slower on a CPU. `"auto"` takes `"split"` there, and `"native"` on
-    PyTorch. `"device"` is for export: `"native"`, except where `mobile_gpu_safe` denies it.
+    PyTorch. `"device"` is for export: `"native"`, except where `mobile_gpu_safe` denies it. There a
+    kernel with `prepare` is never cut into parts: their outputs would have no quantization of their
+    own and stay float in an int8 file.
 
     Args:
         inputs: Float tensor of rank 4.
@@ -67,10 +69,13 @@ def grouped_conv(
     if groups == 1 or _choose(lowering, *kernel.shape[2:], groups) == "native":
         return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
 
-    # A converter must find what was prepared right before the convolution.
-    late = resolve_lowering(lowering, LOWERINGS) == "device"
-    first, second = (_unchanged, prepare) if late else (prepare, _unchanged)
     parts = groups // _groups_in_a_part(groups, kernel.shape[2])
+    late = resolve_lowering(lowering, LOWERINGS) == "device"
+    if late and parts > 1 and prepare is not _unchanged:
+        return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
+
+    # A converter must find what was prepared right before the convolution.
+    first, second = (_unchanged, prepare) if late else (prepare, _unchanged)
     images, kernels = _split(inputs, parts, axis), _split(first(kernel), parts, -1)
     convolved = []
     for x, k in zip(images, kernels, strict=True):

@@ -2,17 +2,20 @@
 
 from keras import ops
 
-from kdl.ops.replicas import replica_sum
+from kdl.ops.replicas import batch_total
 
 
 def mean_over(x, axes, synchronized=False, axis_name=None):
-    """Mean over some axes, `(C,)`, and over all replicas if `synchronized`."""
-    if not synchronized:
-        return ops.mean(x, axes)
+    """Mean over some axes, `(C,)`, and over all replicas if `synchronized`; and their count.
+
+    Without any number the mean is 0.
+    """
     sums = ops.sum(x, axes)
     count = ops.cast(ops.size(x), sums.dtype) / sums.shape[0]
-    total = replica_sum(ops.append(sums, count), axis_name)
-    return total[:-1] / ops.maximum(total[-1], 1.0)
+    if synchronized:
+        total = batch_total(ops.append(sums, count), axis_name)
+        sums, count = total[:-1], total[-1]
+    return sums / ops.maximum(count, 1.0), count
 
 
 def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=False, axis_name=None):
@@ -23,9 +26,9 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
         ∂L/∂x = inverse · (g − z · Ψ̄)
 
     where `Ψ̄` is the mean of the ring's rows once this batch's `Ψ` stands in its slot, or `Ψ` as
-    long as `averages` is 0. The new ring is handed out as the "gradient" of `ring`, for a weight
-    made with `overwrite_with_gradient=True`: that is how state can leave a backward pass on every
-    backend. `inverse` is a constant of the gradient.
+    long as `averages` is 0. An empty batch leaves the ring. The new ring is handed out as the
+    "gradient" of `ring`, for a weight made with `overwrite_with_gradient=True`: that is how state
+    can leave a backward pass on every backend. `inverse` is a constant of the gradient.
 
     Args:
         x: Float32 tensor.
@@ -47,8 +50,8 @@ def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=Fals
         def gradient(*inputs, upstream=None):
             [g] = inputs if upstream is None else [upstream]
             z = x * inverse
-            psi = mean_over(g * z, axes, synchronized, axis_name)
-            new_ring = ops.where(slot > 0, psi, ring)
+            psi, count = mean_over(g * z, axes, synchronized, axis_name)
+            new_ring = ops.where(ops.logical_and(slot > 0, count > 0), psi, ring)
             mean = ops.where(averages > 0, ops.mean(new_ring, 0), psi)
             dx = (g - z * ops.reshape(mean, shape)) * inverse
             rest = (ops.zeros_like(v) for v in (slot, averages))

@@ -1,6 +1,7 @@
-"""Batch normalisation of images by one fused operation, where the backend has one."""
+"""Moments, and batch normalisation by one fused operation, where the backend has one."""
 
 import keras
+from keras import ops
 
 _FLOATS = ("float32", "float16", "bfloat16")
 
@@ -9,13 +10,94 @@ _FLOATS = ("float32", "float16", "bfloat16")
 _VECTOR = 8
 
 
+def widened(inputs, compute_dtype):
+    """`inputs` for a norm of this dtype: float32 is not narrowed, whose squares half would lose.
+
+    Args:
+        inputs: Tensor, as it came to a layer without autocast.
+        compute_dtype: The layer's.
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    wide = keras.backend.result_type(compute_dtype, "float32")
+    if keras.backend.standardize_dtype(inputs.dtype) in (compute_dtype, wide):
+        return inputs
+    return ops.cast(inputs, wide)
+
+
+def moments(x, axes, weights=None):
+    """Mean and biased variance over some axes, and how many numbers they are of.
+
+    The variance is the mean of `(x − μ)²`: `E[x²] − μ²` would lose its digits where the mean is
+    large. Computed in float32 at least.
+
+    Args:
+        x: Float tensor.
+        axes: Axes to reduce, counted from the front: all but that of the channels.
+        weights: Weight of each number, broadcast over `x`, such as a mask; one by default. What
+            has weight 0 may be anything.
+
+    Returns:
+        Three tensors `(C,)`. Without any number mean and variance are 0.
+
+    Example:
+        >>> import numpy as np
+        >>> x = keras.ops.convert_to_tensor(np.array([[1001.0], [1003.0]], "float32"))
+        >>> [float(keras.ops.squeeze(v)) for v in moments(x, [0])]
+        [1002.0, 1.0, 2.0]
+    """
+    x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    if weights is not None:
+        weights = ops.broadcast_to(ops.cast(weights, x.dtype), ops.shape(x))
+        x = ops.where(weights > 0, x, 0.0)
+
+    def total(values):
+        return ops.sum(values if weights is None else values * weights, axes, keepdims=True)
+
+    sums = total(x)
+    if weights is None:
+        count = ops.cast(ops.size(x), x.dtype) / ops.cast(ops.size(sums), x.dtype)
+    else:
+        count = ops.sum(weights, axes, keepdims=True)
+    mean = over(sums, count)
+    variance = over(total(ops.square(x - mean)), count)
+    count = ops.broadcast_to(count, ops.shape(mean))
+    return tuple(ops.reshape(v, (-1,)) for v in (mean, variance, count))
+
+
+def over(total, count):
+    """`total / count`; the total where there is nothing to count."""
+    return total / ops.where(count > 0, count, 1.0)
+
+
+def normalize(x, mean, variance, gamma, beta, epsilon, axis):
+    """`γ · (x − μ) / √(σ² + ε) + β`; `x − μ` comes first, before digits are lost.
+
+    Args:
+        x: Float tensor.
+        mean: Mean `(C,)`.
+        variance: Variance `(C,)`.
+        gamma: Scale `(C,)`, or None.
+        beta: Offset `(C,)`, or None.
+        epsilon: Added to the variance.
+        axis: Axis of the channels.
+    """
+    shape = [1] * len(x.shape)
+    shape[axis] = -1
+    scale = ops.rsqrt(variance + epsilon)
+    scale = scale if gamma is None else scale * ops.cast(gamma, scale.dtype)
+    y = (x - ops.reshape(mean, shape)) * ops.reshape(scale, shape)
+    return y if beta is None else y + ops.reshape(ops.cast(beta, y.dtype), shape)
+
+
 def can_fuse(inputs, channels, axis, training):
     """Whether `fused_batch_norm` takes `inputs` and is faster than the formula written out."""
-    backend = keras.backend.backend()
-    if len(inputs.shape) != 4 or keras.backend.standardize_dtype(inputs.dtype) not in _FLOATS:
+    backend, rank = keras.backend.backend(), len(inputs.shape)
+    if keras.backend.standardize_dtype(inputs.dtype) not in _FLOATS:
         return False
-    if backend == "torch":
-        return axis in (1, 3, -1)
+    if backend == "torch":  # which has no operation for nothing
+        return rank > 1 and axis % rank > 0 and 0 not in inputs.shape
+    if rank != 4:
+        return False
     fast = not training or channels % _VECTOR == 0
     return backend == "tensorflow" and axis in (3, -1) and fast
 
@@ -27,7 +109,7 @@ def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=
     those of the batch are computed, in float32, the variance biased as in Keras.
 
     Args:
-        inputs: Tensor of rank 4.
+        inputs: Tensor of rank 4; of any from 2 on PyTorch.
         gamma: Scale `(C,)`, float32.
         beta: Offset `(C,)`, float32.
         epsilon: Added to the variance.
@@ -75,11 +157,11 @@ def _tensorflow(inputs, gamma, beta, epsilon, axis, mean, variance):
 def _torch(inputs, gamma, beta, epsilon, axis, mean, variance):
     import torch
 
-    x = inputs if axis == 1 else inputs.permute(0, 3, 1, 2)
+    x = inputs.movedim(axis, 1)
     if mean is not None:
         y = torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, False, 0.0, epsilon)
     else:
         y, mean, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, epsilon)
-        variance = inverse.detach().float() ** -2 - epsilon
+        variance = (inverse.detach().float() ** -2 - epsilon).clamp(min=0.0)
         mean = mean.detach()
-    return (y if axis == 1 else y.permute(0, 2, 3, 1)), mean, variance
+    return y.movedim(1, axis), mean, variance

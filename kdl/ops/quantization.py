@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._checks import check_integer
 from kdl.ops.lowering import resolve_lowering
 
 # A channel's range is at least this share of its tensor's: a channel of zeros has a bias all the
@@ -130,9 +131,7 @@ def weight_steps(kernel, bits=8, axis=-1):
 
 def check_bits(name, bits, most=16):
     """Returns `bits`, or raises ValueError unless it is an integer from 2 to `most`."""
-    if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= most:
-        raise ValueError(f"{name} must be an integer from 2 to {most}; received {bits!r}.")
-    return bits
+    return check_integer(name, bits, least=2, most=most)
 
 
 def _along(axis, rank):

@@ -1,14 +1,30 @@
 """Sums over the replicas of a model that trains on many devices."""
 
+import contextlib
+import contextvars
 import functools
 
 import keras
 from keras import ops
 
+from kdl.ops.normalization import moments, over
+
 PARTED = "Another process of this training has ended"
 
 # What PyTorch says where another process does not answer any more.
 _PARTED_WORDS = ("closed", "reset", "refused", "timed out", "timeout", "broken pipe", "remote")
+
+_whole = contextvars.ContextVar("whole", default=False)
+
+
+@contextlib.contextmanager
+def whole_batches():
+    """Within it this process holds whole batches: nothing is summed over replicas."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def has_replicas(axis_name=None):
@@ -16,7 +32,8 @@ def has_replicas(axis_name=None):
 
     - TensorFlow: inside `strategy.run` of a `tf.distribute` strategy of several replicas, where
       `fit` runs the training step.
-    - PyTorch: in a process group of several processes (`torch.distributed`).
+    - PyTorch: in a process group of several processes (`torch.distributed`), but not where each of
+      them computes the whole, as in `evaluate` within `kdl.training.distribute`.
     - JAX: inside a `pmap` or `shard_map` over the axis `axis_name`. Arrays that are sharded over
       devices (`keras.distribution.DataParallel`) need none of this: each operation sees the whole
       batch.
@@ -28,6 +45,8 @@ def has_replicas(axis_name=None):
         >>> has_replicas()
         False
     """
+    if _whole.get():
+        return False
     return {"tensorflow": _on_tensorflow, "torch": _on_torch, "jax": _on_jax}.get(
         keras.backend.backend(), _never
     )(axis_name)
@@ -55,14 +74,16 @@ def wait_for_replicas():
         torch_reduced(torch.zeros(1))
 
 
-def replica_sum(x, axis_name=None):
-    """Sum of a tensor over all replicas, by one all-reduce; its gradient is another.
+def batch_total(x, axis_name=None):
+    """Sum of a tensor over all replicas of one step, by one all-reduce; its gradient is another.
 
-    The gradient counts what the sum does to the loss of every replica: that of replica `i` is
-    `Σ_j ∂L_j / ∂sum`. All replicas must come to this call, with equal shapes.
+    From a sum over a replica's part of the batch it makes that over the whole batch, which is what
+    a loss must divide by. The gradient counts what the total does to the loss of every replica:
+    that of replica `i` is `Σ_j ∂L_j / ∂total`. All replicas must come to this call, with equal
+    shapes.
 
     Args:
-        x: Float tensor.
+        x: Tensor of numbers.
         axis_name: As in `has_replicas`.
 
     Returns:
@@ -70,10 +91,10 @@ def replica_sum(x, axis_name=None):
 
     Example:
         >>> import numpy as np
-        >>> [float(v) for v in replica_sum(np.array([1.0, 2.0], "float32"))]
+        >>> [float(v) for v in batch_total(np.array([1.0, 2.0], "float32"))]
         [1.0, 2.0]
     """
-    if not has_replicas(axis_name):
+    if _is_alone(x, axis_name):
         return x
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -84,14 +105,54 @@ def replica_sum(x, axis_name=None):
         import jax
 
         return jax.lax.psum(x, axis_name)
-    return _torch_sum().apply(x)
+    return _torch_sum().apply(ops.convert_to_tensor(x))
+
+
+replica_sum = batch_total  # its former name
+
+
+def batch_gather(x, axis_name=None):
+    """Rows of all replicas, in their order, for what no sum can tell: distances, or an order.
+
+    The gradient of a row is the sum of what the losses of all replicas give it. On TensorFlow and
+    PyTorch replicas may hold different numbers of rows, or none.
+
+    Shapes: `(rows, …)` → `(rows of all replicas, …)`.
+
+    Args:
+        x: Tensor of numbers.
+        axis_name: As in `has_replicas`.
+
+    Returns:
+        Tuple of the rows and the place of this replica's first one among them; without replicas
+        `x` and 0.
+
+    Example:
+        >>> import numpy as np
+        >>> rows, first = batch_gather(np.array([[1.0], [2.0]], "float32"))
+        >>> rows.shape[0], first
+        (2, 0)
+    """
+    if _is_alone(x, axis_name):
+        return x, 0
+    x = ops.convert_to_tensor(x)
+    count, number = _place(axis_name)
+    if keras.backend.backend() == "jax":  # whose parts have one size
+        return ops.reshape(_stack(x, axis_name), (-1, *x.shape[1:])), number * x.shape[0]
+    sizes, numbers = _stack(ops.cast(ops.shape(x)[0], "int32")), ops.arange(count, dtype="int32")
+    before, after = (ops.sum(ops.where(o, sizes, 0)) for o in (numbers < number, numbers > number))
+    if keras.backend.backend() == "torch":
+        before, after = int(before), int(after)
+    ends = [ops.zeros((rows, *ops.shape(x)[1:]), x.dtype) for rows in (before, after)]
+    return batch_total(ops.concatenate([ends[0], x, ends[1]])), before
 
 
 def replica_moments(x, axes, weights=None, axis_name=None):
     """Mean and biased variance over some axes and over all replicas, by one all-reduce.
 
-    `μ = Σx / n` and `σ² = max(Σx² / n − μ², 0)`, with `(Σx, Σx², n)` summed over the replicas in
-    float32 (or float64), so that replicas may hold batches of different sizes, or none.
+    Each replica takes those of its part, in float32 (or float64), and those of the whole follow:
+    `μ = Σ nᵢμᵢ / N` and `σ² = Σ nᵢ(σᵢ² + (μᵢ − μ)²) / N`. So no digits are lost where the mean is
+    large, and replicas may hold batches of different sizes, or none.
 
     Args:
         x: Float tensor.
@@ -111,20 +172,54 @@ def replica_moments(x, axes, weights=None, axis_name=None):
         >>> [float(keras.ops.squeeze(v)) for v in replica_moments(x, [0])]
         [2.0, 1.0, 2.0]
     """
-    dtype = keras.backend.result_type(x.dtype, "float32")
-    x = ops.cast(x, dtype)
-    channels = next(n for axis, n in enumerate(x.shape) if axis not in axes)
-    if weights is None:
-        weighted, count = x, ops.cast(ops.size(x), dtype) / channels
-    else:
-        weights = ops.broadcast_to(ops.cast(weights, dtype), ops.shape(x))
-        weighted, count = x * weights, ops.sum(weights) / channels
-    sums = [ops.sum(weighted, axes), ops.sum(weighted * x, axes), ops.reshape(count, (1,))]
-    total = replica_sum(ops.concatenate(sums), axis_name)
-    mean, square, count = total[:channels], total[channels : 2 * channels], total[2 * channels]
-    n = ops.maximum(count, 1.0)
-    mean = mean / n
-    return mean, ops.maximum(square / n - ops.square(mean), 0.0), count
+    parts = _stack(ops.stack(moments(x, axes, weights)), axis_name)
+    mean, variance, count = joined_moments(*ops.unstack(parts, axis=1))
+    return mean, variance, count[0]
+
+
+def joined_moments(means, variances, counts):
+    """Mean, biased variance and count of a whole from those of its parts, along axis 0.
+
+    Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances (1979).
+    """
+    count = ops.sum(counts, 0)
+    mean = over(ops.sum(means * counts, 0), count)
+    squares = ops.sum(counts * (variances + ops.square(means - mean)), 0)
+    return mean, over(squares, count), count
+
+
+def _is_alone(x, axis_name):
+    """Whether there is nothing to add to `x`, or only its shape is asked for."""
+    if not has_replicas(axis_name):
+        return True
+    if keras.backend.backend() != "torch":
+        return False
+    return ops.convert_to_tensor(x).device.type == "meta"
+
+
+def _stack(x, axis_name=None):
+    """`x` of each replica, `(replicas, …)`."""
+    if _is_alone(x, axis_name):
+        return ops.expand_dims(x, 0)
+    count, number = _place(axis_name)
+    own = ops.reshape(ops.arange(count, dtype="int32") == number, (count, *[1] * len(x.shape)))
+    return batch_total(ops.where(own, x, ops.zeros_like(x)), axis_name)
+
+
+def _place(axis_name):
+    """Number of replicas, and which of them this is."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        return context.num_replicas_in_sync, context.replica_id_in_sync_group
+    if backend == "jax":
+        import jax
+
+        return jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
+    return _processes(), replica_number()
 
 
 def _on_tensorflow(axis_name):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl._checks import is_integer
 from kdl.ops.channels import channel_axis
 
 
@@ -58,7 +59,7 @@ def check_resizing(name, images, size, data_format):
             f"{name} needs a known height and width; received shape {tuple(images.shape)}. Give "
             f"the model a full input_shape."
         )
-    if isinstance(size, int) or len(size) != 2 or min(size) < 1:
+    if is_integer(size) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be two positive integers; received {size}.")
     return height, width
 

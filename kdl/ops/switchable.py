@@ -1,15 +1,16 @@
-"""The statistics of switchable normalisation, all from one pass over the image."""
+"""The statistics of switchable normalisation, all from those of each channel of each image."""
 
 from keras import ops
 
-from kdl.ops.replicas import replica_sum
+from kdl.ops.normalization import over
+from kdl.ops.replicas import batch_total
 
 
 def instance_moments(x, axis, unbiased=False):
-    """Mean and second moment of each channel of each image, `(N, C)`.
+    """Mean and variance of each channel of each image, `(N, C)`.
 
-    The second moment is `σ² + μ²`, with the variance `σ²` of `S` pixels biased, or multiplied by
-    `S / (S − 1)`; one pixel has variance 0 in both forms.
+    The variance of `S` pixels is biased, or multiplied by `S / (S − 1)`; one pixel has variance 0
+    in both forms. A pixel is taken off all others first, so that large numbers keep their digits.
 
     Args:
         x: Float tensor `(N, …, C)` of rank 3 or more.
@@ -18,36 +19,53 @@ def instance_moments(x, axis, unbiased=False):
 
     Example:
         >>> import numpy as np
-        >>> x = np.array([1.0, 3.0], "float32").reshape(1, 2, 1)
-        >>> mean, square = instance_moments(x, 2)
-        >>> float(mean[0, 0]), float(square[0, 0])
-        (2.0, 5.0)
+        >>> x = np.array([1001.0, 1003.0], "float32").reshape(1, 2, 1)
+        >>> mean, variance = instance_moments(x, 2)
+        >>> float(mean[0, 0]), float(variance[0, 0])
+        (1002.0, 1.0)
     """
+    x = ops.convert_to_tensor(x)
     pixels = [a for a in range(1, len(x.shape)) if a != axis]
-    mean, square = ops.mean(x, pixels), ops.mean(x * x, pixels)
+    first = ops.stop_gradient(x[tuple(slice(0, 1 if a in pixels else None) for a in range(x.ndim))])
+    mean = ops.mean(x - first, pixels, keepdims=True)
+    variance = ops.mean(ops.square(x - first - mean), pixels)
+    mean = ops.squeeze(first + mean, pixels)
     if unbiased:
-        variance = ops.maximum(square - mean * mean, 0.0)
         count = ops.cast(ops.size(x), x.dtype) / ops.cast(ops.size(mean), x.dtype)
-        square = unbiased_variance(variance, count) + mean * mean
-    return mean, square
+        variance = unbiased_variance(variance, count)
+    return mean, variance
 
 
-def layer_moments(mean, square):
+def layer_moments(mean, variance):
     """Mean and variance of each image, `(N, 1)`, from the moments of its channels."""
-    mean, square = ops.mean(mean, 1, keepdims=True), ops.mean(square, 1, keepdims=True)
-    return mean, ops.maximum(square - mean * mean, 0.0)
+    whole = _mean(mean, 1)
+    return whole, ops.mean(variance + ops.square(mean - whole), 1, keepdims=True)
 
 
-def batch_moments(mean, square, synchronized=False, axis_name=None):
-    """Mean and variance of each channel, `(1, C)`, from those of the images of all replicas."""
-    if not synchronized:
-        mean, square = ops.mean(mean, 0, keepdims=True), ops.mean(square, 0, keepdims=True)
-    else:
-        ones = ops.ones_like(mean[:, :1])
-        sums = ops.sum(ops.concatenate([mean, square, ones], axis=1), 0, keepdims=True)
-        sums = replica_sum(sums, axis_name)
-        mean, square = ops.split(sums[:, :-1] / ops.maximum(sums[:, -1:], 1.0), 2, axis=1)
-    return mean, ops.maximum(square - mean * mean, 0.0)
+def batch_moments(mean, variance, synchronized=False, axis_name=None):
+    """Mean and variance of each channel, `(1, C)`, from those of the images of all replicas.
+
+    Returns:
+        Mean, variance, and the number of images; without any, mean and variance are 0.
+    """
+    count = ops.sum(ops.ones_like(mean[:, :1]), 0, keepdims=True)
+    if synchronized:
+        count = batch_total(count, axis_name)
+
+    def average(values):
+        total = ops.sum(values, 0, keepdims=True)
+        return over(batch_total(total, axis_name) if synchronized else total, count)
+
+    whole = average(mean) if synchronized else _mean(mean, 0)
+    return whole, average(variance + ops.square(mean - whole)), count[0, 0]
+
+
+def _mean(values, axis):
+    """Mean along an axis of a matrix; of equal numbers it is exactly that number."""
+    first = values[:1] if axis == 0 else values[:, :1]
+    first = ops.stop_gradient(ops.sum(first, axis, keepdims=True))  # 0 where there is none
+    count = ops.cast(ops.shape(values)[axis], values.dtype)
+    return first + over(ops.sum(values - first, axis, keepdims=True), count)
 
 
 def unbiased_variance(variance, count):

@@ -2,13 +2,15 @@
 
 import keras
 
+from kdl._checks import check_integer
 from kdl.applications._common import chain
-from kdl.applications.frozen import from_frozen, with_frozen
+from kdl.applications.model_state import from_state, with_state
 from kdl.applications.pyramid import pyramid
 from kdl.applications.resnet import ResNet
-from kdl.layers._block import check_positive
+from kdl.graph.copy_layer import made_from_config
+from kdl.graph.copy_model import keep_state
 from kdl.layers._maker import LayerMaker
-from kdl.layers.mixed_pooling import MixedPooling
+from kdl.layers.pooling.mixed_pooling import MixedPooling
 from kdl.ops.resizing import resize_align_corners
 
 # The share of the auxiliary head in the loss.
@@ -86,13 +88,12 @@ class SPNet(keras.Model):
         told = backbone.get_config()
         data_format = data_format or told.get("data_format") or keras.config.image_data_format()
         dtype = keras.dtype_policies.get(dtype or told.get("dtype") or keras.config.dtype_policy())
-        check_positive("classes", classes)
-        if not isinstance(modules, int) or modules < 0:
-            raise ValueError(f"modules must be an integer that is not negative: {modules!r}.")
+        classes = check_integer("classes", classes)
+        modules = check_integer("modules", modules, least=0)
         make = LayerMaker("symmetric", data_format, dtype)
         _check_backbone(backbone)
         width = width or _default_width(backbone, make)
-        check_positive("width", width)
+        width = check_integer("width", width)
         heads = _Heads(make, classes, dropout, _size(backbone.inputs[0], make))
         outputs = heads.main(backbone.outputs[0], width, modules, pool_sizes)
         if auxiliary:
@@ -124,20 +125,21 @@ class SPNet(keras.Model):
         Returns:
             An `SPNet` with copies of the weights, not compiled.
         """
-        twin = type(self)(**{**self._arguments, "name": self.name, "auxiliary": False})
-        for layer in twin.layers:
-            if layer.weights:
-                layer.set_weights(self.get_layer(layer.name).get_weights())
-        return twin
+        with made_from_config(self):
+            copy = type(self)(**{**self._arguments, "name": self.name, "auxiliary": False})
+        for layer in copy.layers:
+            if not isinstance(layer, keras.layers.InputLayer):
+                keep_state(self.get_layer(layer.name), layer)
+        return copy
 
     def get_config(self):
         """The constructor's arguments, the backbone in its serialised form; and what is frozen."""
-        return with_frozen(self, {**self._arguments, "name": self.name})
+        return with_state(self, {**self._arguments, "name": self.name})
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Builds the model from its arguments."""
-        return from_frozen(cls, config)
+        return from_state(cls, config)
 
 
 def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format):

@@ -1,4 +1,4 @@
-"""Checks that several helpers of this room share. Each raises AssertionError when it fails."""
+"""Checks that several helpers of this package share. Each raises AssertionError when it fails."""
 
 import contextlib
 import inspect
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+
+from kdl._compat import all_layers
 
 _KERAS_BASES = (keras.layers.Layer, keras.losses.Loss, keras.Model)
 
@@ -226,6 +228,16 @@ def check_fit_step(model, inputs, targets):
     loss = history.history["loss"][0]
     if not math.isfinite(loss):
         raise AssertionError(f"the training loss is {loss}.")
+
+
+def check_built(model):
+    """All layers of a model are built, those within layers too, as tools of Keras require it."""
+    late = [layer.path or layer.name for layer in all_layers(model) if not layer.built]
+    if late:
+        raise AssertionError(
+            f"these layers are not built once the model is: {late}. Build them in build(), or "
+            "model.quantize refuses the model."
+        )
 
 
 def check_reload(model, inputs):

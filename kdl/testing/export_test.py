@@ -1,12 +1,15 @@
 """One call that tests that a model gives the same answers on a device."""
 
+import itertools
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from kdl.data._input_form import form_of_model, leaves, map_form
 from kdl.testing import _checks
 
 _SAMPLES = 8
@@ -25,7 +28,7 @@ def run_export_test(
     Args:
         model: A built model.
         data: Arrays that the model takes, used to calibrate and to compare. By default eight
-            random samples: normal floats, or integers that are 0 or 1.
+            random samples for each input: normal floats, or integers that are 0 or 1.
         quantizations: Kinds of file to write, as in ``kdl.deploy.export_tflite``.
 
     Returns:
@@ -33,9 +36,10 @@ def run_export_test(
 
     Raises:
         AssertionError: A conversion failed, or a file does not give the outputs of Keras.
-        ValueError: `quantizations` is empty; or `data` is needed, since the model has several
-            inputs or an open input size.
-        ImportError: An exporter is not installed: ``pip install 'kdl[deploy]'``.
+        ValueError: `quantizations` is empty; or `data` is needed, since the model has an open
+            input size.
+        ImportError: An exporter is not installed:
+            ``pip install tensorflow ai-edge-litert flatbuffers``.
 
     Example:
         >>> import keras
@@ -60,18 +64,27 @@ def run_export_test(
 
 
 def _random_data(model):
-    shapes = [tuple(x.shape[1:]) for x in model.inputs]
-    if len(shapes) > 1 or None in shapes[0]:
-        raise ValueError(f"Expected data, since the input shapes {shapes} are several or open.")
-    return _checks.random_array((_SAMPLES, *shapes[0]), model.inputs[0].dtype)
+    form = form_of_model(model)
+    shapes = [slot.shape for slot in leaves(form)]
+    if any(None in shape for shape in shapes):
+        raise ValueError(f"Expected data, since the input shapes {shapes} have open sizes.")
+    seeds = itertools.count()  # inputs that are alike would hide that they are swapped
+
+    def draw(slot):
+        return _checks.random_array((_SAMPLES, *slot.shape), slot.dtype, next(seeds))
+
+    return map_form(draw, form)
 
 
 def _export(deploy, model, path, quantization, data):
     what = f"{model.name}, export as {quantization}"
     try:
-        verification = deploy.export_tflite(
-            model, path, quantization=quantization, representative_data=data
-        )
+        with warnings.catch_warnings():
+            # A test is no proof for a user: a few inputs will do.
+            warnings.filterwarnings("ignore", "The proof is weak")
+            verification = deploy.export_tflite(
+                model, path, quantization=quantization, representative_data=data
+            )
     except deploy.ExportError as error:
         raise AssertionError(f"{what}: {error}") from error
     if not path.is_file() or not path.stat().st_size:

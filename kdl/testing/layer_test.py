@@ -64,7 +64,7 @@ def run_layer_test(
     2. Neither ``build`` nor ``call`` changes the config; ``build`` makes all weights; a layer
        rebuilt from the config gives the same outputs from the same weights.
     3. Symbolic shapes and dtypes, and ``compute_output_shape``, equal the real ones, with a fixed
-       and with an open batch size.
+       and with an open batch size. A symbolic call builds the layer and all layers within it.
     4. The outputs equal those of `reference`.
     5. ``channels_first`` equals ``channels_last``, if the layer has an argument ``data_format``.
        Skipped where the backend itself cannot run a ``channels_first`` convolution.
@@ -97,7 +97,7 @@ def run_layer_test(
         channels_first: Whether to try the other data format.
         mixed_precision: Whether to try mixed precision.
         deployable: Whether to export; int8 is calibrated on the inputs of this test. Needs
-            ``pip install 'kdl[deploy]'``.
+            ``pip install tensorflow ai-edge-litert flatbuffers``.
         atol: Largest difference between values meant to be equal, absolute and relative.
 
     Raises:
@@ -139,8 +139,10 @@ def run_layer_test(
         if channels_first and "data_format" in _checks.named_arguments(cls):
             with step("data format"):
                 _variants.check_data_format(case, layer)
-        with step("fit"):
+        with step("all layers built"):
             model = _model(case)
+            _checks.check_built(model)
+        with step("fit"):
             _checks.check_fit(model, inputs)
         with step("gradient"):
             _check_gradients(case, layer, zero_gradient)

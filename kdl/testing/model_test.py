@@ -30,7 +30,7 @@ def run_model_test(
     1. The config holds every constructor argument with the value given and nothing else, with
        ``weights=None``, is JSON, and gives an equal model back, by ``from_config`` and by Keras's
        serialisation. The rebuilt model gives the same outputs from the same weights, and so does
-       the model of ``to_json``.
+       the model of ``to_json``. All layers are built, those within layers too.
     2. The output has `expected_output_shape`, and ``model.output_shape`` says so.
     3. The number of trainable parameters is `expected_parameters`.
     4. ``model.pyramid_outputs`` maps ``"Pn"`` to a tensor of the model with ``ceil(size / 2**n)``
@@ -92,6 +92,8 @@ def run_model_test(
         with step("config"):
             model = cls(**arguments)
             _check_config(model, arguments)
+        with step("all layers built"):
+            _checks.check_built(model)
         with step("rebuilt from config"):
             _check_rebuilt(model, images, atol)
         with step("output shape"):

@@ -2,29 +2,35 @@
 
 import numpy as np
 
+from kdl._plots import make_figure, write_figure
+
 
 def plot_history(rows, path):
     """Draws loss and accuracy over the epochs, training beside validation.
 
     Args:
-        rows: List of dicts with `epoch` and logged values, such as `Backup.rows`.
+        rows: List of dicts with `epoch` and logged values, such as `Backup.rows`; not every epoch
+            needs to have every value.
         path: PNG file to write.
 
     Raises:
         ImportError: If matplotlib is missing.
     """
-    names = [n for n in rows[0] if f"val_{n}" in rows[0]]
-    names = names or [n for n in rows[0] if n not in ("epoch", "learning_rate")]
+    logged = list(dict.fromkeys(name for row in rows for name in row))
+    names = [n for n in logged if f"val_{n}" in logged]
+    names = names or [n for n in logged if n not in ("epoch", "learning_rate")]
     figure = make_figure((4.5 * len(names), 3.2))
-    epochs = [row["epoch"] for row in rows]
     for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], marker=".", label=label)
+            there = [row for row in rows if key in row]
+            epochs, values = [row["epoch"] for row in there], [row[key] for row in there]
+            if there:
+                axes.plot(np.array(epochs), np.array(values), marker=".", label=label)
         axes.set(xlabel="epoch", title=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=120)
+    write_figure(figure, path)
 
 
 def plot_confusion_matrix(labels, predictions, class_names, path):
@@ -47,20 +53,12 @@ def plot_confusion_matrix(labels, predictions, class_names, path):
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(classes), class_names, rotation=90 if classes > 10 else 0)
-    axes.set_yticks(range(classes), class_names)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test)")
+    # A name is no formula, whatever dollar signs it has.
+    axes.set_xticks(range(classes), class_names, rotation=90 * (classes > 10), parse_math=False)
+    axes.set_yticks(range(classes), class_names, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix (validation)")
     if classes <= 30:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=color)
-    figure.savefig(path, dpi=120)
-
-
-def make_figure(size):
-    """An empty figure of this size in inches; ImportError says how to get matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Plots need: pip install 'kdl[cli]'") from error
-    return Figure(figsize=size, layout="constrained")
+    write_figure(figure, path)

@@ -1,9 +1,12 @@
 """Saving a model so that every backend can load it."""
 
-import os
+import zlib
 
-from kdl.data.model_info import ModelInfo, write_model_info
-from kdl.training.disk import check_space
+from kdl._compat import all_layers
+from kdl._files import check_space, draft_of
+from kdl.data.model_info import get_model_info, write_model_info
+from kdl.graph.copy_model import portable_copy
+from kdl.graph.copy_weights import own_values, stored_weights
 
 
 def save_portable(model, path, info=None):
@@ -11,13 +14,21 @@ def save_portable(model, path, info=None):
 
     The file takes its place at `path` in one step, so that it is whole or not there.
 
+    `keras.models.load_model` reads it on any backend, in a program that has imported what the
+    model is made of: `import kdl` for models and layers of kdl, the module of your own classes,
+    which must be registered with Keras. A file for Keras alone, without kdl, is
+    `save_portable(kdl.compression.flatten(model), path)`.
+
     Args:
         model: A Keras model.
         path: `.keras` file.
-        info: `kdl.data.ModelInfo` to keep in the file, or None.
+        info: `kdl.data.ModelInfo` to keep in the file; None (default) for the one that the model
+            remembers (`kdl.data.get_model_info`).
 
     Raises:
         OSError: If the file cannot be written.
+        ValueError: If a layer cannot be copied, or does not write its weights as they are; the
+            message names it.
 
     Example:
         >>> import keras, os, tempfile
@@ -29,27 +40,29 @@ def save_portable(model, path, info=None):
         False
     """
     check_space(path, model.variables)
-    plain = plain_copy(model)
-    draft = os.path.join(os.path.dirname(os.path.abspath(path)), ".draft.keras")
-    try:
+    plain = portable_copy(model)
+    with draft_of(path, ".keras") as draft:
         plain.save(draft)
-        write_model_info(draft, info or ModelInfo())
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.remove(draft)
+        _check_kept(plain, draft)
+        write_model_info(draft, info or get_model_info(model))
 
 
-def plain_copy(model, **changes):
-    """A model with the same weights that is not compiled.
+def _check_kept(model, path):
+    """Whether the file at `path` holds the weights of `model`, into which it is loaded."""
+    layers = all_layers(model)
+    written = [_checksum(layer) for layer in layers]
+    model.load_weights(path)
+    lost = [layer for layer, was in zip(layers, written, strict=True) if _checksum(layer) != was]
+    if lost:
+        raise ValueError(
+            f"The weights of {lost[0].name} ({type(lost[0]).__name__}) come out of the file other "
+            f"than they are: its `save_own_variables` writes something else. No file was written. "
+            f"Keep these weights with `get_weights()`, or let the layer write what it has."
+        )
 
-    Args:
-        model: A Keras model that is built.
-        **changes: Entries of its configuration, such as `name`.
-    """
-    plain = type(model).from_config({**model.get_config(), **changes})
-    if not plain.built:  # a subclass of Model, whose configuration says nothing of its input
-        plain.build_from_config(model.get_build_config())
-        plain.built = True
-    plain.set_weights(model.get_weights())
-    return plain
+
+def _checksum(layer):
+    # A file holds the sum of a kernel and its adapters.
+    adapted = getattr(layer, "lora_enabled", False)
+    values = stored_weights(layer) if adapted else own_values(layer)
+    return [zlib.crc32(value.tobytes()) for value in values]

@@ -1,15 +1,19 @@
 """Statistics of norms, exact over some batches."""
 
 import contextlib
+import functools
+import itertools
+import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._compat import all_layers
+from kdl.data.samples import inputs_for_predict
 from kdl.layers import MovingAverageBatchNormalization, ScheduledDropPath, SwitchableNormalization
 
-_NORMS = (
+NORMS = (
     keras.layers.BatchNormalization,
     SwitchableNormalization,
     MovingAverageBatchNormalization,
@@ -26,26 +30,41 @@ _RANDOM = {
     ScheduledDropPath: ("final_keep_probability", 1.0),
 }
 
+# The same of recurrent cells, Keras's, kdl's and others', which share no public class.
+_RATES_OF_CELLS = ("dropout", "recurrent_dropout")
+
+# Classes that have no such attribute: they change images by chance, or weights in each batch.
+_INFERRING = (
+    keras.layers.SpectralNormalization,
+    *(getattr(keras.layers, name) for name in dir(keras.layers) if name.startswith("Random")),
+    *(getattr(keras.layers, name) for name in ("AugMix", "CutMix", "MixUp", "RandAugment")),
+)
+
 
 def recalibrate(model, data, batch_size=32, steps=None, verbose="auto"):
     """Replaces the moving averages of a model's norms by exact averages over batches.
 
-    The model runs as in training, with its weights as they are and without dropout. Batch norms
-    get `μ = Σ n μ_b / Σ n` and `σ² = Σ n (σ_b² + μ_b²) / Σ n − μ²` over batches `b` of `n` samples;
-    so do the batch statistics of `SwitchableNormalization` (the paper's batch average).
-    `MovingAverageBatchNormalization` gets the average of its mean squares. Needed where weights
-    changed and the averages did not follow: after weights were averaged or chosen from a supernet,
-    before quantisation, or after training in tiny batches.
+    The model runs as in training, with its weights as they are and without chance: Keras's
+    dropout and noise, that of recurrent cells, drop path and random preprocessing layers do what
+    they do in inference, and `SpectralNormalization` leaves its weights. Layers of your own that
+    draw numbers draw.
+
+    Batch norms get `μ = Σ n μ_b / Σ n` and `σ² = Σ n (σ_b² + μ_b²) / Σ n − μ²` over batches `b` of
+    `n` samples; so do the batch statistics of `SwitchableNormalization` (the paper's batch
+    average). `MovingAverageBatchNormalization` gets the average of its mean squares. Needed
+    where weights changed and the averages did not follow: after weights were averaged or chosen
+    from a supernet, before quantisation, or after training in tiny batches.
 
     A norm that the model calls several times in a batch gets the statistics of the last call; one
-    that is frozen (`trainable=False`) is left as it is.
+    that is frozen (`trainable=False`), or that a layer calls in inference or not at all, is left.
 
     Args:
         model: A built model; it is changed in place.
-        data: What `model.predict` takes: an array, or a dataset of batches, with or without labels.
-            Some dozens of batches do, of the size that training had.
-        batch_size: Where `data` is an array. Defaults to 32.
-        steps: Number of batches to take from an endless dataset. Defaults to all.
+        data: What `model.predict` takes, or what `kdl.data.read_samples` does: an array, or a data
+            set of batches, with or without labels. Some dozens of batches do, of the size that
+            training had.
+        batch_size: Where `data` is an array, a list or a generator. Defaults to 32.
+        steps: Number of batches to take from an endless dataset or generator. Defaults to all.
         verbose: 0, 1, 2 or `"auto"`, as in `predict`.
 
     Raises:
@@ -71,17 +90,25 @@ def recalibrate(model, data, batch_size=32, steps=None, verbose="auto"):
             "recalibrate."
         )
     before = [ops.convert_to_numpy(v) for v in model.non_trainable_variables]
+    start = [0.0]  # as a row of the probe's
     try:
         for variable in (v for norm in norms for v in _averages(norm)):
-            variable.assign(np.zeros(variable.shape))  # what is infinite would stay
-        with _as_observed(layers, norms):
+            value = ops.convert_to_numpy(variable).astype("float32")
+            value = np.where(np.isfinite(value), value, 0)  # what is infinite would stay
+            variable.assign(value)
+            start.extend(value)
+        with _as_observed(layers, norms), _inferring(layers):
             probe = _Probe(model, norms)
+            if steps is not None and hasattr(data, "__next__"):
+                data, steps = itertools.islice(data, steps), None
+            if steps is None:
+                data = inputs_for_predict(data, model)
             seen = probe.predict(data, batch_size=batch_size, steps=steps, verbose=verbose)
     finally:
         for variable, value in zip(model.non_trainable_variables, before, strict=True):
             variable.assign(value)
     _check(seen, norms)
-    _assign(norms, seen)
+    _assign(norms, seen, np.float32(start))
 
 
 class _Probe(keras.Model):
@@ -101,7 +128,7 @@ class _Probe(keras.Model):
 
 
 def _has_averages(layer):
-    if not isinstance(layer, _NORMS) or not layer.trainable:
+    if not isinstance(layer, NORMS) or not layer.trainable or not layer.built:
         return False
     return getattr(layer, "use_batch_norm", True)
 
@@ -121,6 +148,7 @@ def _as_observed(layers, norms):
             settings.append((norm, "warmup_steps", _NEVER))
     for layer in layers:
         settings += [(layer, *off) for kind, off in _RANDOM.items() if isinstance(layer, kind)]
+        settings += [(layer, n, 0.0) for n in _RATES_OF_CELLS if _is_rate(vars(layer).get(n))]
     kept = [(layer, name, getattr(layer, name)) for layer, name, _ in settings]
     try:
         for layer, name, value in settings:
@@ -129,6 +157,32 @@ def _as_observed(layers, norms):
     finally:
         for layer, name, value in kept:
             setattr(layer, name, value)
+
+
+def _is_rate(value):
+    """Whether an attribute is a number, and no layer of that name."""
+    return isinstance(value, numbers.Real)
+
+
+@contextlib.contextmanager
+def _inferring(layers):
+    """Within it some layers do what they do in inference."""
+    changed = [layer for layer in layers if isinstance(layer, _INFERRING)]
+    for layer in changed:
+        layer.call = _without_training(layer.call)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.call
+
+
+def _without_training(call):
+    @functools.wraps(call)
+    def inferring(*args, training=None, **kwargs):
+        return call(*args, training=False, **kwargs)
+
+    return inferring
 
 
 def _check(seen, norms):
@@ -152,10 +206,13 @@ def _columns(norms):
         yield norm, columns
 
 
-def _assign(norms, seen):
+def _assign(norms, seen, start):
+    unmoved = (seen == start).all(axis=0)
     seen = seen.astype("float64")
     weights = seen[:, 0] / seen[:, 0].sum()
     for norm, columns in _columns(norms):
+        if unmoved[np.concatenate(columns)].all():
+            continue  # it ran as in inference, or not at all
         *means, variances = (seen[:, c] for c in columns)
         if not means:
             norm.moving_variance.assign(weights @ variances)

@@ -17,11 +17,21 @@ def model_of(layer, shape=(9, 8, 6)):
         (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), 7 * 6 * 9 * 6 * 2),
         (keras.layers.Conv2DTranspose(4, 3, 2), 9 * 8 * 9 * 6 * 4),
         (keras.layers.Dense(5), 9 * 8 * 6 * 5),
+        (keras.layers.SeparableConv2D(4, 3, 2, depth_multiplier=2), 4 * 3 * (9 * 12 + 12 * 4)),
+        (keras.layers.EinsumDense("abcd,def->abcef", (9, 8, 4, 5)), 9 * 8 * 6 * 4 * 5),
+        (keras.layers.TimeDistributed(keras.layers.Dense(5)), 9 * 8 * 6 * 5),
         (keras.layers.BatchNormalization(), 0),
     ],
 )
 def test_layers(layer, count):
     assert macs(model_of(layer)) == count
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantizing_with_keras_moves_no_count(mode):
+    model = model_of(keras.layers.Dense(5))
+    model.layers[-1].quantize(mode)
+    assert macs(model) == 9 * 8 * 6 * 5
 
 
 def test_nested_models_and_blocks_are_looked_into():
@@ -39,6 +49,6 @@ def test_open_size():
         macs(model)
 
 
-def test_several_kernels_are_refused():
+def test_kernels_of_other_layers_are_refused():
     with pytest.raises(ValueError, match="it has 2 kernels"):
-        macs(model_of(keras.layers.SeparableConv2D(4, 3)))
+        macs(model_of(keras.layers.ConvLSTM1D(4, 3)))

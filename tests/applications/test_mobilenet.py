@@ -88,7 +88,8 @@ def test_imagenet_loads_the_file_of_the_width(twin, tmp_path, monkeypatch):
         return str(tmp_path / "file.h5")
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
-    model = MobileNet(0.25, padding="same", weights="imagenet", include_top=False)
+    with pytest.warns(UserWarning, match="no SHA-256"):
+        model = MobileNet(0.25, padding="same", weights="imagenet", include_top=False)
     assert asked == [
         "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
         "mobilenet_2_5_224_tf.h5"

@@ -105,6 +105,7 @@ def test_names_in_files():
     assert name_in_files("block_12_expand_BN") == "bn12_conv_12_bn_expand"
 
 
+@pytest.mark.filterwarnings("ignore:.*no SHA-256")
 @pytest.mark.parametrize(
     ("alpha", "padding", "url", "top1"),
     [

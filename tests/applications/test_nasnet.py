@@ -10,7 +10,7 @@ from kdl.applications.macs import macs
 from kdl.applications.nasnet import ENTRIES, NASNet, NASNetLarge, NASNetMobile
 from kdl.ops import lowering_scope
 from kdl.testing import run_model_test
-from kdl.training.drop_path_schedule import DropPathSchedule
+from kdl.training.callbacks.drop_path_schedule import DropPathSchedule
 
 TINY = {"penultimate_filters": 96, "blocks": 1, "stem_filters": 4}
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from kdl import layers
 from kdl.compression import (
+    ConstantSparsity,
     Distillation,
     PolynomialSparsity,
     distill,
@@ -231,6 +232,15 @@ def test_a_student_that_is_pruned(flat_data):
     model.fit(x, y, batch_size=4, epochs=2, verbose=0)
     assert int(student.step) == 12
     assert measure_sparsity(strip(student)).sparsity == 0.5
+
+
+def test_a_pruned_student_keeps_its_zeros_under_averaged_weights(flat_data):
+    x, y = flat_data
+    student = prune(dense(4), ConstantSparsity(0.5))
+    model = distill(student, dense(6))
+    model.compile(keras.optimizers.AdamW(0.05, use_ema=True), cross_entropy())
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    assert measure_sparsity(model.student).sparsity == 0.5
 
 
 def test_a_student_that_is_rounded(flat_data, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from kdl.applications import MobileNetV2
 from kdl.compression import fold_batch_norm
-from kdl.compression.fold_batch_norm import affine_of
+from kdl.graph.fold_batch_norm import affine_of
 from kdl.testing import _checks
 
 NORM = keras.layers.BatchNormalization
@@ -48,12 +48,22 @@ def test_every_kind_of_layer(layer):
     check_equal(model, folded)
 
 
+def test_a_norm_with_a_mask():
+    inputs = keras.Input((6, 4))
+    mask = keras.ops.any(inputs > 0, axis=-1)
+    model = keras.Model(inputs, NORM()(keras.layers.Dense(3)(inputs), mask=mask))
+    _checks.move_weights(model)
+    folded = fold_batch_norm(model)
+    assert not norms(folded)
+    check_equal(model, folded)
+
+
 def test_worked_numbers():
-    """γ = 2, β = 0.5, μ = 0.3, v = 0.25, ε = 1e-3."""
-    norm = NORM(epsilon=1e-3)
+    """γ = 2, β = 0.5, μ = 0.3, v = 0.25, ε = 0.01, which is not Keras's default."""
+    norm = NORM(epsilon=0.01)
     norm.build((None, 1))
     norm.set_weights([np.array([value]) for value in (2.0, 0.5, 0.3, 0.25)])
-    np.testing.assert_allclose(np.ravel(affine_of(norm)), [3.992024, -0.697607], rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(affine_of(norm)), [3.922323, -0.676697], rtol=1e-6)
 
 
 def after_an_activation(x):

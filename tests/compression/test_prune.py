@@ -398,3 +398,37 @@ def test_models_without_a_graph():
         prune(Own(), ConstantSparsity(0.5))
     with pytest.raises(ValueError, match="strip takes the model that prune made"):
         strip(dense(8, 4))
+
+
+def test_kernels_quantized_by_keras_are_refused():
+    model = dense(8, 4)
+    model.layers[-1].quantize("int4")
+    with pytest.raises(ValueError, match=r"quantized to int4 by Keras.* Prune the model before"):
+        prune(model, ConstantSparsity(0.5))
+
+
+def test_what_was_pruned_stays_so_where_too_few_weights_are_left():
+    """A constraint makes zeros of its own: of zeros all count as the largest."""
+    inputs = keras.Input((8,))
+    layer = K.Dense(20, kernel_constraint="non_neg", use_bias=False)
+    schedule = PolynomialSparsity(0.5, end_step=20, frequency=1, initial_sparsity=0.4)
+    pruned = prune(keras.Model(inputs, layer(inputs)), schedule)
+    pruned.compile(keras.optimizers.SGD(0.5), "mse")
+    x, y = data(outputs=20)
+    before = numpy(pruned.masks[0])
+    for _ in range(6):
+        pruned.train_on_batch(x, y)
+        now = numpy(pruned.masks[0])
+        assert not np.any(now & ~before)
+        before = now
+
+
+def test_the_first_kernel_is_skipped_and_not_its_namesakes():
+    x = inputs = keras.Input((8,))
+    for name in ("one", "other"):
+        part = keras.Sequential(
+            [keras.Input((8,)), K.Dense(8, name="fc"), K.Dense(8, name="out")], name=name
+        )
+        x = part(x)
+    pruned = prune(keras.Model(inputs, x), ConstantSparsity(0.5), skip=("first",))
+    assert len(pruned.kernels) == 3

@@ -194,6 +194,18 @@ def test_forms_that_have_none(layer, reason, images):
         assert reason in kept.reason
 
 
+def test_infinite_padding_before_a_pooling_stays_float(images):
+    x = inputs = keras.Input((16, 16, 3))
+    x = keras.ops.pad(K.Conv2D(4, 1)(x), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-np.inf)
+    x = K.MaxPooling2D(3, 2, name="pool")(x)
+    model = keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(x)))
+    quantized, report = quantize_aware(model, images, verbose=0)
+    reasons = {entry.name: entry.reason for entry in report.kept_float}
+    assert reasons.pop("pool") == "what it reads is padded with infinite numbers"
+    assert list(reasons.values()) == ["it pads with another number than zero"]
+    assert signal_to_noise(*(m.predict(images, verbose=0) for m in (model, quantized))) > 25
+
+
 def test_layers_that_are_shared_stay_shared(images):
     conv = K.Conv2D(3, 1, activation="relu", name="twice")
     inputs = keras.Input((16, 16, 3))
@@ -219,7 +231,7 @@ def test_a_kdl_network():
         (np.zeros((4, 8, 8, 3)), r"shape \(samples, 16, 16, 3\).*received \(4, 8, 8, 3\)"),
         (np.zeros((0, 16, 16, 3)), "at least one sample"),
         (np.full((2, 16, 16, 3), np.nan), "not finite .*sample 0"),
-        ((np.zeros((4, 16, 16, 3)), np.zeros(4)), "takes 1 inputs; data holds 2 arrays"),
+        ((np.zeros((4, 16, 16, 3)), np.zeros(3)), "4 inputs but 3 labels"),
     ],
 )
 def test_bad_data(data, message):
@@ -266,3 +278,56 @@ def test_what_is_no_data(data):
     inputs = keras.Input((16, 16, 3))
     with pytest.raises(ValueError, match=r"data must be some hundred inputs.*received"):
         quantize_aware(keras.Model(inputs, K.Conv2D(2, 1)(inputs)), data)
+
+
+def test_model_with_nothing_to_quantize_is_an_error_with_the_reasons(images):
+    inputs = K.Input(images.shape[1:])
+    model = keras.Model(inputs, K.UnitNormalization()(K.Flatten()(inputs)))
+    with pytest.raises(ValueError, match=r"No operation of .* can be quantized") as raised:
+        quantize_aware(model, images, verbose=0)
+    assert "no int8 form of UnitNormalization" in str(raised.value)
+
+
+def test_what_was_quantized_is_not_quantized_again(images):
+    inputs = K.Input(images.shape[1:])
+    quantized, _ = calibrate(keras.Model(inputs, K.Conv2D(4, 3)(inputs)), images, verbose=0)
+    with pytest.raises(ValueError, match="is quantized already"):
+        quantize_aware(quantized, images, verbose=0)
+
+
+def test_numbers_of_a_whole_batch_have_a_range(images):
+    """No axis holds the samples there; the one range is the batch's."""
+    x = inputs = K.Input((3,))
+    x = K.Dense(4)(x)
+    model = keras.Model(inputs, x - keras.ops.mean(x, axis=0, keepdims=True))
+    data = images[:, 0, 0]
+    quantized, report = quantize_aware(model, data, verbose=0)
+    assert report.complete
+    outputs = [_checks.to_numpy(m(data)) for m in (model, quantized)]
+    assert signal_to_noise(*outputs) > 30
+
+
+def test_augmentation_inside_a_model_counts_as_quantized(images):
+    inputs = K.Input(images.shape[1:])
+    model = keras.Model(inputs, K.Conv2D(4, 3)(K.RandomFlip()(K.GaussianNoise(0.1)(inputs))))
+    quantized, report = quantize_aware(model, images, verbose=0)
+    assert report.complete, report
+    assert any(isinstance(layer, K.RandomFlip) for layer in quantized.layers)
+
+
+@pytest.mark.export
+def test_groups_that_a_mobile_gpu_gets_wrong_export_as_integers(images, tmp_path):
+    """Each of several grouped convolutions is one operation of int8 in the file."""
+    from kdl.deploy import export_tflite, read_tflite
+
+    x = inputs = K.Input(images.shape[1:])
+    x = K.Conv2D(24, 3, activation="relu")(x)
+    for groups in (4, 8):
+        x = K.Conv2D(24, 3, groups=groups, padding="same", use_bias=False)(x)
+        x = K.ReLU(6.0)(K.BatchNormalization()(x))
+    quantized, report = quantize_aware(keras.Model(inputs, x), images, verbose=0)
+    assert report.complete
+    export_tflite(quantized, tmp_path / "model.tflite", "int8", verification_data=images)
+    summary = read_tflite(tmp_path / "model.tflite")
+    assert summary.float_tensors == 0
+    assert summary.operations["CONV_2D"] == 3

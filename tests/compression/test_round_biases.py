@@ -134,3 +134,20 @@ def test_the_file_answers_like_the_model_almost_to_the_bit(images, tmp_path):
     assert expected.size == 18_432
     different = np.abs(expected - found) > 1e-4 * np.abs(expected).max()
     assert different.sum() < 100
+
+
+@pytest.mark.parametrize("dead", ["input", "relu"])
+def test_an_input_that_was_always_zero_leaves_the_bias(dead):
+    rng = np.random.default_rng(0)
+    inputs = [keras.Input((4,)), keras.Input((3,))]
+    x = inputs[1]
+    if dead == "relu":
+        x = keras.layers.Dense(3, "relu", bias_initializer=keras.initializers.Constant(-100))(x)
+    x = keras.layers.Dense(5, bias_initializer="ones", name="behind")(x)
+    x = keras.layers.Add()([keras.layers.Dense(5)(inputs[0]), x])
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    states = np.zeros((16, 3)) if dead == "input" else rng.random((16, 3))
+    data = [rng.random((16, 4)).astype("float32"), states.astype("float32")]
+    quantized, _ = calibrate(model, data, verbose=0)
+    found, expected = (m.predict(data, verbose=0) for m in (quantized, model))
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.ptp(expected))

@@ -7,9 +7,9 @@ from keras import ops
 
 from kdl import layers
 from kdl.compression import ConstantSparsity, PolynomialSparsity, flatten, tfmot
-from kdl.compression._elementary import elementary
-from kdl.compression._graph import read_graph
+from kdl.compression.quantization._elementary import elementary
 from kdl.compression.tfmot import _twins
+from kdl.graph.read_graph import read_graph
 from kdl.testing import _checks
 
 K = keras.layers
@@ -190,6 +190,27 @@ def test_what_is_joined_keeps_its_order(last, backward, images):
     assert signal_to_noise(model.predict(images, verbose=0), rounded) > 20
 
 
+@pytest.mark.export
+@pytest.mark.parametrize("keys", [("left", "right"), ("right", "left")])
+def test_several_inputs_go_by_name(keys, images, tmp_path):
+    from kdl.deploy import TFLiteRunner, export_tflite
+
+    keras.utils.set_random_seed(0)
+    inputs = {key: keras.Input(images.shape[1:], name=key) for key in keys}
+    conv = K.Conv2D(8, 3, padding="same")
+    x = K.Subtract()([K.ReLU()(conv(inputs["left"])), K.ReLU()(K.Conv2D(8, 1)(inputs["right"]))])
+    model = keras.Model([*inputs.values()], K.Dense(4)(K.GlobalAveragePooling2D()(x)))
+    _checks.move_weights(model)
+    data = {"right": 3 * images[::-1], "left": images}
+    wrapped, path = tfmot.quantize(model), tmp_path / "m.tflite"
+    stands_still = keras.optimizers.SGD(0.0)
+    wrapped.fit(data, np.zeros((48, 4)), optimizer=stands_still, loss="mse", verbose=0)
+    expected = model.predict([data[key] for key in keys], verbose=0)
+    assert signal_to_noise(expected, wrapped.predict(data)) > 20
+    assert export_tflite(wrapped, path, "int8", verification_data=data).passed
+    assert signal_to_noise(expected, TFLiteRunner(path).predict(data)[0]) > 20
+
+
 @pytest.mark.tensorflow
 def test_pruned_weights_come_back_and_stay_zero(images, labels):
     model = network()
@@ -364,19 +385,19 @@ def test_an_untrained_model_has_no_ranges(images):
         tfmot.quantize(network()).predict(images)
     pruned = tfmot.prune(network(), ConstantSparsity(0.5))
     with pytest.raises(ValueError, match="Only a quantised model"):
-        pruned.convert(images, (1, 8, 8, 3), "image", ["logits"])
+        pruned.convert(images, {"image": (1, 8, 8, 3)}, ["logits"])
 
 
 @pytest.fixture
 def own_process(monkeypatch):
-    monkeypatch.setattr("kdl.compression.tfmot._process._kept", None)
+    monkeypatch.setattr("kdl.compression.tfmot._process.shared.worker", None)
 
 
 @pytest.mark.usefixtures("own_process")
 def test_what_is_missing_is_said(root, monkeypatch, images, labels):
     monkeypatch.syspath_prepend(root / "tests" / "no_tensorflow")
     wrapped = tfmot.prune(network(), ConstantSparsity(0.5))
-    with pytest.raises(ImportError, match=r"pip install 'kdl\[tfmot\]'"):
+    with pytest.raises(ImportError, match=r"pip install tensorflow tensorflow-model-optimization"):
         wrapped.fit(images, labels, loss="mse")
 
 
@@ -389,3 +410,15 @@ def test_a_process_that_dies_is_noticed(monkeypatch, images, labels, tmp_path):
     wrapped = tfmot.cluster(network())
     with pytest.raises(RuntimeError, match="exit status 3: out of memory"):
         wrapped.fit(images, labels, loss="mse")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["functional", "Sequential"])
+def test_a_constant_sparsity_prunes_from_the_first_step_on(kind, images):
+    rows = images.reshape(len(images), -1)[:, :8]
+    model = keras.Sequential([keras.Input((8,)), K.Dense(8)])
+    if kind == "functional":
+        model = keras.Model(model.inputs, model.outputs)
+    wrapped = tfmot.prune(model, ConstantSparsity(0.5))
+    wrapped.fit(rows, np.zeros((len(rows), 8)), epochs=1, batch_size=8, loss="mse", verbose=0)
+    assert np.mean(tfmot.strip(wrapped).get_weights()[0] == 0) == pytest.approx(0.5, abs=0.02)

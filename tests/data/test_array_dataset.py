@@ -194,3 +194,20 @@ def test_callback_ties_the_order_to_the_epochs_of_fit():
     )
     linear_model().fit(dataset, initial_epoch=5, epochs=7, callbacks=[tie], verbose=0)
     assert served_epochs == [5] * 12 + [6] * 12
+
+
+def test_workers_of_keras_are_refused():
+    """They serve samples twice, or every epoch in the same order."""
+    dataset = numbers(24, batch_size=4)
+    dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size = 1, False, 4
+    with pytest.raises(ValueError, match="workers=2 would serve some samples twice"):
+        dataset.workers = 2
+    with pytest.raises(ValueError, match="use_multiprocessing=True would serve"):
+        dataset.use_multiprocessing = True
+    assert (dataset.workers, dataset.use_multiprocessing) == (1, False)
+    seen = []
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: seen.append(dataset.epoch))
+    model.fit(dataset, epochs=2, shuffle=False, verbose=0, callbacks=[watch])
+    assert dataset.epoch == 2

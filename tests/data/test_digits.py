@@ -73,5 +73,17 @@ def test_refuses_channels():
 
 def test_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"kdl\[data\]"):
+    with pytest.raises(ImportError, match="pip install scikit-learn"):
         digits()
+
+
+def test_a_pair_of_sizes_is_height_and_width():
+    (wide, _), _ = digits(size=(12, 20), channels=1)
+    (small, _), _ = digits(size=12, channels=1)
+    (large, _), _ = digits(size=20, channels=1)
+    assert wide.shape == (1437, 12, 20, 1)
+    # Rows and columns are enlarged apart, so what is constant along a side has the other's values.
+    np.testing.assert_allclose(wide[:, :, 0], small[:, :, 0], atol=1e-6)
+    np.testing.assert_allclose(wide[:, 0], large[:, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="size must be an integer of at least 8; received 7"):
+        digits(size=(12, 7))

@@ -223,7 +223,7 @@ def test_every_class_is_in_both_halves(counts, fraction, seed):
 def test_unreadable_files_are_skipped_with_one_warning(tmp_path):
     bad = {f"bee/x{number}.png": png(number)[:40] for number in range(6)}
     write(tmp_path, {**animals(), **bad, "ant/notes.txt": b"words"})
-    with pytest.warns(UserWarning, match=r"left out 7 file\(s\)") as caught:
+    with pytest.warns(UserWarning, match=r"left out 7 files") as caught:
         dataset = ImageFolder(tmp_path, SPEC, shuffle=False)
     assert len(caught) == 1
     assert str(caught[0].message).count(".png") == 4
@@ -237,9 +237,10 @@ def test_unreadable_files_are_skipped_with_one_warning(tmp_path):
 @pytest.mark.parametrize("cache_bytes", [2**20, 0])
 def test_split_after_skipping(tmp_path, cache_bytes):
     path = write_archive(tmp_path, {"ant/00a.png": b"words", **animals()})
-    with pytest.warns(UserWarning, match=r"left out 1 .*ant/00a\.png\. ") as caught:
+    with pytest.warns(UserWarning, match=r"left out 1 file that.*ant/00a\.png\. ") as caught:
         train, test = read_image_folder(path, SPEC, cache_bytes=cache_bytes)
     assert len(caught) == 1
+    assert caught[0].filename == __file__
     assert sorted(grey_values(train) + grey_values(test)) == all_pairs()
     assert train.skipped == test.skipped == ["ant/00a.png"]
 
@@ -306,3 +307,13 @@ def test_fit_and_evaluate(tmp_path):
     assert train.epoch == 2
     again = model.evaluate(test, verbose=0)
     np.testing.assert_allclose(again, [history["val_loss"][-1], history["val_accuracy"][-1]], 1e-5)
+
+
+@WRITERS
+@pytest.mark.parametrize("prefix", ["", "photos/", "train/", "photos/train/"])
+def test_files_below_the_class_folders_are_told(tmp_path, store, prefix):
+    deep = {f"{prefix}ant/more/{name}.png": png(1) for name in "ab"}
+    path = store(tmp_path, {**animals(prefix), **deep})
+    with pytest.warns(UserWarning, match=rf"left out 2 files in folders .*{prefix}ant/more/a\.png"):
+        dataset = ImageFolder(path, SPEC, "train" if "train" in prefix else None)
+    assert dataset.num_samples == 35

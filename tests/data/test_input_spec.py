@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, JpegImagePlugin
 
 from kdl.data import InputSpec
+from kdl.data.input_spec import image_suffixes
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -302,8 +303,10 @@ def test_any_size_is_kept(height, width):
 
 def test_names_the_extra_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"kdl\[data\]"):
+    with pytest.raises(ImportError, match="pip install pillow"):
         InputSpec((4, 4)).decode(tmp_path / "a.png")
+    with pytest.raises(ImportError, match="pip install pillow"):
+        image_suffixes()
 
 
 def test_pillow_images_and_arrays_are_read_as_files_are(tmp_path):
@@ -342,3 +345,78 @@ def test_arrays_that_are_no_picture(array):
         InputSpec((4, 4)).decode(array)
     with pytest.raises(ValueError, match="is empty"):
         InputSpec((4, 4)).decode(np.zeros((0, 4), "uint8"))
+
+
+def test_a_model_of_bytes_gets_the_bytes(tmp_path):
+    spec = InputSpec((4, 6), dtype="uint8")
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    loaded = spec.load(tmp_path / "a.png")
+    assert loaded.dtype == np.uint8
+    np.testing.assert_array_equal(loaded, picture)
+    # Its numbers are those of a float model that leaves 0 … 255, and so is what a file tells.
+    as_float = InputSpec((4, 6), std=(1 / 255,) * 3)
+    assert (spec.mean, spec.std) == (as_float.mean, as_float.std)
+    np.testing.assert_allclose(as_float.normalize(picture), picture, rtol=1e-6)
+    assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "dtype" not in as_float.to_dict()
+    assert not spec.agrees_with(as_float)
+    for scale in ({"mean": (0.5,) * 3}, {"std": (1.0,) * 3}):
+        with pytest.raises(ValueError, match="leave mean and std out"):
+            InputSpec((4, 6), dtype="uint8", **scale)
+    with pytest.raises(ValueError, match='"float32" or "uint8"; received'):
+        InputSpec((4, 6), dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inside", "outside"),
+    [
+        ({}, (0, 1), (0, 1.02)),
+        ({}, (-0.009, 1), (-0.02, 1)),
+        ({"std": (1 / 255,) * 3}, (0, 255), (-3, 255)),
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, (-1, 1), (0, 255)),
+        ({"dtype": "uint8"}, (0, 255), (0, 300)),
+    ],
+)
+def test_check_knows_the_range_of_images(arguments, inside, outside):
+    spec = InputSpec((2, 1), **arguments)
+
+    def images(ends):
+        return np.broadcast_to(np.reshape(ends, (2, 1, 1)), (5, 2, 1, 3))
+
+    spec.check(images(inside))
+    with pytest.raises(ValueError, match=r"data spans .* but images become .* by InputSpec"):
+        spec.check(images(outside), "data")
+    with pytest.raises(ValueError, match=r"images of shape \(2, 1, 3\); received \(5, 1, 2, 3\)"):
+        spec.check(np.zeros((5, 1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        InputSpec((4, 5), **IMAGENET),
+        InputSpec((4, 4), mean=(0.485, 0.456, 0.407), std=IMAGENET["std"]),
+        InputSpec((4, 4), mean=IMAGENET["mean"]),
+        InputSpec((4, 4), color="bgr", **IMAGENET),
+    ],
+)
+def test_agreement_of_two_specifications(other):
+    spec = InputSpec((4, 4), **IMAGENET)
+    assert spec.agrees_with(InputSpec((4, 4), mean=(0.4850001, 0.456, 0.406), std=IMAGENET["std"]))
+    assert not spec.agrees_with(other)
+
+
+def test_what_is_transparent_becomes_the_color_beneath(tmp_path):
+    pixels = np.zeros((2, 2, 4), "uint8")
+    pixels[0, 0] = (200, 100, 50, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    decoded = InputSpec((2, 2)).decode(tmp_path / "a.png")
+    assert decoded[0, 0].tolist() == [200, 100, 50]
+    assert decoded[1:].max() == 0
+
+
+def test_nan_is_out_of_every_range():
+    images = np.full((2, 4, 4, 3), 0.5, "float32")
+    images[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="spans nan"):
+        InputSpec((4, 4)).check(images)

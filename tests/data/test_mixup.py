@@ -249,7 +249,7 @@ def test_bad_alpha(alpha):
 
 @pytest.mark.parametrize("num_classes", [1, 2.0, 0])
 def test_bad_number_of_classes(num_classes):
-    with pytest.raises(ValueError, match="num_classes must be None or an integer"):
+    with pytest.raises(ValueError, match="num_classes must be an integer of at least 2"):
         Mixup(num_classes=num_classes)
 
 
@@ -281,3 +281,16 @@ def test_bad_boxes():
             mix({**labels, key: labels[key][:, :2]})
         with pytest.raises(ValueError, match=r"Expected boxes \(N, M, 4\)"):
             mix({**labels, key: labels[key][:5]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array(["a", "b"]), "must be numbers"),
+        (np.array([None, 1]), "must be numbers"),
+        (np.array([0, 2**24]), "below 2²⁴"),
+    ],
+)
+def test_labels_that_float32_does_not_hold(labels, message):
+    with pytest.raises(ValueError, match=message):
+        Mixup()(np.zeros((2, 4, 4, 1), "float32"), labels, np.random.default_rng(0))

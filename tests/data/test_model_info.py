@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.data import InputSpec, ModelInfo, read_model_info, write_model_info
+import kdl
+from kdl.data import (
+    ArrayDataset,
+    InputSpec,
+    ModelInfo,
+    get_model_info,
+    read_model_info,
+    write_model_info,
+)
 
 INFO = ModelInfo(["cat", "dög"], InputSpec((8, 9), mean=(0.5, 0.4, 0.3)))
 
@@ -40,3 +48,52 @@ def test_files_without_info(tmp_path):
     assert (tmp_path / "plain.tflite").read_bytes() == before
     with pytest.raises(FileNotFoundError, match=r"missing\.keras"):
         read_model_info(tmp_path / "missing.keras")
+
+
+def test_models_of_kdl_remember_what_they_are_fitted_on(tmp_path):
+    names, spec = ["ant", "bee"], InputSpec((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    data = ArrayDataset(np.zeros((4, 32, 32, 3)), [0, 1, 0, 1], class_names=names, spec=spec)
+    model = kdl.applications.SqueezeNet(input_shape=(32, 32, 3), classes=2)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert get_model_info(model) == ModelInfo()
+    model.fit(data, verbose=0)
+    assert get_model_info(model) == ModelInfo(names, spec)
+    # Keras's own file keeps it; arrays leave it, and what does not fit is not taken.
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert get_model_info(loaded) == ModelInfo(names, spec)
+    assert "model_info" in loaded.get_config()
+    x, y = data.unaugmented()
+    model.fit(x, y, verbose=0)
+    model.fit(ArrayDataset(x, y, class_names=[*names, "cat"]), verbose=0)
+    assert get_model_info(model) == ModelInfo(names, spec)
+    kdl.training.save_portable(model, tmp_path / "p.keras")
+    assert read_model_info(tmp_path / "p.keras") == ModelInfo(names, spec)
+
+
+def test_published_weights_carry_how_they_want_their_images(monkeypatch, tmp_path):
+    MobileNetV2 = kdl.applications.MobileNetV2
+    source = type(kdl.applications.list_models()[0].sources[0])
+    path = tmp_path / "weights.weights.h5"
+    monkeypatch.setattr(source, "download", lambda self: str(path))
+    for loader in ("load_torch_weights", "load_keras_weights"):
+        monkeypatch.setattr(f"kdl.applications.application.{loader}", lambda model, path: None)
+    torch = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    expected = {"symmetric": torch, "same": {"mean": (0.5,) * 3, "std": (0.5,) * 3}}
+    for padding, scale in expected.items():
+        shape = {"input_shape": (32, 64, 3), "padding": padding, "data_format": "channels_last"}
+        model = MobileNetV2(1.0, weights="imagenet", include_top=False, **shape)
+        assert get_model_info(model) == ModelInfo(None, InputSpec((32, 64), **scale))
+    open_size = {"padding": "same", "data_format": "channels_last", "include_top": False}
+    assert get_model_info(MobileNetV2(1.0, weights="imagenet", **open_size)) == ModelInfo()
+
+
+def test_grey_images_are_refused_before_weights_are_downloaded(monkeypatch):
+    def download(self):
+        raise RuntimeError("downloaded")
+
+    source = type(kdl.applications.list_models()[0].sources[0])
+    monkeypatch.setattr(source, "download", download)
+    shape = {"input_shape": (48, 48, 1), "data_format": "channels_last"}
+    with pytest.raises(ValueError, match=r"3 channels; received input_shape=\(48, 48, 1\)"):
+        kdl.applications.ShuffleNetV2(0.5, weights="imagenet", **shape)

@@ -134,9 +134,9 @@ def test_anything_with_items():
     ("arguments", "message"),
     [
         ({"classes_per_batch": 6}, "classes_per_batch=6 needs as many classes; the labels hold 5"),
-        ({"classes_per_batch": 0}, "classes_per_batch must be an integer"),
-        ({"samples_per_class": 1.5}, "samples_per_class must be an integer"),
-        ({"passes": 0}, "passes must be an integer"),
+        ({"classes_per_batch": 0}, "classes_per_batch must be a positive integer"),
+        ({"samples_per_class": 1.5}, "samples_per_class must be a positive integer"),
+        ({"passes": 0}, "passes must be a positive integer"),
         ({"seed": -1}, "seed must be an integer"),
         ({"tail": "keep"}, "tail must be one of"),
         ({"short_classes": "drop"}, "short_classes must be one of"),

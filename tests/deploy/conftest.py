@@ -1,10 +1,9 @@
-import importlib
-
 import keras
 import numpy as np
 import pytest
 
 import kdl
+from kdl.deploy.exporting.warm_converter import shared
 
 
 @pytest.fixture(scope="session")
@@ -41,4 +40,4 @@ def pictures():
 @pytest.fixture
 def own_process(monkeypatch):
     """Each export starts a process, which takes over the limits and paths of the moment."""
-    monkeypatch.setattr(importlib.import_module("kdl.deploy.warm_converter"), "_kept", None)
+    monkeypatch.setattr(shared, "worker", None)

@@ -159,6 +159,95 @@ def added(count):
     return build
 
 
+def plain_cast(kind, gives):
+    """A CAST of small integers without a scale."""
+
+    def build(path):
+        tiny = TinyFile()
+        x = tiny.tensor(IMAGE, kind)
+        y = tiny.apply("CAST", [x], (IMAGE, gives))
+        for tensor in tiny.tensors:
+            tensor.quantization = None
+        return tiny.write(path, [x], [y])
+
+    return build
+
+
+def slopes(kind=None):
+    """A PRELU whose slopes are computed, or constants that are widened from a type."""
+
+    def build(path):
+        tiny = TinyFile()
+        x, shape = tiny.tensor(IMAGE), (1, 1, 8)
+        if kind is None:
+            slope = tiny.tensor(shape)
+        else:
+            narrow = tiny.constant(np.ones(shape, kind.lower()))
+            slope = tiny.apply("DEQUANTIZE", [narrow], (shape, FLOAT))
+        y = tiny.apply("PRELU", [x, slope], (IMAGE, FLOAT))
+        return tiny.write(path, [x] if kind else [x, slope], [y])
+
+    return build
+
+
+def several(operation, count, out, **options):
+    """An operation that joins `count` images."""
+
+    def build(path):
+        tiny = TinyFile()
+        inputs = [tiny.tensor(IMAGE) for _ in range(count)]
+        return tiny.write(path, inputs, [tiny.apply(operation, inputs, (out, FLOAT), **options)])
+
+    return build
+
+
+def upsampled(**options):
+    """A TRANSPOSE_CONV of strides 2."""
+
+    def build(path):
+        tiny = TinyFile()
+        x, size = tiny.tensor((1, 4, 4, 8)), tiny.constant(padding(*IMAGE))
+        parts = [size, tiny.weights((8, 3, 3, 8)), x]
+        y = tiny.apply("TRANSPOSE_CONV", parts, (IMAGE, FLOAT), strideW=2, strideH=2, **options)
+        return tiny.write(path, [x], [y])
+
+    return build
+
+
+def biased(computed):
+    """A FULLY_CONNECTED with a bias that is constant or not."""
+
+    def build(path):
+        tiny = TinyFile()
+        x = tiny.tensor((1, 8))
+        bias = tiny.tensor((4,)) if computed else tiny.bias(4)
+        y = tiny.apply("FULLY_CONNECTED", [x, tiny.weights((4, 8)), bias], ((1, 4), FLOAT))
+        return tiny.write(path, [x, bias] if computed else [x], [y])
+
+    return build
+
+
+def of_any_batch(operation, *constants, shape=IMAGE, out=IMAGE):
+    """An operation on a batch of any size."""
+
+    def build(path):
+        tiny = TinyFile()
+        x = tiny.tensor(shape, open_axes=(0,))
+        parts = [x, *map(tiny.constant, constants)]
+        y = tiny.apply(operation, parts, (out, FLOAT, None, (0,)))
+        return tiny.write(path, [x], [y])
+
+    return build
+
+
+def placed(path):
+    """A SLICE from a computed place."""
+    tiny = TinyFile()
+    x, begin = tiny.tensor((4, 4)), tiny.tensor((2,), "INT32")
+    y = tiny.apply("SLICE", [x, begin, tiny.constant(padding(1, 1))], ((1, 1), FLOAT))
+    return tiny.write(path, [x, begin], [y])
+
+
 def padding(*amounts):
     """The second input of PAD."""
     return np.array(amounts, "int32")
@@ -307,6 +396,59 @@ ZOO = {
     "l2 norm": (one("L2_NORMALIZATION", IMAGE, IMAGE), REFUSED),
     "widened half": (one("DEQUANTIZE", IMAGE, IMAGE, kind="FLOAT16", gives=FLOAT), REFUSED),
     "broadcast": (one("BROADCAST_TO", (1, 8, 1, 8), IMAGE, np.array(IMAGE, "int32")), REFUSED),
+    "join with relu": (
+        several("CONCATENATION", 2, (1, 8, 8, 16), axis=3, fusedActivationFunction=1),
+        REFUSED,
+    ),
+    "join": (several("CONCATENATION", 2, (1, 8, 8, 16), axis=3), RUNS),
+    "join of one": (several("CONCATENATION", 1, IMAGE, axis=3), REFUSED),
+    "upsampling": (upsampled(), RUNS),
+    "upsampling with relu": (upsampled(fusedActivationFunction=1), REFUSED),
+    "sum with relu": (several("ADD", 2, IMAGE, fusedActivationFunction=1), RUNS),
+    "sum with tanh": (several("ADD", 2, IMAGE, fusedActivationFunction=4), REFUSED),
+    "softmax of one axis": (one("SOFTMAX", (8,), (8,), beta=1.0), REFUSED),
+    "softmax of a beta": (one("SOFTMAX", (1, 8), (1, 8), beta=2.0), REFUSED),
+    "leak": (one("LEAKY_RELU", IMAGE, IMAGE, alpha=0.1), RUNS),
+    "leak of all": (one("LEAKY_RELU", IMAGE, IMAGE, alpha=1.0), RUNS),
+    "leak of more": (one("LEAKY_RELU", IMAGE, IMAGE, alpha=1.5), REFUSED),
+    "leak of less": (one("LEAKY_RELU", IMAGE, IMAGE, alpha=-0.1), REFUSED),
+    "slice of the first axes": (
+        slicing(IMAGE, (0, 0), (1, 4), (1, 1), (1, 4, 8, 8)),
+        REFUSED,
+    ),
+    "blocks of 1": (one("DEPTH_TO_SPACE", IMAGE, IMAGE, blockSize=1), REFUSED),
+    "blocks of 2": (one("DEPTH_TO_SPACE", IMAGE, (1, 16, 16, 2), blockSize=2), RUNS),
+    "bias": (biased(computed=False), RUNS),
+    "computed bias": (biased(computed=True), REFUSED),
+    "slice from a computed place": (placed, REFUSED),
+    "relu of any batch": (of_any_batch("RELU"), RUNS),
+    "slice of any batch": (
+        of_any_batch("SLICE", padding(0, 0, 0, 0), padding(1, 8, 8, 4), out=(1, 8, 8, 4)),
+        REFUSED,
+    ),
+    "gather by int64": (one("GATHER", IMAGE, (1, 8, 8, 1), np.array([1]), axis=3), REFUSED),
+    "pad by int64": (one("PAD", IMAGE, (1, 10, 8, 8), AROUND.astype("int64")), REFUSED),
+    "slice by int64": (
+        one("SLICE", IMAGE, (1, 4, 8, 8), np.zeros(4, "int64"), np.array([1, 4, 8, 8])),
+        REFUSED,
+    ),
+    "tile by int64": (one("TILE", (1, 4, 8, 8), IMAGE, np.array([1, 2, 1, 1])), RUNS),
+    "slopes in float16": (slopes("FLOAT16"), RUNS),
+    "slopes in int8": (slopes("INT8"), REFUSED),
+    "computed slopes": (slopes(), REFUSED),
+    "bytes as float": (plain_cast("UINT8", FLOAT), RUNS),
+    "int8 with a scale as float": (one("CAST", IMAGE, IMAGE, kind=INT8, gives=FLOAT), REFUSED),
+    "int8 with a scale as bool": (one("CAST", IMAGE, IMAGE, kind=INT8, gives="BOOL"), RUNS),
+    "product of float": (one("REDUCE_PROD", (1, 8), (1,), numbers(1)), RUNS),
+    "product of int8": (
+        one("REDUCE_PROD", IMAGE, (1, 8), np.array([1, 2], "int32"), kind=INT8),
+        REFUSED,
+    ),
+    "fully connected by uint8": (
+        one("FULLY_CONNECTED", (1, 8), (1, 4), np.ones((4, 8), "uint8"), kind="UINT8"),
+        REFUSED,
+    ),
+    "variable": (one("READ_VARIABLE", (), (1, 8), kind="RESOURCE", gives=FLOAT), REFUSED),
     "relu of other numbers": (one("RELU", IMAGE, IMAGE, kind="UINT32"), UNKNOWN),
     "not measured": (one("RANK", IMAGE, (), gives="INT32"), UNKNOWN),
 }

@@ -9,7 +9,7 @@ from deploy.gpu_zoo import IMAGE, one
 
 from kdl.data import InputSpec, ModelInfo
 from kdl.deploy import (
-    Runner,
+    ImageClassifier,
     TFLiteRunner,
     benchmark,
     check,
@@ -39,7 +39,7 @@ READERS = {
 }
 RUNNERS = {
     "TFLiteRunner": TFLiteRunner,
-    "Runner": Runner,
+    "ImageClassifier": ImageClassifier,
     "benchmark": benchmark,
     "verify_tflite": verify,
 }
@@ -78,7 +78,7 @@ def test_no_model(use, tmp_path):
     refused(use, path, "is not a TFLite model: it lacks the mark TFL3")
 
 
-@pytest.mark.parametrize("use", [Runner, write_sidecar])
+@pytest.mark.parametrize("use", [ImageClassifier, write_sidecar])
 def test_labels_cut_off(use, good, tmp_path):
     path = tmp_path / "cut.tflite"
     path.write_bytes(good.read_bytes()[:-8])

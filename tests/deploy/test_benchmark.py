@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -5,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_tflite import FLOAT, TinyFile
 
 from kdl.deploy import Benchmark, OperationTime, benchmark, plot_benchmarks, read_tflite
 
@@ -35,7 +38,10 @@ def test_all_times_are_kept_and_summed_up(measured, files):
     result = made("m.tflite", range(1, 102))
     assert (result.minimum, result.median, result.p90, result.p99) == (1, 51, 91, 100)
     assert result.quantile(0.25) == 26
-    assert "median 51.000 ms (min 1.000, 90 % 91.000, 99 % 100.000) of 101 runs" in str(result)
+    assert (
+        "median 51.000 ms (min 1.000, 90 % 91.000, 99 % 100.000) of 101 runs on 1 thread,"
+        in str(result)
+    )
 
 
 def test_memory_is_that_of_a_process_which_only_runs_the_file(measured):
@@ -50,7 +56,7 @@ def test_memory_is_that_of_a_process_which_only_runs_the_file(measured):
 
 
 def test_the_memory_worker_imports_no_kdl(root):
-    code = (root / "kdl" / "deploy" / "_memory_worker.py").read_text()
+    code = (root / "kdl" / "deploy" / "profiling" / "_memory_worker.py").read_text()
     assert "kdl" not in code.split('"""')[2]
 
 
@@ -74,6 +80,38 @@ def test_a_profile_of_each_operation(measured, files):
     assert benchmark(files / "int8.tflite", runs=1).profile is None
 
 
+@pytest.mark.parametrize("open_axes", [(0,), (0, 1)])
+def test_a_profile_with_dynamic_dimensions(open_axes, tmp_path):
+    """As the converter writes them: the batch of any size, in inputs and outputs."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 8), open_axes=open_axes)
+    y = tiny.apply("RELU", [x], ((1, 8), FLOAT, None, open_axes))
+    z = tiny.apply("L2_NORMALIZATION", [y], ((1, 8), FLOAT, None, open_axes))
+    result = benchmark(tiny.write(tmp_path / "open.tflite", [x], [z]), runs=3, profile=True)
+    assert [operation.name for operation in result.profile][1:] == ["L2_NORMALIZATION"]
+
+
+def test_what_the_profile_cuts_off_is_told(measured):
+    result = made("m.tflite", [2.0] * 5)
+    profiled = [OperationTime("CONV_2D", 0.5), OperationTime("SOFTMAX", 0.0)]
+    assert result.unattributed is None
+    assert dataclasses.replace(result, profile=tuple(profiled)).unattributed == 1.5
+    assert dataclasses.replace(result, profile=tuple(profiled), threads=2).unattributed is None
+    longer = (OperationTime("CONV_2D", 3.0),)  # the profiler takes time itself
+    assert dataclasses.replace(result, profile=longer).unattributed == 0
+    for found in measured:
+        together = sum(operation.milliseconds for operation in found.profile)
+        assert found.unattributed == max(found.median - together, 0)
+
+
+def test_a_measurement_as_plain_values(measured):
+    data = json.loads(json.dumps(measured[0].to_dict()))
+    assert data["median"] == measured[0].median
+    assert data["times"] == list(measured[0].times)
+    assert data["profile"][0].keys() == {"name", "milliseconds"}
+    assert data["unattributed"] == measured[0].unattributed
+
+
 @pytest.mark.parametrize("arguments", [{"runs": 0}, {"threads": 0}])
 def test_bad_numbers(files, arguments):
     with pytest.raises(ValueError, match="must be positive"):
@@ -93,8 +131,8 @@ def test_a_runtime_without_profiler_is_told(files, tmp_path, monkeypatch):
     package = tmp_path / "ai_edge_litert"
     package.mkdir()
     (package / "__init__.py").touch()
-    module = sys.modules["kdl.deploy.benchmark"]
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    module = sys.modules["kdl.deploy.profiling.benchmark"]
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RuntimeError, match=r"Could not profile .*libLiteRt\.so.*Only LiteRT 2\.3"):
         module._profile(str(files / "int8.tflite"), 3)
 
@@ -113,6 +151,15 @@ def test_plot(tmp_path):
         assert np.all(pixels == color, axis=1).sum() > 500
     with pytest.raises(ValueError, match="at least one"):
         plot_benchmarks([], path)
+
+
+def test_one_file_is_no_giant_bar(tmp_path):
+    path = tmp_path / "plot.png"
+    plot_benchmarks([made(tmp_path / "m.tflite", [1.0, 2.0, 50.0])], path)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    blue = np.all(pixels == (31, 119, 180), axis=2)
+    heights = blue[:, pixels.shape[1] * 3 // 4 :].any(axis=1)
+    assert 0 < heights.sum() < 0.3 * pixels.shape[0]
 
 
 def test_no_keras_is_imported(files):

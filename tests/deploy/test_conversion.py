@@ -1,12 +1,6 @@
-import subprocess
-
 import pytest
 
-from kdl.deploy.conversion import _cause, _death, convert
-
-
-def ended(code, stderr=""):
-    return subprocess.CompletedProcess([], code, "", stderr)
+from kdl.deploy.exporting.conversion import _cause, convert
 
 
 def test_a_missing_operation_is_named():
@@ -23,21 +17,32 @@ def test_other_refusals_are_one_paragraph():
     assert "\n" not in cause
 
 
-@pytest.mark.parametrize(
-    ("done", "message"),
-    [
-        (ended(-9), "ended by SIGKILL. It ran out of memory, perhaps."),
-        (ended(-4), "ended by SIGILL"),
-        (ended(3, "noise\nlast words\n\n"), "exit status 3: last words"),
-        (ended(3), "it said nothing"),
-    ],
-)
-def test_a_process_that_dies_is_explained(done, message):
-    assert message in _death(done)
-
-
 @pytest.mark.export
 def test_a_file_that_cannot_be_written_is_no_fault_of_the_model(network, tmp_path):
     target = tmp_path / "missing" / "m.tflite"
     with pytest.raises(OSError, match=r"Cannot write the file: .*missing"):
-        convert(network, {"float32": str(target)}, (1, 12, 12, 3))
+        convert(network, {"float32": str(target)}, {"image": (1, 12, 12, 3)})
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            'in user code:\n\n    File "x.py", line 3, in serve  *\n        outputs = 1\n'
+            "    File \"y.py\"\n\n    ValueError: 'modèle' is no scope name.\n    It must match.\n",
+            "ValueError: 'modèle' is no scope name. It must match.",
+        ),
+        (
+            "<class 'F'> could not be deserialized properly.\n\nconfig={'a': 1}.\n\nException "
+            "encountered: Could not locate class 'B'. Register it.\n\nFull object config: {'b': 2}",
+            "Could not locate class 'B'. Register it.",
+        ),
+        (
+            "Exception encountered when calling B.call().\n\n\x1b[1mbad shape\x1b[0m\n\nArguments",
+            "Exception encountered when calling B.call(). bad shape Arguments",
+        ),
+        ("\n", "no message"),
+    ],
+)
+def test_reason_is_taken_from_where_it_stands(message, reason):
+    assert _cause("T", message) == f"TensorFlow's converter refused the model (T): {reason}"

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -50,9 +51,8 @@ def test_text(mixed):
     lines = str(mixed).splitlines()
     assert lines[0].startswith("m.tflite on a <device>: refused. 4 operations: 1 runs, 1 may fall")
     assert lines[1].startswith("60.0% of 100 multiply-adds run there for certain, 90.0% at best")
-    assert lines[-1].strip() == (
-        "#3 WHILE (layer<3>): refused: because. Rewrite: rewrite of WHILE."
-    )
+    assert lines[2].strip() == ("#3 WHILE (layer<3>): refused: because. Rewrite: rewrite of WHILE.")
+    assert [line.split(": ")[1] for line in lines[2:]] == ["refused", "unknown", "may fall back"]
 
 
 def test_text_tells_a_cause_once():
@@ -98,17 +98,38 @@ def test_page_is_whole_and_asks_for_nothing(mixed):
     assert "layer&lt;3&gt;" in text
     assert "a &lt;device&gt;" in text
     for kind in ("runs", "may-fall-back", "unknown", "refused"):
-        assert page.classes.count(("li", kind)) == 2  # in the legend, and one operation
+        # In the legend, one operation, and among the causes unless it runs.
+        assert page.classes.count(("li", kind)) == (2 if kind == "runs" else 3)
         assert re.search(rf"\.{kind} {{ border-color: #\w{{6}}", text)
     for part in ("because", "rewrite of WHILE", "float32[1×4]", 'href="#op2"', "60 multiply-adds"):
         assert part in text
+
+
+def test_page_begins_with_causes_and_doubts(mixed):
+    text = mixed.to_html()
+    order = [text.index(part) for part in ("Causes", "In doubt: 3", 'id="op1"', 'id="op3"')]
+    order += [text.index(part) for part in ("Runs: 1", 'id="op0"')]
+    assert order == sorted(order)
+    causes = text[order[0] : order[1]]
+    assert causes.index("WHILE") < causes.index("CONV_2D") < causes.index("TRANSPOSE")
+    many = report(*(verdict(i, "WHILE", "refused") for i in range(5))).to_html()
+    assert "and 4 more" in many
+    assert "Runs:" not in many
+    assert "Causes" not in report(verdict(0, "RELU", "runs")).to_html()
+
+
+def test_notes_are_told_in_every_form(mixed):
+    noted = dataclasses.replace(mixed, notes=["sizes <open>"])
+    assert "sizes <open>" in str(noted)
+    assert "sizes &lt;open&gt;" in noted.to_html()
+    assert json.loads(noted.to_json())["notes"] == ["sizes <open>"]
 
 
 def test_save(mixed, tmp_path):
     for ending, start in ((".html", "<!doctype"), (".json", "{"), (".txt", "m.tflite on")):
         mixed.save(tmp_path / f"report{ending}")
         assert (tmp_path / f"report{ending}").read_text(encoding="utf-8").startswith(start)
-    with pytest.raises(ValueError, match=r"saved as \.html, \.json, \.txt; received .*pdf"):
+    with pytest.raises(ValueError, match=r"saved as html, json, txt; received .*pdf"):
         mixed.save(tmp_path / "report.pdf")
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_tflite import FLOAT, TinyFile
 
-from kdl.deploy.device_run import run_on_gpu
+from kdl.deploy.devices.device_run import run_on_gpu
 
-device_run = importlib.import_module("kdl.deploy.device_run")
+device_run = importlib.import_module("kdl.deploy.devices.device_run")
 
 # As the accelerator of ai-edge-litert 2.3 writes it, shortened.
 REFUSAL = """
@@ -58,6 +58,8 @@ def answer(gpu, cpu, plain=None):
         ("[[np.nan, 2.0], [1.0]]", "[[np.nan, 2.0], [1.0]]", "ran", 0),
         ("[[np.nan, 2.0], [1.0]]", "[[1.0, 2.0], [1.0]]", "wrong", np.nan),
         ("[[0.0, 0.0], [0.0]]", "[[0.0, 0.0], [0.0]]", "ran", 0),
+        # Boxes, and scores that are inverted.
+        ("[[320.0, 10.0], [0.9]]", "[[320.0, 10.0], [0.1]]", "wrong", 0.8),
     ],
 )
 def test_outputs_are_compared(gpu, cpu, outcome, error, worker):
@@ -71,17 +73,17 @@ def test_outputs_are_compared(gpu, cpu, outcome, error, worker):
 @pytest.mark.parametrize(
     ("gpu", "plain", "outcome"),
     [
-        ("[[7], [90]]", "[[6], [90]]", "ran"),
-        ("[[8], [90]]", "[[6], [90]]", "ran"),
-        ("[[9], [90]]", "[[6], [90]]", "wrong"),
-        ("[[4], [95]]", "[[5], [90]]", "wrong"),
-        ("[[4], [60]]", "[[4], [5]]", "wrong"),
-        ("[[7.0], [90.0]]", "[[6.0], [90.0]]", "wrong"),
+        ("[[7, 90], [0]]", "[[6, 90], [0]]", "ran"),
+        ("[[8, 90], [0]]", "[[6, 90], [0]]", "ran"),
+        ("[[9, 90], [0]]", "[[6, 90], [0]]", "wrong"),
+        ("[[4, 95], [0]]", "[[5, 90], [0]]", "wrong"),
+        ("[[4, 60], [0]]", "[[4, 5], [0]]", "wrong"),
+        ("[[7.0, 90.0], [0]]", "[[6.0, 90.0], [0]]", "wrong"),
     ],
 )
 def test_integers_may_differ_by_what_the_cpu_leaves_open(gpu, plain, outcome, worker):
     """Twice the difference between the CPU's kernels, and 20 %; floats have no such excuse."""
-    cpu = "[[4.0], [90.0]]" if "." in gpu else "[[4], [90]]"
+    cpu = "[[4.0, 90.0], [0]]" if "." in gpu else "[[4, 90], [0]]"
     worker(answer(gpu, cpu, plain))
     assert run_on_gpu("m.tflite").outcome == outcome
 
@@ -141,7 +143,7 @@ def test_a_file_that_the_processor_cannot_run_either(worker):
 
 
 def test_a_run_without_end_is_ended(worker, monkeypatch):
-    monkeypatch.setattr(device_run, "_MINUTES", 0.01)
+    monkeypatch.setattr(device_run, "_MINUTES", 0.05)
     worker(failing("time.sleep(60)"))
     run = run_on_gpu("m.tflite")
     assert run.outcome == "refused"
@@ -158,7 +160,7 @@ def test_a_missing_runtime_says_what_to_install(worker):
     worker(failing("import nothing_ai_edge_litert"))
     assert run_on_gpu("m.tflite").outcome == "refused"
     worker("raise ModuleNotFoundError(\"No module named 'ai_edge_litert'\")")
-    with pytest.raises(ImportError, match=r"pip install 'kdl\[deploy\]'"):
+    with pytest.raises(ImportError, match=r"pip install ai-edge-litert"):
         run_on_gpu("m.tflite")
 
 

@@ -5,10 +5,10 @@ import pytest
 from gpu_zoo import AROUND, IMAGE, added, conv, halves, numbers, one, padding, two
 from tiny_tflite import FLOAT, INT8, TinyFile
 
-from kdl.deploy import _operation_facts as facts
 from kdl.deploy import check
-from kdl.deploy._edgetpu_rules import EDGE_TPU
-from kdl.deploy.tflite_graph import read_operations
+from kdl.deploy.devices import _operation_facts as facts
+from kdl.deploy.devices._edgetpu_rules import EDGE_TPU
+from kdl.deploy.tflite.graph import read_operations
 
 RUNS, FALLS, REFUSED, UNKNOWN = "runs", "may fall back", "refused", "unknown"
 
@@ -153,12 +153,12 @@ def test_each_side_of_each_rule(name, tmp_path):
 
 
 def test_every_rule_is_broken_by_a_file(tmp_path):
-    """But for those of operations that the schema does not know, which `test_check.py` has."""
+    """But for those of custom and unknown operations, which `test_check.py` has."""
     broken = set()
     for build, _ in ZOO.values():
         for operation in read_operations(build(tmp_path / "zoo.tflite")).operations:
             broken |= {rule.cause for rule, _ in EDGE_TPU.broken(operation)}
-    unseen = (facts.custom, facts.beyond_schema)
+    unseen = (facts.other_custom, facts.flex, facts.beyond_schema)
     rules = [r for r in EDGE_TPU.rules if r.when not in unseen]
     never = {"TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM"}  # whatever they are like
     assert {r.cause for r in rules if not never & set(r.operations)} <= broken
@@ -203,7 +203,7 @@ def test_a_refusal_after_a_doubt_takes_over(tmp_path):
     assert "comes after #2 LEAKY_RELU" in report.operations[3].cause
 
 
-def test_a_float_input_is_quantised_before_the_partition(tmp_path):
+def test_a_float_input_is_quantized_before_the_partition(tmp_path):
     tiny = TinyFile()
     x = tiny.tensor(IMAGE)
     quantized = tiny.apply("QUANTIZE", [x], (IMAGE, INT8))
@@ -211,3 +211,32 @@ def test_a_float_input_is_quantised_before_the_partition(tmp_path):
     z = tiny.apply("DEQUANTIZE", [y], (IMAGE, FLOAT))
     report = check(tiny.write(tmp_path / "m.tflite", [x], [z]), "edgetpu")
     assert [o.verdict for o in report.operations] == [REFUSED, RUNS, REFUSED]
+
+
+def compiled(path, after=None):
+    """A file as the compiler for the Edge TPU writes it, with something left to the CPU."""
+    tiny = TinyFile()
+    x = tiny.tensor(IMAGE, "UINT8")
+    y = tiny.apply("CUSTOM:edgetpu-custom-op", [x], (IMAGE, "UINT8"), content=b"program")
+    if after:
+        y = tiny.apply(after, [y], (IMAGE, "UINT8"))
+    return tiny.write(path, [x], [y])
+
+
+def test_a_compiled_file_runs_on_its_device_and_on_no_other(tmp_path):
+    path = compiled(tmp_path / "m_edgetpu.tflite")
+    [operation] = check(path, "edgetpu").operations
+    assert (operation.verdict, operation.cause) == (RUNS, "")
+    assert operation.source.startswith("published: Coral")
+    for target in ("gpu", "cpu"):
+        [operation] = check(path, target).operations
+        assert operation.verdict == REFUSED
+        assert "only that runs it" in operation.cause
+        assert "measured" not in operation.source
+
+
+def test_what_the_compiler_left_out_is_left_to_the_cpu(tmp_path):
+    """Even what the device would take: the compiler has decided."""
+    report = check(compiled(tmp_path / "m_edgetpu.tflite", after="RELU"), "edgetpu")
+    assert [o.verdict for o in report.operations] == [RUNS, REFUSED]
+    assert "left to the CPU when the file was compiled" in report.operations[1].cause

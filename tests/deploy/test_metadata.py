@@ -1,6 +1,7 @@
 import os
 import struct
 import zipfile
+from types import SimpleNamespace
 
 import flatbuffers
 import numpy as np
@@ -9,9 +10,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 import kdl
 from kdl.data import InputSpec, ModelInfo, read_model_info
-from kdl.deploy import Runner, TFLiteRunner, export_tflite, write_metadata
-from kdl.deploy.metadata import find_info, read_metadata
-from kdl.deploy.metadata_schema import pack, unpack
+from kdl.deploy import ImageClassifier, TFLiteRunner, export_tflite, write_metadata
+from kdl.deploy.tflite import metadata
+from kdl.deploy.tflite.metadata import find_info, read_metadata
+from kdl.deploy.tflite.metadata_schema import pack, unpack
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nöun"]
 IMAGENET = InputSpec((48, 48), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -207,7 +209,7 @@ def test_others_files_are_understood(path, files, tmp_path):
     np.testing.assert_allclose(info.input_spec.mean, IMAGENET.mean, rtol=1e-6)
     np.testing.assert_allclose(info.input_spec.std, IMAGENET.std, rtol=1e-6)
     picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), "uint8")
-    assert Runner(foreign).predict(picture) == Runner(path).predict(picture)
+    assert ImageClassifier(foreign).predict(picture) == ImageClassifier(path).predict(picture)
     assert read_metadata(foreign)["name"] == "digits"
     assert read_metadata(files / "int8.tflite") == {}
     assert find_info(bare(tmp_path)) == ModelInfo()
@@ -254,7 +256,19 @@ def test_export_writes_it(network, tmp_path):
     [graph] = Walk(described(path.read_bytes())).tables(3)
     [unit] = graph.tables(2)[0].tables(4)
     assert unit.table(1).floats(0).tolist() == [127.5] * 3
-    assert Runner(path).predict(np.zeros((9, 9), "uint8"))[0].label in "abcd"
-    with pytest.raises(ValueError, match=r"describes pictures of shape \(8, 8, 3\)"):
+    assert ImageClassifier(path).predict(np.zeros((9, 9), "uint8"))[0].label in "abcd"
+    with pytest.raises(ValueError, match=r"describes images of shape \(8, 8, 3\)"):
         export_tflite(network, tmp_path / "n.tflite", input_spec=InputSpec((8, 8)))
     assert os.listdir(tmp_path) == ["m.tflite"]
+
+
+def test_of_two_outputs_of_one_width_the_one_that_is_called_so_has_the_labels():
+    tensors = [SimpleNamespace(shape=shape) for shape in ((1, 2), (1, 3), (1, 3))]
+    graph = SimpleNamespace(tensors=tensors, outputs=[1, 2])
+    for names, place in (
+        ({1: "embedding", 2: "probabilities"}, 1),
+        ({1: "logits", 2: "other"}, 0),
+        ({1: "a", 2: "b"}, 0),
+    ):
+        assert metadata._labelled_output(graph, ["x", "y", "z"], names) == place
+    assert metadata._labelled_output(graph, ["x"], {}) is None

@@ -2,8 +2,8 @@ import pytest
 from tiny_tflite import FLOAT, TinyFile
 
 from kdl.deploy import check
-from kdl.deploy._operation_macs import operation_macs
-from kdl.deploy.tflite_graph import read_operations
+from kdl.deploy.devices._operation_macs import operation_macs
+from kdl.deploy.tflite.graph import read_operations
 
 
 def test_a_network_counts_as_its_model_does(root):
@@ -40,3 +40,50 @@ def test_a_transposed_convolution_counts_by_its_input(tmp_path):
     y = tiny.apply("TRANSPOSE_CONV", [size, tiny.weights((5, 2, 2, 3)), x], ((1, 8, 8, 5), FLOAT))
     [read] = read_operations(tiny.write(tmp_path / "m.tflite", [size, x], [y])).operations
     assert operation_macs(read) == 4 * 4 * 3 * 2 * 2 * 5
+
+
+def matrices(tiny, *widths):
+    """A graph of products with `widths` columns, from a row of 8 numbers to one of 8."""
+    x = y = tiny.tensor((1, 8))
+    for width in widths:
+        columns = tiny.tensors[y].shape[1]
+        y = tiny.apply(
+            "FULLY_CONNECTED", [y, tiny.weights((width, columns)), -1], ((1, width), FLOAT)
+        )
+    return [x], [y]
+
+
+def test_of_two_branches_the_larger_is_counted(tmp_path):
+    tiny = TinyFile()
+    for widths in ((8,), (16, 8)):
+        tiny.set_aside(*matrices(tiny, *widths))
+    (x,), (y,) = matrices(tiny, 8)
+    condition = tiny.tensor((), "BOOL")
+    options = {"thenSubgraphIndex": 1, "elseSubgraphIndex": 2}
+    y = tiny.apply("IF", [condition, y], ((1, 8), FLOAT), **options)
+    report = check(tiny.write(tmp_path / "m.tflite", [condition, x], [y]), "cpu")
+    assert report.macs == 64 + 256
+    assert [o.macs for o in report.operations] == [64, 0, 0, 128, 128]
+    assert "IF" in report.notes[0]
+
+
+def test_a_loop_is_counted_once_and_what_runs_at_first_never(tmp_path):
+    tiny = TinyFile()
+    tiny.set_aside(*matrices(tiny, 8))
+    tiny.set_aside(*matrices(tiny, 4, 8))
+    first = tiny.set_aside(*matrices(tiny, 8, 8, 8))
+    x = tiny.tensor((1, 8))
+    tiny.apply("CALL_ONCE", [], initSubgraphIndex=first)
+    options = {"condSubgraphIndex": 1, "bodySubgraphIndex": 2}
+    y = tiny.apply("WHILE", [x], ((1, 8), FLOAT), **options)
+    report = check(tiny.write(tmp_path / "m.tflite", [x], [y]), "cpu")
+    assert report.macs == 64 + 64
+    assert "WHILE" in report.notes[0]
+
+
+def test_a_graph_that_calls_itself_is_counted_once(tmp_path):
+    tiny = TinyFile()
+    x, y = tiny.tensor((1, 8)), None
+    y = tiny.apply("FULLY_CONNECTED", [x, tiny.weights((8, 8)), -1], ((1, 8), FLOAT))
+    y = tiny.apply("WHILE", [y], ((1, 8), FLOAT), condSubgraphIndex=0, bodySubgraphIndex=0)
+    assert check(tiny.write(tmp_path / "m.tflite", [x], [y]), "cpu").macs == 64

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import kdl
-from kdl.deploy.precision import as_float32
+from kdl.deploy.exporting.precision import as_float32
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -20,3 +20,15 @@ def test_twin_has_the_weights_and_computes_in_float32(policy):
 def test_a_float32_model_is_its_own_twin():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert as_float32(model) is model
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")  # JAX has it only if asked
+def test_float64_is_narrowed():
+    inputs = keras.Input((2,), dtype="float64")
+    outputs = keras.layers.Dense(1, dtype="float64")(inputs)
+    model = keras.Model(inputs, keras.ops.cast(outputs, "float64"))
+    twin = as_float32(model)
+    assert {layer.compute_dtype for layer in twin.layers if layer.weights} == {"float32"}
+    ends = [twin.inputs[0].dtype, twin.outputs[0].dtype]
+    assert [keras.backend.standardize_dtype(dtype) for dtype in ends] == ["float32"] * 2
+    np.testing.assert_array_equal(twin.get_weights()[0], np.float32(model.get_weights()[0]))

@@ -325,3 +325,21 @@ def test_the_file_of_a_rewritten_model_runs(target, form, tmp_path):
         refused.append([str(o) for o in operations if o.verdict != "runs"])
     assert len(refused[0]) >= len(parts) - 1  # a file of kdl's grouped convolution is safe anyway
     assert refused[1] == []
+
+
+class Padded(keras.layers.Layer):
+    """A layer that does not tell the shape that it gives."""
+
+    def call(self, x):
+        return keras.ops.pad(x, ((0, 0), (1, 1)))
+
+
+@pytest.mark.every_backend
+def test_a_product_with_a_number_is_not_sparse_for_the_layer_behind_it():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Padded()(keras.layers.Activation("hard_silu")(inputs)))
+    rewritten, [change] = rewrite_for(model, "edgetpu")
+    assert change.form == "x / 6 · relu6(x + 3)"
+    x = np.float32([[-4, -1, 1, 4]])
+    expected, actual = (keras.ops.convert_to_numpy(m(x)) for m in (model, rewritten))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)

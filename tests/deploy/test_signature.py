@@ -1,7 +1,15 @@
 import keras
+import numpy as np
 import pytest
 
-from kdl.deploy.signature import check_exportable, output_names
+from kdl.compression import calibrate
+from kdl.deploy import export_tflite
+from kdl.deploy.exporting.signature import (
+    check_exportable,
+    output_kinds,
+    output_names,
+    output_paths,
+)
 
 
 def functional(*tail):
@@ -45,8 +53,134 @@ def test_a_sequential_model_that_was_only_built():
     assert output_names(model) == ["logits"]
 
 
-def test_several_outputs():
+def outputs_of(kind):
     inputs = keras.Input((4,))
     a, b = keras.layers.Dense(2, name="a")(inputs), keras.layers.Dense(3, name="b")(inputs)
-    assert output_names(keras.Model(inputs, [b, a])) == ["b", "a"]
-    assert output_names(keras.Model(inputs, {"y": b, "x": a})) == ["x", "y"]
+    shared = keras.layers.Dense(2, name="d")
+    pair = keras.Model(inputs, [shared(inputs), shared(inputs * 2)], name="pair")
+    outputs = {
+        "list": [b, a],
+        "dict": {"y": b, "x": a},
+        "dict of one": {"only": a},
+        "dict of a nested dict": {"boxes": {"p4": a, "p3": b}},
+        "lists in a dict": {"boxes": [a, b], "scores": (b,)},
+        "dicts in a list": [{"x": a}, {"x": b}],
+        "integers as keys": {1: a, 0: b},
+        "joined keys that meet others": {"a": {"b": a}, "a_b": b},
+        "the same tensor twice": [a, a],
+        "a layer that is shared": [*pair(inputs), a],
+        "other alphabets": [
+            keras.layers.Dense(2, name=name)(inputs) for name in ("größe 1", "grosse 1", "выход")
+        ],
+    }
+    return keras.Model(inputs, outputs[kind])
+
+
+@pytest.mark.parametrize(
+    "end", [keras.ops.mean, keras.ops.transpose, lambda x: x[:, :0]], ids=["mean", "turned", "none"]
+)
+def test_outputs_that_no_sample_has_are_refused(end):
+    model = functional(keras.layers.Dense(3), end)
+    with pytest.raises(ValueError, match=r"samples as its first axis, and elements; one of .* has"):
+        check_exportable(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("list", ["b", "a"]),
+        ("dict", ["x", "y"]),
+        ("dict of one", ["only"]),
+        ("dict of a nested dict", ["boxes_p3", "boxes_p4"]),
+        ("lists in a dict", ["boxes_0", "boxes_1", "scores_0"]),
+        ("dicts in a list", ["output_0_x", "output_1_x"]),
+        ("integers as keys", ["output_0", "output_1"]),
+        ("joined keys that meet others", ["a_b_0", "a_b_1"]),
+        ("the same tensor twice", ["a_0", "a_1"]),
+        ("a layer that is shared", ["pair_0", "pair_1", "a"]),
+        ("other alphabets", ["groe_1", "grosse_1", "output"]),
+    ],
+)
+def test_several_outputs_have_names_of_their_own(kind, names):
+    model = outputs_of(kind)
+    nested = kind == "dict of a nested dict"  # which PyTorch's trees leave in the order they have
+    assert (sorted(output_names(model)) if nested else output_names(model)) == names
+    assert len(output_paths(model)) == len(keras.tree.flatten(model.output))
+    for name, path, output in zip(
+        output_names(model), output_paths(model), keras.tree.flatten(model.output), strict=True
+    ):
+        if kind == "dict of a nested dict":
+            assert name == "_".join(path)
+            assert output.shape[1] == {"boxes_p4": 2, "boxes_p3": 3}[name]
+    loaded = type(model).from_config(model.get_config())
+    assert sorted(output_names(loaded)) == sorted(names)
+
+
+def test_one_output_out_of_a_model_with_several_is_named_by_its_own_end():
+    inputs = keras.Input((4,))
+    ends = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2, activation="softmax")(inputs)]
+    inner = keras.Model(inputs, ends)
+    for place, name in enumerate(("logits", "probabilities")):
+        assert output_names(keras.Model(inputs, inner(inputs)[place])) == [name]
+
+
+def test_a_quantized_model_names_its_outputs_as_the_model_that_it_came_from():
+    inputs = keras.Input((4,))
+    shared = keras.layers.Dense(3, name="d")
+    models = [
+        keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(inputs)),
+        keras.Model(inputs, [shared(inputs), shared(inputs * 2)]),
+    ]
+    for model in models:
+        quantized, _ = calibrate(model, np.ones((4, 4), "float32"), verbose=0)
+        assert output_names(quantized) == output_names(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("features", lambda x: keras.layers.UnitNormalization()(keras.layers.Flatten()(x))),
+        ("features", lambda x: keras.layers.LSTM(4)(x)),
+        ("features", lambda x: keras.layers.Bidirectional(keras.layers.GRU(4))(x)),
+        ("features", lambda x: {"embedding": keras.layers.Flatten()(x)}),
+        ("boxes", lambda x: {"raw_boxes": keras.layers.Flatten()(x)}),
+        ("scores", lambda x: {"logits": x}),
+        (None, lambda x: keras.layers.Flatten()(x)),
+    ],
+)
+def test_keys_and_last_operations_tell_kinds(kind, make):
+    inputs = keras.Input((6, 4))
+    assert output_kinds(keras.Model(inputs, make(inputs))) == [kind]
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_layers_that_keras_has_quantized_have_no_file(mode):
+    model = sequential(keras.layers.Dense(2, name="d"))
+    model.layers[-1].quantize(mode)
+    with pytest.raises(ValueError, match=f"d of .* to {mode} by Keras.* as it was before"):
+        check_exportable(model)
+
+
+def test_layers_that_keras_has_packed_into_int4_compute_in_floats():
+    model = sequential(keras.layers.Dense(2))
+    model.layers[-1].quantize("int4")
+    check_exportable(model)
+
+
+@pytest.mark.export
+def test_fixed_batch_is_told_and_exported(tmp_path):
+    inputs = keras.Input(batch_shape=(4, 6))
+    x = keras.layers.Dense(4)(inputs)
+    model, path = keras.Model(inputs, keras.ops.reshape(x, (4, 2, 2))), tmp_path / "m.tflite"
+    with pytest.raises(ValueError, match=r"made for batches of 4, .* no form for 1: pass that"):
+        export_tflite(model, path)
+    data = np.random.default_rng(0).random((10, 6)).astype("float32")
+    result = export_tflite(model, path, batch_size=4, verification_data=data)
+    assert result.samples == 10
+
+
+def test_states_that_are_kept_between_calls_have_no_file(tmp_path):
+    inputs = keras.Input(batch_shape=(1, 3, 2))
+    model = keras.Model(inputs, keras.layers.LSTM(2, stateful=True, name="kept")(inputs))
+    with pytest.raises(ValueError, match=r"kept of .* keeps its states .* stateful=False"):
+        export_tflite(model, tmp_path / "m.tflite")

@@ -3,7 +3,7 @@ import pytest
 from tiny_tflite import FLOAT, TinyFile
 
 from kdl.deploy import read_tflite
-from kdl.deploy.tflite_graph import read_operations
+from kdl.deploy.tflite.graph import read_operations
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,17 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdl.deploy import Gates, export_tflite, verify_tflite
-from kdl.deploy.verify import GATES, compare_outputs
+from kdl.deploy import Tolerances, export_tflite, verify_tflite
+from kdl.deploy.exporting.tolerances import TOLERANCES
+from kdl.deploy.exporting.verify import compare_outputs
 
 
-def compare(expected, actual, labels=None, gates=GATES["float32"]):
+def compare(expected, actual, labels=None, tolerances=TOLERANCES["float32"]):
     expected, actual = (np.asarray(a, "float32") for a in (expected, actual))
-    return compare_outputs("m.tflite", "float32", [expected], [actual], labels, gates)
+    return compare_outputs("m.tflite", "float32", [expected], [actual], labels, tolerances)
 
 
 def test_worked_numbers():
@@ -52,17 +54,19 @@ def test_zeros_against_noise_fail():
 
 
 def test_a_gate_without_a_limit_of_the_error_takes_constant_outputs():
-    assert compare([[0.1, 0.1]], [[0.1, 0.1001]], gates=GATES["int8"]).passed
+    assert compare([[0.1, 0.1]], [[0.1, 0.1001]], tolerances=TOLERANCES["int8"]).passed
 
 
 def test_top1_gate_counts_disagreements():
-    gates = Gates(sqnr=-np.inf, top1_agreement=0.95)
+    tolerances = Tolerances(sqnr=-np.inf, top1_agreement=0.95)
     expected = np.tile([0.4, 0.6], (100, 1))
     for wrong, passes in ((5, True), (6, False)):
         actual = expected.copy()
         actual[:wrong] = actual[:wrong, ::-1]
-        assert compare(expected, actual, gates=gates).passed == passes
-    assert compare(expected[:4], np.concatenate([expected[:1, ::-1], expected[1:4]]), gates=gates)
+        assert compare(expected, actual, tolerances=tolerances).passed == passes
+    assert compare(
+        expected[:4], np.concatenate([expected[:1, ::-1], expected[1:4]]), tolerances=tolerances
+    )
 
 
 def test_shapes_that_differ_are_another_model():
@@ -79,7 +83,28 @@ def test_a_file_of_other_weights_fails(network, pictures, tmp_path):
     result = verify_tflite(path, network, (pictures, np.zeros(len(pictures), int)))
     assert not result.passed
     assert "SQNR" in str(result.failures)
-    assert verify_tflite(path, network, pictures, gates=Gates(sqnr=0)).passed
+    assert verify_tflite(path, network, pictures, tolerances=Tolerances(sqnr=0)).passed
+    with pytest.warns(FutureWarning, match="gates is now tolerances"):
+        assert verify_tflite(path, network, pictures, gates=Tolerances(sqnr=0)).passed
+    with pytest.warns(FutureWarning, match="gates is now tolerances"):
+        assert result.gates == result.tolerances
+
+
+class Decoding(keras.Model):
+    """A model whose `predict` makes boxes of its outputs, as that of detectors."""
+
+    def predict_step(self, *_):
+        raise NotImplementedError("boxes of the outputs")
+
+
+@pytest.mark.export
+def test_a_file_is_compared_with_the_outputs_of_the_call(network, pictures, tmp_path):
+    path = tmp_path / "m.tflite"
+    export_tflite(network, path)
+    detector = Decoding(network.inputs, network.outputs)
+    result = verify_tflite(path, detector, pictures)
+    assert result.passed
+    assert result.sqnr == pytest.approx(verify_tflite(path, network, pictures).sqnr, abs=3)
 
 
 @pytest.mark.export
@@ -90,7 +115,7 @@ def test_one_hot_labels_and_bad_data(network, pictures, tmp_path):
     one_hot = np.eye(4)[labels]
     results = [verify_tflite(path, network, (pictures, y)) for y in (labels, one_hot)]
     assert results[0].keras_accuracy == results[1].keras_accuracy
-    with pytest.raises(ValueError, match=r"takes inputs of shape \(12, 12, 3\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(samples, 12, 12, 3\)"):
         verify_tflite(path, network, pictures[:, :8])
 
 
@@ -109,3 +134,31 @@ def test_truncated_files(root, share, tmp_path, network, pictures):
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"cut.tflite"):
         verify_tflite(path, network, pictures)
+
+
+def test_one_output_is_told_in_one_line_and_several_in_one_each():
+    y = np.random.default_rng(0).random((8, 3))
+    boxes = np.random.default_rng(1).random((8, 5, 4))
+    one = compare_outputs("m.tflite", "int8", [y], [y], None, TOLERANCES["int8"])
+    assert str(one).startswith("m.tflite: passed as int8, 8 inputs, cosine 1.000000, largest error")
+    names = ["scores", "raw_boxes"]
+    pair = [y, boxes], [1 - y, boxes]
+    both = compare_outputs("m.tflite", "int8", *pair, None, TOLERANCES["int8"], names)
+    first, scores, raw = str(both).splitlines()
+    assert first == "m.tflite: FAILED as int8, 8 inputs, 2 outputs"
+    assert scores.startswith("  scores     scores    FAILED  cosine")
+    assert raw.startswith("  raw_boxes  boxes     passed  cosine 1.0")
+    assert all(line.startswith("scores: ") for line in both.failures)
+
+
+def test_the_summary_of_several_outputs_is_the_worst_of_them():
+    y = np.random.default_rng(0).random((8, 3)) + 1
+    outputs = [y, 100 * y], [y + 0.1, 100 * y]
+    result = compare_outputs("m", "int8", *outputs, None, TOLERANCES["int8"])
+    single = compare_outputs("m", "int8", [y], [y + 0.1], None, TOLERANCES["int8"])
+    for name in ("sqnr", "cosine", "max_error", "output_range", "top1_agreement"):
+        assert getattr(result, name) == getattr(single, name)
+    nan = compare_outputs(
+        "m", "int8", [y, y], [y, np.full_like(y, np.nan)], None, TOLERANCES["int8"]
+    )
+    assert np.isnan([nan.sqnr, nan.cosine, nan.max_error]).all()

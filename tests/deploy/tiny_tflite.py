@@ -8,6 +8,14 @@ FLOAT, INT8 = "FLOAT32", "INT8"
 _OPTIONS = {
     "ARG_MAX": "ArgMaxOptions",
     "ARG_MIN": "ArgMinOptions",
+    "BATCH_TO_SPACE_ND": "BatchToSpaceNDOptions",
+    "CONV_3D_TRANSPOSE": "Conv3DOptions",
+    "L2_NORMALIZATION": "L2NormOptions",
+    "L2_POOL_2D": "Pool2DOptions",
+    "REDUCE_ALL": "ReducerOptions",
+    "REDUCE_ANY": "ReducerOptions",
+    "REDUCE_PROD": "ReducerOptions",
+    "SPACE_TO_BATCH_ND": "SpaceToBatchNDOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
     "CONV_2D": "Conv2DOptions",
@@ -21,6 +29,7 @@ _OPTIONS = {
     "SUM": "ReducerOptions",
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
     "TOPK_V2": "TopKV2Options",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
 }
 # Operations whose first version no runtime has any more.
 _VERSIONS = {"BROADCAST_TO": 2}
@@ -36,18 +45,20 @@ class TinyFile:
         self.schema = schema
         self.codes, self.operators, self.tensors = [], [], []
         self.buffers = [schema.BufferT()]
+        self.others = []
 
-    def tensor(self, shape, kind=FLOAT, values=None, open_axes=()):
+    def tensor(self, shape, kind=FLOAT, values=None, open_axes=(), scale=SCALE, zero_point=0):
         """Number of a new tensor; constant if it has values."""
         made = self.schema.TensorT()
         made.shape = np.array(shape, "int32")
         if open_axes:
             made.shapeSignature = [-1 if i in open_axes else n for i, n in enumerate(shape)]
+        made.hasRank = True
         made.type = getattr(self.schema.TensorType, kind)
         made.name = f"t{len(self.tensors)}"
         if kind in ("INT8", "UINT8", "INT16"):
             made.quantization = self.schema.QuantizationParametersT()
-            made.quantization.scale, made.quantization.zeroPoint = [SCALE], [0]
+            made.quantization.scale, made.quantization.zeroPoint = [scale], [zero_point]
         if values is not None:
             buffer = self.schema.BufferT()
             buffer.data = list(np.ascontiguousarray(values).tobytes())
@@ -86,26 +97,37 @@ class TinyFile:
         made.opcodeIndex = self._code(operation)
         made.inputs = inputs
         made.outputs = [self.tensor(*result) for result in results]
+        if operation.startswith("CUSTOM:"):
+            made.customOptions = list(options.pop("content", b""))
         self._set_options(made, operation, options)
         self.operators.append(made)
         return made.outputs[0] if len(results) == 1 else list(made.outputs)
+
+    def set_aside(self, inputs, outputs):
+        """Ends a graph that another one calls, and begins that one; gives its number."""
+        self.others.append(self._graph(inputs, outputs))
+        self.operators, self.tensors = [], []
+        return len(self.others)
 
     def write(self, path, inputs, outputs):
         """Writes the file; gives its path."""
         import flatbuffers
 
         schema = self.schema
-        graph = schema.SubGraphT()
-        graph.tensors, graph.operators = self.tensors, self.operators
-        graph.inputs, graph.outputs = inputs, outputs
         model = schema.ModelT()
         model.version, model.operatorCodes, model.buffers = 3, self.codes, self.buffers
-        model.subgraphs = [graph]
+        model.subgraphs = [self._graph(inputs, outputs), *self.others]
         model.signatureDefs = [self._signature(inputs, outputs)]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         path.write_bytes(bytes(builder.Output()))
         return path
+
+    def _graph(self, inputs, outputs):
+        graph = self.schema.SubGraphT()
+        graph.tensors, graph.operators = self.tensors, self.operators
+        graph.inputs, graph.outputs = inputs, outputs
+        return graph
 
     def _code(self, operation):
         code = self.schema.OperatorCodeT()
@@ -127,6 +149,10 @@ class TinyFile:
             return
         made.builtinOptionsType = kinds[table]
         made.builtinOptions = getattr(self.schema, f"{table}T")()
+        # The schema leaves them at zero, which no operation can do with.
+        for name in ("strideD", "strideH", "strideW", "filterHeight", "filterWidth"):
+            if hasattr(made.builtinOptions, name):
+                setattr(made.builtinOptions, name, 1)
         for name, value in options.items():
             assert hasattr(made.builtinOptions, name), f"{table} has no {name}"
             setattr(made.builtinOptions, name, value)

@@ -223,7 +223,7 @@ def test_validation_data_has_labels():
         ({"voting": "loud"}, "voting must be one of soft, hard; received 'loud'"),
         ({"task": "ranking"}, "task must be one of"),
         ({"task": "regression", "voting": "hard"}, "are for task='classification'"),
-        ({"seed": -1}, "seed must be None or a non-negative integer"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"fit_arguments": {"sample_weight": 1}}, "fit_arguments may not hold sample_weight"),
         ({"fit_arguments": [1]}, "fit_arguments must be a dict or None"),
         ({"build": 3}, "build must be a function"),
@@ -307,3 +307,21 @@ def test_errors_name_the_member(build, message):
         RuntimeError, match=f"training of member 0 of BaggingEnsemble failed.*{message}"
     ):
         BaggingEnsemble(build, 2).fit(x, y)
+
+
+@pytest.mark.parametrize("missing", [None, 1.5, float("nan")])
+def test_labels_that_are_missing_or_of_another_kind_are_told(missing):
+    x, y = blobs()
+    labels = y.astype(str).astype(object)
+    labels[3] = missing
+    with pytest.raises(ValueError, match=r"labels of one kind.*it has (NoneType|float), str"):
+        BaggingEnsemble(mlp, 2).fit(x, labels)
+
+
+def test_a_score_of_an_earlier_fit_does_not_stay(tmp_path):
+    x, y = blobs()
+    ensemble = BaggingEnsemble(stump, 9, oob_score=True).fit(x, y)
+    assert ensemble.oob_score_ > 0
+    ensemble.set_params(oob_score=False).fit(x[:20], y[:20])
+    assert not hasattr(ensemble, "oob_score_")
+    assert not hasattr(ensemble, "oob_decision_function_")

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from sklearn.base import clone, is_regressor
@@ -93,3 +94,23 @@ def test_class_without_weight():
     x, y = blobs()
     with pytest.raises(ValueError, match=r"sample_weight is 0 for all samples of \['leek'\]"):
         GradientBoostedEnsemble(regression_stump).fit(x, y, y != "leek")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.categorical_crossentropy,
+        "binary_crossentropy",
+    ],
+)
+def test_members_for_classes_are_refused(loss):
+    def build(input_shape, outputs):
+        model = linear_mlp(input_shape, outputs)
+        model.compile("sgd", loss)
+        return model
+
+    x, y = blobs()
+    with pytest.raises(RuntimeError, match="crossentropy, but it is trained on rows of numbers"):
+        GradientBoostedEnsemble(build, 1).fit(x, y)

@@ -158,10 +158,10 @@ def test_bad_files(tmp_path, spoil, message):
 
 
 def test_without_scikit_learn(monkeypatch):
-    """The room can be imported, and says what is missing when it is used."""
+    """The package can be imported, and says what is missing when it is used."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.delitem(vars(kdl.ensembles), "VotingEnsemble", raising=False)
-    with pytest.raises(ImportError, match=r"pip install 'kdl\[data\]'"):
+    with pytest.raises(ImportError, match=r"pip install scikit-learn"):
         kdl.ensembles.VotingEnsemble  # noqa: B018
     with pytest.raises(AttributeError, match="has no attribute 'Choir'"):
         kdl.ensembles.Choir  # noqa: B018

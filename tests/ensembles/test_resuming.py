@@ -21,9 +21,38 @@ def stumps(depth):
     return build
 
 
+class Builder:
+    def __init__(self, units):
+        self.units = units
+
+    def build(self, input_shape, outputs):
+        return mlp(input_shape, outputs, self.units)
+
+
+def around(build):
+    def of_it(input_shape, outputs):
+        return build(input_shape, outputs)
+
+    return of_it
+
+
+def with_options(input_shape, outputs, options):
+    return stump(input_shape, outputs)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        (Builder(2).build, Builder(3).build),
+        (around(around(Builder(2).build)), around(around(Builder(3).build))),
+        (
+            partial(with_options, options=Builder(Builder(2))),
+            partial(with_options, options=Builder(Builder(3))),
+        ),
+        (
+            partial(with_options, options=Builder(np.zeros(2000))),
+            partial(with_options, options=Builder(np.ones(2000))),
+        ),
         (partial(mlp, units=2), partial(mlp, units=3)),
         (stumps(1), stumps(2)),
         (
@@ -111,7 +140,7 @@ def test_directory_that_can_not_be_written_is_found_before_training(tmp_path, mo
     def refuse(path, content):
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(_store, "_write_whole", refuse)
+    monkeypatch.setattr(_store, "write_whole", refuse)
     monkeypatch.setattr(_worker, "train", None)
     with pytest.raises(PermissionError, match=r"ensemble\.json"):
         BaggingEnsemble(stump, 1).fit(*blobs(count=30), directory=tmp_path)
@@ -120,7 +149,7 @@ def test_directory_that_can_not_be_written_is_found_before_training(tmp_path, mo
 def test_disk_that_fills_up_keeps_what_there_is(trainings, tmp_path, monkeypatch):
     """The next call trains what found no place."""
     x, y = blobs(count=30)
-    write, names = _store._write_whole, []
+    write, names = _store.write_whole, []
 
     def fill_up(path, content):
         names.append(path)
@@ -129,7 +158,7 @@ def test_disk_that_fills_up_keeps_what_there_is(trainings, tmp_path, monkeypatch
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_store, "_write_whole", fill_up)
+        patch.setattr(_store, "write_whole", fill_up)
         with pytest.raises(OSError, match="No space left"):
             BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
     trainings.clear()

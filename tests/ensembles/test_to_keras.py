@@ -59,10 +59,15 @@ def test_answers_like_the_ensemble(name, classes, tmp_path):
 @pytest.mark.parametrize(
     "make", [BaggingEnsemble, GradientBoostedEnsemble], ids=["bagging", "gradient boosting"]
 )
-def test_regression(make):
+@pytest.mark.parametrize("columns", [np.s_[:, 0], np.s_[:, :1], np.s_[:, :2]])
+def test_regression(make, columns):
     x, _ = blobs()
-    ensemble = make(linear_mlp, 2, task="regression").fit(x, x[:, :2])
-    outputs = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
+    y = x[columns]
+    ensemble = make(linear_mlp, 2, task="regression").fit(x, y)
+    model = ensemble.to_keras()
+    outputs = keras.ops.convert_to_numpy(model(x))
+    assert outputs.shape == ensemble.predict(x).shape == y.shape
+    assert model.output_shape == (None, *y.shape[1:])
     assert outputs == pytest.approx(ensemble.predict(x), abs=1e-4)
 
 
@@ -152,3 +157,24 @@ def test_export(ensemble, state, tmp_path):
     assert export_tflite(model, tmp_path / "model.tflite", verification_data=x).passed
     outputs = keras.ops.convert_to_numpy(model(x))
     assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("form", "solver", "one"),
+    [
+        ("auto", "lbfgs", True),
+        ("auto", "liblinear", False),
+        ("deprecated", "liblinear", False),
+        ("ovr", "lbfgs", False),
+        ("multinomial", "lbfgs", True),
+    ],
+)
+def test_probabilities_that_are_made_of_one_class_against_the_rest_are_no_softmax(
+    form, solver, one
+):
+    """As scikit-learn 1.4 to 1.7 name them."""
+    estimator = LogisticRegression(solver=solver)
+    estimator.multi_class, estimator.coef_ = form, np.ones((3, 2))
+    assert _final._has_one_softmax(estimator) == one
+    estimator.coef_ = np.ones((1, 2))
+    assert _final._has_one_softmax(estimator)

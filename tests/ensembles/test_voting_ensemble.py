@@ -55,7 +55,7 @@ def test_regression():
         ({"members": [("a", stump), ("a", stump)]}, "names must differ; received a, a"),
         ({"members": [("a", stump, {"x": 1})]}, "fit_arguments may not hold x"),
         ({"weights": [1.0]}, "weights must be 3 numbers"),
-        ({"weights": [0, 0, 0]}, "not negative nor all 0"),
+        ({"weights": [0, 0, 0]}, "not negative and not all 0"),
     ],
 )
 def test_bad_arguments(changes, message):
@@ -75,3 +75,10 @@ def test_weights_of_any_kind_are_kept(weights, tmp_path):
     ensemble.save(tmp_path / "kept")
     found = load(tmp_path / "kept").predict_proba(x)
     np.testing.assert_array_equal(found, ensemble.predict_proba(x))
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(weight):
+    members = [("a", lambda *_: None), ("b", lambda *_: None)]
+    with pytest.raises(ValueError, match="weights must be 2 numbers, one a member, finite"):
+        VotingEnsemble(members, weights=[weight, 1.0]).fit(np.zeros((4, 2)), np.arange(4) % 2)

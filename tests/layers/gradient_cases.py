@@ -45,7 +45,7 @@ CASES = {
 
 
 def make(name, dtype):
-    """The layer of a case with lively weights, and an input."""
+    """The layer of a case with randomized weights, and an input."""
     cls, arguments, shape = CASES[name]
     layer = cls(**arguments, dtype=dtype)
     layer.build(shape)

@@ -18,6 +18,7 @@ LARGE = 256.0  # by which squares no longer fit into half precision
 BACKEND = keras.backend.backend()
 # A mapped function of JAX has parts of one size.
 SIZES = [(4, 4)] if BACKEND == "jax" else [(4, 4), (5, 3), (8, 0)]
+FAR = 1000.0  # mean of inputs whose deviation is 0.1
 
 
 def batch():
@@ -25,6 +26,11 @@ def batch():
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (8, 3, 4, 2)).astype("float32")
     return x, rng.standard_normal(x.shape).astype("float32")
+
+
+def far(x):
+    """Inputs whose mean is large beside their deviation."""
+    return np.float32(FAR + 0.05 * (x - 3))
 
 
 def make(cls=SyncBatchNormalization, **arguments):
@@ -40,7 +46,7 @@ def on_torch(layer, x, dy, sizes):
     import torch
     from torch import distributed
 
-    rows = np.split(np.arange(8), [sizes[0]])[replica_number()]
+    rows = np.split(np.arange(len(x)), [sizes[0]])[replica_number()]
     part = torch.tensor(x[rows], requires_grad=True)
     y = layer(part, training=True).float()
     (y * torch.tensor(dy[rows])).sum().backward()
@@ -95,7 +101,7 @@ def on_jax(layer, x, dy, sizes):
         gradients, (y, state) = grad(part, *weights[:2])
         return y, *gradients, state
 
-    parts = [v.reshape(2, 4, *v.shape[1:]) for v in (x, dy)]
+    parts = [v.reshape(2, len(v) // 2, *v.shape[1:]) for v in (x, dy)]
     found = jax.pmap(step, axis_name=AXIS)(*parts)
     return joined([jax.tree.map(lambda v, i=i: np.asarray(v[i]), found) for i in range(2)])
 
@@ -120,6 +126,10 @@ if __name__ == "__main__":
             found = compute(make(axis_name=AXIS), *batch(), sizes)
             saved.update({f"{sizes}/{name}": value for name, value in found.items()})
         x, dy = batch()
+        found = compute(make(axis_name=AXIS), far(x), dy, SIZES[0])
+        saved.update({f"far/{name}": value for name, value in found.items()})
+        found = compute(make(axis_name=AXIS), x[:0], dy[:0], (0, 0))
+        saved.update({f"none/{name}": value for name, value in found.items()})
         found = compute(make(axis_name=AXIS, dtype="mixed_float16"), LARGE * x, dy, SIZES[0])
         saved.update({f"half/{name}": value for name, value in found.items()})
     if replica_number() == 0:

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.average_pooling2d import AveragePooling2D
+from kdl.layers.pooling.average_pooling2d import AveragePooling2D
 from kdl.testing import run_layer_test
 
 

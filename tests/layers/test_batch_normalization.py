@@ -54,10 +54,73 @@ def test_layer(axis):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "shape"), [({"scale": False}, (4, 3, 3, 2)), ({"renorm": True}, (4, 5))]
+    ("arguments", "shape"),
+    [
+        ({"scale": False}, (4, 3, 3, 2)),
+        ({"center": False}, (4, 3, 2)),
+        ({"axis": 1}, (4, 3, 2)),
+        ({}, (4, 2, 3, 2, 3)),
+        ({"renorm": True}, (4, 5)),
+    ],
 )
-def test_what_is_not_fused_is_keras_own(arguments, shape):
+def test_layer_of_other_arguments_and_ranks(arguments, shape):
     run_layer_test(BatchNormalization, arguments, shape)
+
+
+RANKS = [(64, 3), (16, 5, 3), (8, 4, 4, 3), (8, 4, 4, 8), (4, 3, 4, 2, 3)]
+
+
+def reference(x, weights=None, epsilon=1e-3):
+    """Outputs, mean and variance in float64."""
+    axes, x = tuple(range(x.ndim - 1)), x.astype("float64")
+    mean = np.average(x, axes, weights)
+    variance = np.average((x - mean) ** 2, axes, weights)
+    return (x - mean) / np.sqrt(variance + epsilon), mean, variance
+
+
+@pytest.mark.parametrize("shape", RANKS)
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}])
+def test_large_mean_keeps_the_variance(shape, arguments):
+    x = np.float32(1000 + 0.1 * np.random.default_rng(0).normal(size=shape))
+    layer = BatchNormalization(momentum=0.0, **arguments)
+    y = keras.ops.convert_to_numpy(layer(x, training=True))
+    expected, mean, variance = reference(x)
+    np.testing.assert_allclose(y, expected, atol=4e-3)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer.moving_mean), mean, rtol=1e-6)
+    found = keras.ops.convert_to_numpy(layer.moving_variance)
+    np.testing.assert_allclose(found, variance, rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", RANKS)
+def test_constant_feature_is_zero(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    x[..., 0] = 300.1
+    y = keras.ops.convert_to_numpy(BatchNormalization()(x, training=True))
+    np.testing.assert_allclose(y, reference(x)[0], atol=1e-2)  # 300.1 is exact to 1e-5 · √1000
+
+
+def test_mask_with_large_mean_and_padding_of_any_value():
+    x = np.float32(1000 + 0.1 * np.random.default_rng(0).normal(size=(4, 6, 3)))
+    mask = np.arange(6) < np.array([[6], [2], [3], [1]])
+    x[~mask] = np.nan
+    layer = BatchNormalization(momentum=0.0)
+    y = keras.ops.convert_to_numpy(layer(x, training=True, mask=mask))
+    expected, _, variance = reference(x[mask])
+    np.testing.assert_allclose(y[mask], expected, atol=4e-3)
+    found = keras.ops.convert_to_numpy(layer.moving_variance)
+    np.testing.assert_allclose(found, variance, rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (0, 4, 4, 3), (0, 2, 2, 2, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_empty_batch_leaves_the_averages(shape, training):
+    layer = BatchNormalization(momentum=0.5)
+    layer.build(shape)
+    layer.moving_mean.assign(np.full(shape[-1:], 3.0))
+    before = layer.get_weights()
+    assert tuple(layer(np.zeros(shape, "float32"), training=training).shape) == shape
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
 
 
 def test_frozen_layer_uses_its_moving_statistics():

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 import kdl
 from kdl.layers import BatchNormalization, SyncBatchNormalization, convert_sync_batch_norm
@@ -35,6 +36,31 @@ def test_saved_and_loaded(tmp_path):
     assert [type(layer) for layer in loaded.layers] == [SyncBatchNormalization] * 2
     assert loaded.layers[0].momentum == 0.5
     assert loaded.layers[1].epsilon == 0.1
+
+
+BLOCKS = [
+    lambda: kdl.layers.InvertedResidual(8),
+    lambda: kdl.layers.ShuffleUnit(24, groups=2, strides=2),
+    lambda: kdl.layers.SelfCalibratedBlock(8, 4),
+    lambda: kdl.layers.StripPooling(),
+]
+
+
+@pytest.mark.parametrize("make", BLOCKS)
+def test_blocks_of_a_functional_model_are_loaded(make, tmp_path):
+    inputs = keras.Input((8, 8, 8))
+    model = convert_sync_batch_norm(keras.Model(inputs, make()(inputs)), axis_name="batch")
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(rng.uniform(0.5, 1, weight.shape))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert norms(loaded)
+    assert all(type(norm) is SyncBatchNormalization for norm in norms(loaded))
+    assert {norm.axis_name for norm in norms(loaded)} == {"batch"}
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_it_cannot_be_stays():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kdl.layers import DilatedContext
-from kdl.layers._context_identity import ContextIdentity
+from kdl.layers.blocks._context_identity import ContextIdentity
 from kdl.testing import run_layer_test
 
 

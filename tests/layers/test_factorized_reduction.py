@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.factorized_reduction import FactorizedReduction
+from kdl.layers.blocks.factorized_reduction import FactorizedReduction
 from kdl.testing import run_layer_test
 
 

@@ -102,3 +102,17 @@ def test_in_a_model_the_range_follows_fit():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         FakeQuantize(**arguments)
+
+
+@pytest.mark.parametrize("observer", ["ema", "min_max"])
+def test_an_empty_batch_leaves_the_range(observer):
+    layer = FakeQuantize(observer=observer, momentum=0.5)
+    assert tuple(layer(np.zeros((0, 2), "float32"), training=True).shape) == (0, 2)
+    layer(np.array([[-1.0, 2.0]], "float32"), training=True)
+    layer(np.zeros((0, 2), "float32"), training=True)
+    assert [float(end) for end in layer.range] == [-1.0, 2.0]
+
+
+def test_within_a_layer_that_asks_for_its_shape():
+    layer = keras.layers.TimeDistributed(FakeQuantize())
+    assert layer.compute_output_shape((None, 3, 4)) == (None, 3, 4)

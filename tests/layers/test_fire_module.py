@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.fire_module import FireModule
+from kdl.layers.blocks.fire_module import FireModule
 from kdl.testing import run_layer_test
 
 

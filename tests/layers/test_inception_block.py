@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.inception_block import InceptionBlock
+from kdl.layers.blocks.inception_block import InceptionBlock
 from kdl.testing import run_layer_test
 
 FULL = {"pointwise": 3, "single": (2, 4), "double": (3, 5), "projection": 4}
@@ -105,7 +105,7 @@ def test_block_is_transparent():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pointwise": -1}, "pointwise must be a positive integer; received -1"),
+        ({"pointwise": -1}, "pointwise must be an integer of at least 0; received -1"),
         ({"projection": 2.5}, "projection must be"),
         ({"single": 4}, "single must be two numbers of channels; received 4"),
         ({"double": (4, 4, 4)}, "double must be two numbers"),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.inverted_residual import InvertedResidual
+from kdl.layers.blocks.inverted_residual import InvertedResidual
 from kdl.testing import run_layer_test
 
 

@@ -200,3 +200,20 @@ def test_weights_of_low_precision(training):
 @pytest.mark.export
 def test_export():
     run_layer_test(MovingAverageBatchNormalization, {}, (2, 6, 5, 4), deployable=True)
+
+
+@pytest.mark.parametrize("frequency", [None, 2])
+def test_optimizer_with_averages_of_weights(frequency):
+    """The buffer is its own average: it ends as without averages, whose weights do not matter."""
+    buffers = []
+    for use_ema in (True, False):
+        norm = MovingAverageBatchNormalization(buffer_size=2, warmup_steps=1)
+        model = keras.Sequential([keras.Input((4,)), norm, keras.layers.Dense(1, use_bias=False)])
+        model.layers[-1].kernel.assign(np.ones((4, 1)))
+        averages = {"use_ema": use_ema, "ema_overwrite_frequency": frequency if use_ema else None}
+        model.compile(keras.optimizers.Adam(0.0, **averages), "mse")
+        x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+        model.fit(x, np.ones(8), batch_size=2, shuffle=False, verbose=0)
+        buffers.append(keras.ops.convert_to_numpy(norm.products))
+    assert np.abs(buffers[0]).max() > 0
+    np.testing.assert_allclose(*buffers, rtol=1e-5)

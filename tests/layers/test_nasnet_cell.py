@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.nasnet_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION, NASNetCell
+from kdl.layers.blocks.nasnet_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION, NASNetCell
 from kdl.ops import lowering_scope
 from kdl.testing import run_layer_test
 
@@ -201,7 +201,7 @@ def test_the_size_is_fixed_where_padding_depends_on_it():
         ({"filters": 4, "adjust": "auto"}, "adjust must be one of"),
         ({"filters": 4, "lineage": "torch"}, "lineage must be one of 'slim', 'timm', 'keras'"),
         ({"filters": 4, "drop_path_keep": 0}, r"in \(0, 1\]"),
-        ({"filters": 4, "cell": 3, "cells": 3}, "from 0 to cells − 1"),
+        ({"filters": 4, "cell": 3, "cells": 3}, "cell must be an integer from 0 to 2; received 3"),
         ({"filters": 4, "description": []}, 'dict of "rows" and "outputs"'),
         (
             {"filters": 4, "description": {"rows": [["sep3", 0, "sep3"]], "outputs": [2]}},

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.res2net_block import Res2NetBlock
+from kdl.layers.blocks.res2net_block import Res2NetBlock
 from kdl.testing import run_layer_test
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.resnext_block import ResNeXtBlock
+from kdl.layers.blocks.resnext_block import ResNeXtBlock
 from kdl.testing import run_layer_test
 from kdl.testing._gradients import gradients
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.scheduled_drop_path import ScheduledDropPath
+from kdl.layers.regularization.scheduled_drop_path import ScheduledDropPath
 from kdl.testing import run_layer_test
 
 
@@ -61,7 +61,10 @@ def test_drops_nothing_until_the_total_is_set():
     [
         ({"final_keep_probability": 0.0}, r"in \(0, 1\]; received 0.0"),
         ({"final_keep_probability": 1.5}, r"in \(0, 1\]"),
-        ({"final_keep_probability": 0.5, "cell": 4, "cells": 4}, r"from 0 to cells − 1 = 3"),
+        (
+            {"final_keep_probability": 0.5, "cell": 4, "cells": 4},
+            "cell must be an integer from 0 to 3; received 4",
+        ),
         ({"final_keep_probability": 0.5, "cells": 0}, "cells must be a positive integer"),
     ],
 )

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.self_calibrated_block import SelfCalibratedBlock
+from kdl.layers.blocks.self_calibrated_block import SelfCalibratedBlock
 from kdl.testing import run_layer_test
 
 V1D = {"average_pool": True, "average_shortcut": True}

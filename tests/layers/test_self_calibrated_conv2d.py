@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.self_calibrated_conv2d import SelfCalibratedConv2D
+from kdl.layers.convolution.self_calibrated_conv2d import SelfCalibratedConv2D
 from kdl.testing import run_layer_test
 
 

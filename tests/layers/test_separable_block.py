@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden import torch_plain
 
-from kdl.layers.separable_block import SeparableBlock
+from kdl.layers.blocks.separable_block import SeparableBlock
 from kdl.testing import run_layer_test
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.shuffle_unit import ShuffleUnit
+from kdl.layers.blocks.shuffle_unit import ShuffleUnit
 from kdl.testing import run_layer_test
 
 

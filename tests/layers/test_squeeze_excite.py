@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.squeeze_excite import SqueezeExcite
+from kdl.layers.blocks.squeeze_excite import SqueezeExcite
 from kdl.testing import run_layer_test
 
 

@@ -158,3 +158,43 @@ def test_weights_of_low_precision(training):
 @pytest.mark.export
 def test_export():
     run_layer_test(SwitchableNormalization, {}, (2, 6, 5, 4), deployable=True)
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (4, 30, 5), (4, 8, 8, 5), (3, 4, 4, 4, 5)])
+@pytest.mark.parametrize("use_batch_norm", [True, False])
+def test_large_mean_keeps_the_variance(shape, use_batch_norm):
+    x = np.float32(1000 + 0.1 * np.random.default_rng(0).normal(size=shape))
+    layer = SwitchableNormalization(use_batch_norm=use_batch_norm, momentum=0.0)
+    y = to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(y, numpy_reference(layer, x, training=True), atol=2e-3)
+    if use_batch_norm:
+        variance = x.astype("float64").var(tuple(range(x.ndim - 1)))
+        np.testing.assert_allclose(to_numpy(layer.moving_variance), variance, rtol=1e-3)
+
+
+def test_blank_image_beside_others():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 255, (4, 8, 8, 3)).astype("float32")
+    x[0] = 250 + 0.02 * rng.normal(size=(8, 8, 3))
+    layer = SwitchableNormalization(use_batch_norm=False)
+    y = to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(y, numpy_reference(layer, x), atol=2e-3)
+
+
+def test_constant_is_zero_however_large():
+    x = np.full((2, 8, 8, 3), 1e10, "float32")
+    np.testing.assert_array_equal(to_numpy(SwitchableNormalization()(x, training=True)), 0)
+
+
+def test_gradients_of_large_mean():
+    """Those of the same image around zero: the norm takes the mean away."""
+    moved = []
+    x = np.random.default_rng(0).integers(-4, 5, (4, 6, 6, 3)).astype("float32")
+    for mean in (0.0, 1024.0):
+        layer = SwitchableNormalization()
+        model = keras.Sequential([keras.Input((6, 6, 3)), layer])
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        model.train_on_batch(x + mean, x[::-1])
+        moved.append(model.get_weights())
+    for found, expected in zip(moved[1][:4], moved[0][:4], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -63,9 +63,10 @@ def test_weights_interchange_with_batch_normalization():
     np.testing.assert_array_equal(to_numpy(twin(x)), to_numpy(plain(x)))
 
 
-def whole_batch():
+def whole_batch(change=lambda x: x):
     """What Keras's layer gives on the joined batch, by its formula in float64."""
-    x, dy = (v.astype("float64") for v in parts_of_a_batch.batch())
+    x, dy = parts_of_a_batch.batch()
+    x, dy = change(x).astype("float64"), dy.astype("float64")
     axes, count = (0, 1, 2), x.size / x.shape[-1]
     gamma, beta = np.array([0.5, 2.0]), np.array([1.0, -1.0])
     mean, variance = x.mean(axes), x.var(axes)
@@ -99,6 +100,19 @@ def test_parts_of_any_size_are_one_batch(found):
             np.testing.assert_allclose(
                 found[f"{sizes}/{name}"], expected, 1e-4, 1e-5, err_msg=error
             )
+
+
+def test_large_mean_keeps_the_variance(found):
+    """Of parts as of one device; `x` itself holds four digits of its deviation."""
+    expected = whole_batch(parts_of_a_batch.far)
+    np.testing.assert_allclose(found["far/y"], expected["y"], atol=4e-3)
+    np.testing.assert_allclose(found["far/dx"], expected["dx"], atol=2e-2)
+    np.testing.assert_allclose(found["far/averages"], expected["averages"], rtol=1e-4)
+
+
+def test_no_device_has_a_sample_and_the_averages_stay(found):
+    assert found["none/y"].shape == (0, 3, 4, 2)
+    np.testing.assert_array_equal(found["none/averages"], [[[0, 0], [1, 1]]] * 2)
 
 
 def test_half_precision_sums_in_single(found):

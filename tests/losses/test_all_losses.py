@@ -1,10 +1,13 @@
-"""What every loss of the room does, whoever adds one."""
+"""What every loss of the package does, whoever adds one."""
 
 import keras
 import numpy as np
 import pytest
 
 import kdl
+from kdl.losses import focal_loss, label_smoothing_crossentropy
+from kdl.ops import _known
+from kdl.testing import _gradients
 
 NAMES = [name for name in dir(kdl.losses) if not name.startswith("_")]
 CLASSES = [name for name in NAMES if name[0].isupper()]
@@ -39,3 +42,129 @@ def test_arguments_of_numpy_come_back():
     ):
         text = keras.saving.serialize_keras_object(loss)
         assert keras.saving.deserialize_keras_object(text).get_config() == loss.get_config()
+
+
+SCORES = np.random.default_rng(0).uniform(0.1, 0.9, (2, 4, 3)).astype("float32")
+MASKS = np.array([[0, 1, 1, 0], [0, 1, 0, 1]])
+SHARES = np.array([[0.0, 1.0, 0.5], [2.0, 0.0, 0.3]], "float32")
+WRONG_LABELS = {
+    "focal, number": (kdl.losses.FocalLoss(), MASKS * 3, SCORES),
+    "focal, fraction": (kdl.losses.FocalLoss(activation="softmax"), MASKS * 0.5, SCORES),
+    "focal, mask of 255": (kdl.losses.FocalLoss(), MASKS[..., None] * 255, SCORES[..., :1]),
+    "hard negatives": (kdl.losses.HardNegativeMining(), MASKS * 3, SCORES),
+    "jaccard, number": (kdl.losses.JaccardLoss(), MASKS * 3, SCORES),
+    "jaccard, mask of 255": (kdl.losses.JaccardLoss(), MASKS * 255, SCORES[..., :1]),
+    "jaccard, no probability": (kdl.losses.JaccardLoss(), MASKS, SCORES * 3),
+    "smoothing, number": (kdl.losses.LabelSmoothingCrossentropy(), MASKS * 3, SCORES),
+    "smoothing, share": (kdl.losses.LabelSmoothingCrossentropy(), SCORES * 3, SCORES),
+    "hinge, mask of 255": (kdl.losses.LovaszHinge(), MASKS * 255, SCORES[..., 0]),
+    "hinge, fraction": (kdl.losses.LovaszHinge(per_image=False), MASKS * 0.5, SCORES[..., 0]),
+    "lovasz, number": (kdl.losses.LovaszSoftmax(), MASKS * 3, SCORES),
+    "lovasz, fraction": (kdl.losses.LovaszSoftmax(), SCORES, SCORES),
+    "mixup, share": (kdl.losses.MixupCrossentropy(), SHARES + [0, 0, 1], SCORES[:, 0]),
+    "mixup, number": (kdl.losses.MixupCrossentropy(), SHARES + [2, 0, 0], SCORES[:, 0]),
+    "triplet, fraction": (kdl.losses.TripletLoss(), np.array([0.5, 1]), SCORES[:, 0]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LABELS)
+def test_wrong_labels_raise_or_make_the_loss_nan_where_values_are_not_known(case, monkeypatch):
+    loss, y_true, y_pred = WRONG_LABELS[case]
+    with pytest.raises(ValueError, match="must"):
+        loss(y_true, y_pred)
+    monkeypatch.setattr(_known, "_is_open", lambda tensor: True)  # as in a compiled step
+    _, (gradient,) = _gradients.gradients(lambda p: loss(y_true, p), [], y_pred)
+    assert np.isnan(keras.ops.convert_to_numpy(loss(y_true, y_pred))).all()
+    assert np.isfinite(gradient).all()  # so that no weight is lost
+
+
+def test_masks_of_255_show_in_fit():
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.Dense(1)])
+    model.compile("sgd", kdl.losses.JaccardLoss(from_logits=True))
+    x, y = np.ones((2, 4, 2), "float32"), MASKS * 255
+    if keras.backend.backend() == "torch":
+        with pytest.raises(ValueError, match="0 … 1"):
+            model.fit(x, y, verbose=0)
+        return
+    assert np.isnan(model.fit(x, y, verbose=0).history["loss"]).all()
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kdl.losses.HardNegativeMining(ratio=float("nan")),
+        lambda: kdl.losses.HardNegativeMining(ratio=float("inf")),
+        lambda: kdl.losses.RepulsionLoss(alpha=float("nan")),
+    ],
+)
+def test_arguments_that_are_not_finite(make):
+    with pytest.raises(ValueError, match="must not be negative or infinite"):
+        make()
+
+
+MASKED = {
+    "focal, sum": kdl.losses.FocalLoss(normalize_by_positives=True, reduction="sum"),
+    "focal, mean": kdl.losses.FocalLoss(),
+    "hard negatives": kdl.losses.HardNegativeMining(),
+    "jaccard": kdl.losses.JaccardLoss(),
+    "jaccard of images": kdl.losses.JaccardLoss(per_image=True),
+    "lovasz": kdl.losses.LovaszSoftmax(),
+    "smoothing": kdl.losses.LabelSmoothingCrossentropy(),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_what_is_masked_is_not_there(case):
+    """As in sequences padded to one length: the mask comes along with the predictions."""
+    padded = np.concatenate([SCORES, SCORES[:, :2]], 1)
+    padded[:, 4:, 0] = 0.99
+    y_true = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
+    mask = np.arange(6) < 4
+    x = np.where(mask[:, None], padded, 0).astype("float32")
+    inputs = keras.Input((6, 3))
+    outputs = _Padding()(keras.layers.Masking()(inputs))
+    predictions = keras.Model(inputs, outputs)(x)
+    found, expected = (MASKED[case](y_true, predictions), MASKED[case](MASKS, SCORES))
+    np.testing.assert_allclose(float(found), float(expected), rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable("kdl-tests")
+class _Padding(keras.layers.Layer):
+    """Something else than zeros in what is masked."""
+
+    supports_masking = True
+
+    def call(self, inputs):
+        empty = keras.ops.all(inputs == 0, -1, keepdims=True)
+        return keras.ops.where(empty, np.float32([0.98, 0.01, 0.01]), inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("name", ["FocalLoss", "HardNegativeMining", "LabelSmoothingCrossentropy"])
+def test_weights_of_samples_are_those_of_their_places(name, shape, reduction):
+    """Four samples of four places: Keras would lay such weights along the places."""
+    scores, labels = np.concatenate([SCORES, SCORES[:, ::-1]]), np.concatenate([MASKS, MASKS])
+    weights = np.arange(4.0)
+    loss = getattr(kdl.losses, name)(reduction=reduction)
+    found = float(loss(labels, scores, sample_weight=weights.reshape(shape)))
+    expected = loss(labels, scores, sample_weight=np.repeat(weights[:, None], 4, 1))
+    assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_class_numbers_in_narrow_types_are_those_numbers():
+    """Of 300 classes 256 is 0 in uint8; of an unsigned label −2 is 254."""
+    scores = np.full((1, 300), -20, "float32")
+    scores[0, 0] = 20
+    labels = np.array([0], "uint8")
+    loss = label_smoothing_crossentropy(labels, scores, 0.0, from_logits=True)
+    assert float(loss[0]) == pytest.approx(0, abs=1e-5)
+    far, zeros = np.array([254]), np.zeros((1, 255), "float32")
+    narrow, wide = (
+        focal_loss(far.astype(dtype), zeros, from_logits=True) for dtype in ("uint8", "int32")
+    )
+    assert float(narrow[0]) == pytest.approx(float(wide[0]))

@@ -335,3 +335,28 @@ def test_a_single_class_takes_maps_only():
     map_of_one = FocalLoss(reduction="sum")(np.array([[1.0], [0.0]]), np.array([[0.9], [0.1]]))
     two = focal_loss(np.array([[1.0, 0.0]]), np.array([[0.9, 0.1]]))
     assert float(map_of_one) == pytest.approx(float(two[0]))
+
+
+def test_masked_classes_add_nothing():
+    """A logit of −∞ at a class that is not wanted: `ln(1 + e) − 1` by softmax."""
+
+    def of(logits, gamma, activation):
+        losses = focal_loss(np.array([2]), np.float32([logits]), None, gamma, True, activation)
+        return float(keras.ops.convert_to_numpy(losses)[0])
+
+    masked, entropy = [-np.inf, 0, 1], np.log(1 + np.e) - 1
+    assert of(masked, 0.0, "softmax") == pytest.approx(entropy, rel=1e-5)
+    assert of(masked, 2.0, "softmax") == pytest.approx(entropy / (1 + np.e) ** 2, rel=1e-5)
+    expected = np.log(2) / 4 + np.log1p(np.exp(-1)) / (1 + np.e) ** 2
+    assert of(masked, 2.0, "sigmoid") == pytest.approx(expected, rel=1e-5)
+    assert of([-np.inf, -np.inf, np.inf], 2.0, "sigmoid") == 0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_masked_classes_leave_the_gradient_finite(activation):
+    def losses(logits):
+        return focal_loss(np.array([2]), logits, None, 2.0, True, activation)
+
+    _, [gradient] = _gradients.gradients(losses, [], np.float32([[-np.inf, 0, 1]]))
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 0] == 0

@@ -258,3 +258,32 @@ def test_bad_labels(label, arguments, message):
 def test_labels_of_another_loss(label, arguments):
     labels = np.where(LABELS == 1, label, LABELS)
     assert np.isfinite(numpy(hard_negative_mining(labels, LOGITS, of_labels, **arguments))).all()
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_masked_classes_add_nothing(dense):
+    logits = np.float32([[[-np.inf, 0, 1]]])
+    labels = np.float32([[[0, 0, 1]]]) if dense else np.array([[2]])
+    found = hard_negative_mining(labels, logits)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "positives", "negatives"), [(1.5, 1, 1), (0.5, 3, 1), (2.4, 2, 4)]
+)
+def test_fraction_of_a_negative_is_none(ratio, positives, negatives):
+    labels = np.array([[1] * positives + [0] * 6])
+    logits = np.random.default_rng(0).normal(size=(1, positives + 6, 2)).astype("float32")
+    found = keras.ops.convert_to_numpy(hard_negative_mining(labels, logits, ratio=ratio))
+    assert np.count_nonzero(found[:, positives:]) == negatives
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("score", ["loss", "background"])
+def test_nan_is_not_hidden(place, score):
+    """Neither among the hardest, nor where no negative counts."""
+    logits = np.float32([[[0, 2], [0, 1], [0, 0], [0, 3]]])
+    logits[0, place, 0] = np.nan
+    loss = HardNegativeMining(ratio=1, score=score)
+    for labels in ([1, 0, 0, 0], [0, 0, 0, 0]):
+        assert np.isnan(float(loss(np.array([labels]), logits)))

@@ -162,3 +162,11 @@ def test_dense_labels_out_of_range():
 def test_labels_of_another_shape():
     with pytest.raises(ValueError, match="y_true must be one label"):
         label_smoothing_crossentropy(np.zeros((1, 3)), LOGITS)
+
+
+def test_masked_classes_add_nothing_unless_smoothing_wants_them():
+    logits, label = np.float32([[-np.inf, 0, 1]]), np.array([2])
+    found = label_smoothing_crossentropy(label, logits, 0.0, from_logits=True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)
+    found = label_smoothing_crossentropy(label, logits, 0.1, from_logits=True)
+    assert keras.ops.convert_to_numpy(found).tolist() == [np.inf]

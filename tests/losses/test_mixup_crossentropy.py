@@ -115,3 +115,8 @@ def test_other_kinds_of_label(y_true):
 def test_bad_smoothing():
     with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1"):
         MixupCrossentropy(label_smoothing=2)
+
+
+def test_masked_classes_add_nothing():
+    found = mixup_crossentropy(np.float32([[2, 1, 1]]), np.float32([[-np.inf, 0, 1]]), True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)

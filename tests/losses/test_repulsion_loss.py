@@ -338,3 +338,34 @@ def test_bad_shapes():
         repulsion_loss({key: WORKED[key] for key in ("boxes", "classes")}, BOXES)
     with pytest.raises(ValueError, match="Expected y_true with boxes"):
         repulsion_loss({**WORKED, "classes": np.zeros((IMAGES, 2))}, BOXES)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction"),
+    [
+        ((16, 3), (16, 4)),
+        ((2, 3, 3), (2, 5, 8)),
+        ((2, 3, 5), (2, 8)),
+        ((4,), (4,)),
+        ((2, 3, 5), ()),
+    ],
+)
+def test_other_shapes_are_refused_with_the_right_ones(truth, prediction):
+    with pytest.raises(ValueError, match=r"Expected y_.* received"):
+        RepulsionLoss()(np.zeros(truth, "float32"), np.zeros(prediction, "float32"))
+
+
+def test_dict_without_boxes():
+    with pytest.raises(ValueError, match=r"keys 'boxes' and 'classes'.*received \['labels'\]"):
+        RepulsionLoss()({"labels": np.zeros((1, 2))}, np.zeros((1, 3, 8), "float32"))
+
+
+def test_floatx_of_float64():
+    truth = np.array([[[0, 0, 10, 20, 0], [6, 0, 16, 20, 0]]], "float64")
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        found = repulsion_loss(truth, np.array([[[1, 0, 11, 20] * 2]], "float64"))
+    finally:
+        keras.config.set_floatx(before)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), 1 + np.log(2) / 2, rtol=1e-5)

@@ -383,3 +383,11 @@ def test_batches_of_any_size():
         before = model.get_weights()[0]
         assert np.isfinite(model.fit(x, y, batch_size=6, epochs=2, verbose=0).history["loss"]).all()
         assert (model.get_weights()[0] != before).any()
+
+
+@pytest.mark.parametrize("shift", [2**32, -(2**32), 2**31])
+def test_labels_beyond_int32_are_not_cut(shift):
+    labels = np.array([0, 0, shift, shift])
+    embeddings = np.float32([[0.0], [1.0], [1.1], [2.1]])
+    found = triplet_loss(labels, embeddings, margin=1.0)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [0.9, 1.9, 1.9, 0.9], atol=1e-5)

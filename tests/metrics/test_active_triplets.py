@@ -111,3 +111,31 @@ def test_in_compiled_training(tmp_path):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ActiveTriplets(**arguments)
+
+
+PAIRS = np.float32([[0.0], [1.0], [1.1], [2.1]])
+
+
+def test_labels_beyond_int32_are_not_cut():
+    metric = ActiveTriplets(margin=2.0)
+    metric.update_state(np.array([0, 0, 2**32, 2**32]), PAIRS)
+    assert float(metric.result()) == 1.0
+
+
+@pytest.mark.parametrize(
+    "labels", [np.float32([0.1, 0.1, 0.6, 0.6]), np.eye(4, dtype="float32"), np.zeros(3, "int32")]
+)
+def test_labels_that_are_none_are_refused(labels):
+    with pytest.raises(ValueError, match="labels must"):
+        ActiveTriplets(margin=1.0).update_state(labels, PAIRS)
+
+
+@pytest.mark.parametrize("of", ["triplets", "anchors"])
+def test_nan_is_not_nothing_to_learn(of):
+    metric = ActiveTriplets(margin=1.0, of=of)
+    metric.update_state(np.array([0, 0, 1, 1]), PAIRS * np.float32([[1], [1], [np.nan], [1]]))
+    assert np.isnan(float(metric.result()))
+
+
+def test_a_margin_of_numpy():
+    assert type(ActiveTriplets(np.float32(0.5)).get_config()["margin"]) is float

@@ -150,3 +150,17 @@ def test_millions_of_predictions():
     scores = np.broadcast_to(np.array([0.79, 0.21], "float32"), (2, 2**20, 2))
     metric.update_state(np.zeros(scores.shape[:2], "int32"), scores)
     assert float(metric.result()) == pytest.approx(0.21, abs=1e-4)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0]])
+def test_float64_predictions(weights):
+    metric = ExpectedCalibrationError()
+    metric.update_state(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]]), weights)
+    assert float(metric.result()) == 0.25
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_nan_is_not_left_out(from_logits):
+    metric = ExpectedCalibrationError(from_logits=from_logits)
+    metric.update_state(np.array([0, 1]), np.float32([[0.75, 0.25], [np.nan, 0.25]]))
+    assert np.isnan(float(metric.result()))

@@ -269,3 +269,24 @@ def test_weights_of_pixels_for_indices_of_images():
     metric = JaccardIndex(1, per_image=True)
     with pytest.raises(ValueError, match="one weight for each image"):
         metric.update_state(np.zeros((2, 3)), np.zeros((2, 3)), sample_weight=np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("settings", [{}, {"per_image": True}, {"sparse_y_pred": True}])
+def test_mask_of_0_and_255_is_refused(settings):
+    metric = JaccardIndex(1, **settings)
+    with pytest.raises(ValueError, match="Divide masks of 0 and 255 by 255"):
+        metric.update_state(np.array([[255, 0, 255]]), np.array([[1.0, 0.0, 1.0]]))
+
+
+def test_mask_with_255_as_the_ignored_label():
+    metric = JaccardIndex(1, ignore_class=255)
+    metric.update_state(np.array([[255, 0, 1]]), np.array([[1.0, 0.0, 1.0]]))
+    assert float(metric.result()) == 1.0
+
+
+@pytest.mark.parametrize("label", [0.6, -0.5, np.nan])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_label_that_is_no_whole_number_is_refused(label, classes):
+    metric = JaccardIndex(classes, sparse_y_pred=True)
+    with pytest.raises(ValueError, match="whole numbers"):
+        metric.update_state(np.float32([[label, 1]]), np.array([[0, 1]]))

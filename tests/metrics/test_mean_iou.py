@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.metrics import MeanIoU
+from kdl.metrics import JaccardIndex, MeanIoU
 
 
 def images(*shape):
@@ -137,3 +137,25 @@ def test_weights_of_millions_of_pixels():
     metric.update_state(labels, labels, sample_weight=np.full(8, 0.3, "float32"))
     counted = float(keras.ops.convert_to_numpy(metric.counts)[0, 0])
     assert counted == pytest.approx(0.3 * labels.size, rel=1e-5)
+
+
+@pytest.mark.parametrize("label", [0.6, -0.5, np.nan])
+def test_label_that_is_no_whole_number_is_refused(label):
+    with pytest.raises(ValueError, match="Labels must be whole numbers"):
+        MeanIoU(2, sparse_y_pred=True).update_state(np.float32([[label, 1]]), np.array([[0, 1]]))
+
+
+@pytest.mark.parametrize("label", [2**32, 2**31, -(2**32), 3e9, -np.inf])
+def test_label_beyond_int32_is_left_out(label):
+    if keras.backend.backend() == "jax" and isinstance(label, int):
+        pytest.skip("JAX cuts it before the metric sees it")
+    metric = MeanIoU(2, sparse_y_pred=True)
+    metric.update_state(np.array([[label, 1]]), np.array([[1, 1]]))
+    assert float(metric.result()) == 1.0
+
+
+@pytest.mark.parametrize("metric", [MeanIoU(2), JaccardIndex(2), JaccardIndex(2, per_image=True)])
+def test_scores_of_another_number_of_classes_are_refused(metric):
+    scores = np.eye(3, dtype="float32")[np.array([[0, 2, 1, 2]])]
+    with pytest.raises(ValueError, match="score for each of 2 classes"):
+        metric.update_state(np.array([[0, 0, 1, 1]]), scores)

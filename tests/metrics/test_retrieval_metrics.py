@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import keras
 import numpy as np
 import pytest
@@ -226,3 +228,68 @@ def test_bad_input():
     metric.update_state({"labels": labels, "cameras": labels}, x)
     with pytest.raises(ValueError, match="the same in all batches"):
         metric.result()
+
+
+@pytest.mark.parametrize("norms", [np.arange(1, 21), np.ones(20), 10.0 ** np.arange(-10, 10)])
+@pytest.mark.parametrize("seed", [0, 1496])
+def test_one_direction_is_the_worst_by_cosine(norms, seed):
+    """Whatever rounding makes of the distances, which all are 0."""
+    v = np.random.default_rng(seed).normal(size=(2, 9))[0]
+    metric = RetrievalMetrics(ranks=(1,), distance="cosine")
+    metric.update_state(np.arange(20) % 2, np.outer(norms, v).astype("float32"))
+    result = metric.result()
+    assert (result["recall@1"], result["r_precision"]) == (0, 0)
+    assert result["map"] == pytest.approx(0.3117, abs=1e-3)
+
+
+@pytest.mark.parametrize("distance", ["l2", "cosine"])
+def test_rows_that_are_equal_are_ranked_alike(distance):
+    """Rounding differs by the place of a row; the worst order is that of exact arithmetic."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        points, labels = rng.integers(-3, 4, (12, 9)), rng.integers(0, 3, 12)
+        points[6:] = points[:6]
+        points[(points == 0).all(1)] = 1
+        metric = RetrievalMetrics(ranks=(1,), distance=distance)
+        metric.update_state(labels, points.astype("float32"))
+        expected = worst_average_precision(points, labels, distance)
+        assert metric.result()["map"] == pytest.approx(expected, abs=1e-9)
+
+
+def worst_average_precision(points, labels, distance):
+    """In fractions: nothing is rounded."""
+    means = []
+    for query in range(len(points)):
+        away = [_exact(points[query], point, distance) for point in points]
+        others = [i for i in range(len(points)) if i != query]
+        others.sort(key=lambda i: (away[i], labels[i] == labels[query]))
+        hits = [rank for rank, i in enumerate(others, 1) if labels[i] == labels[query]]
+        if hits:
+            means.append(np.mean([(n + 1) / rank for n, rank in enumerate(hits)]))
+    return np.mean(means)
+
+
+def _exact(first, second, distance):
+    """A number that orders as the distance does."""
+    if distance == "l2":
+        return int(((first - second) ** 2).sum())
+    product, square = int(first @ second), int((second**2).sum())
+    return Fraction(-product * abs(product), square)
+
+
+def test_distances_that_tie_but_for_the_rounding_of_float32():
+    """A query in the middle of a ring: whom of the ring float32 puts nearer is chance."""
+    angles = 2 * np.pi * np.arange(12) / 12
+    ring = np.stack([np.cos(angles), np.sin(angles)], 1)
+    metric = RetrievalMetrics(ranks=(1,))
+    points = np.concatenate([[[0, 0]], ring]).astype("float32")
+    truth = {"labels": np.r_[0, np.arange(12) % 2], "is_query": np.arange(13) == 0}
+    metric.update_state(truth, points)
+    assert metric.result()["map"] == pytest.approx(np.mean(np.arange(1, 7) / np.arange(7, 13)))
+
+
+def test_distances_that_differ_in_float64_are_told_apart():
+    near = np.array([[0.0], [1.0], [-1.0 - 1e-9]])
+    metric = RetrievalMetrics(ranks=(1,))
+    metric.update_state({"labels": [0, 0, 1], "is_query": np.array([1, 0, 0])}, near)
+    assert metric.result()["recall@1"] == 1

@@ -184,3 +184,10 @@ def test_bad_arguments_and_input():
         measure(truths, {**found, "boxes": -found["boxes"]})
     with pytest.raises(ValueError, match="takes no sample_weight"):
         VocMeanAveragePrecision().update_state(truths, found, sample_weight=[1])
+
+
+def test_ragged_tensors_are_refused():
+    """Padded with zeros, they would hold boxes of class 0."""
+    ragged = type("RaggedTensor", (), {})()
+    with pytest.raises(ValueError, match="takes no ragged tensors"):
+        VocMeanAveragePrecision().update_state({"boxes": ragged}, {"boxes": ragged})

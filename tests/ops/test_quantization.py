@@ -168,3 +168,11 @@ def test_weights_are_multiples_of_their_steps(bits, axis):
     integers = np.swapaxes(rounded, axis, -1) / steps if axis is not None else rounded / steps
     np.testing.assert_allclose(integers, np.round(integers), atol=1e-3)
     assert np.abs(integers).max() == pytest.approx(2 ** (bits - 1) - 1)
+
+
+def test_gradient_where_zero_moves_the_range_follows_the_moved_ends():
+    """−1 … 1.53 has 255 steps of 0.00992157, and zero at the 101st: −1.002078 … 1.527922."""
+    x = keras.Variable([-1.003, -1.001, 0.0, 1.527, 1.529])
+    [gradient], _ = gradients(lambda _: fake_quantize(x, -1.0, 1.53), [x], np.zeros((1, 1)))
+    reference, _ = gradients(lambda _: keras.ops.multiply(x, 1.0), [x], np.zeros((1, 1)))
+    np.testing.assert_allclose(gradient, reference[0] * [0, 1, 1, 1, 0], atol=1e-6)

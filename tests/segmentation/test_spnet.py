@@ -8,7 +8,7 @@ from kdl.compression import flatten
 from kdl.metrics import MeanIoU
 from kdl.segmentation import SPNet, SPNet50, SPNet101
 from kdl.testing import run_export_test, run_model_test
-from kdl.testing._lively_weights import give_lively_weights
+from kdl.testing._randomized_weights import randomize_weights
 
 HEAD = {"classes": 4, "width": 8, "pool_sizes": (3, 2)}
 BRIEF = {"classes": 4, "width": 8, "pool_sizes": (3,), "modules": 1}
@@ -247,7 +247,7 @@ def test_flat_graph_and_macs():
 @pytest.mark.export
 def test_exports_are_faithful():
     model = SPNet(backbone(strip_pooling=True), **BRIEF, auxiliary=False)
-    give_lively_weights(model)
+    randomize_weights(model)
     run_export_test(model, images(16, 32, 40, 3))
 
 
@@ -257,7 +257,7 @@ def test_exports_are_faithful():
         ({"backbone": None}, "backbone must be a functional model; received None"),
         ({"classes": 0}, "classes must be a positive integer; received 0"),
         ({"width": 6}, "ratio=4 does not divide the 6 channels"),
-        ({"modules": -1}, "modules must be an integer that is not negative: -1"),
+        ({"modules": -1}, "modules must be an integer of at least 0; received -1"),
         ({"pool_sizes": (0,)}, "each of pool_sizes must be a positive integer"),
     ],
 )

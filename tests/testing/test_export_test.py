@@ -93,8 +93,8 @@ def test_failures_are_assertion_errors(export, model):
 
 
 def test_a_missing_exporter_is_an_import_error(export, model):
-    export(error=ImportError("pip install 'kdl[deploy]'"))
-    with pytest.raises(ImportError, match="kdl\\[deploy\\]"):
+    export(error=ImportError("pip install tensorflow"))
+    with pytest.raises(ImportError, match="pip install tensorflow"):
         run_export_test(model)
 
 
@@ -105,6 +105,15 @@ def test_misuse_is_a_value_error(export, model):
     open_size = keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="Expected data, since the input shape"):
         run_export_test(open_size)
+
+
+def test_every_input_gets_numbers_of_its_own(export):
+    exporter = export()
+    inputs = {name: keras.Input((4,), name=name) for name in "ab"}
+    run_export_test(keras.Model(inputs, inputs["a"] - inputs["b"]))
+    data = exporter.given[0][3]
+    assert [data[name].shape for name in "ab"] == [(8, 4)] * 2
+    assert np.any(data["a"] != data["b"])
 
 
 # --- the real exporter --------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdl.data import ArrayDataset
-from kdl.training.batch_parts import BatchParts
+from kdl.training.distribution.batch_parts import BatchParts
 
 
 def parts(x, count, y=None, batch_size=None, shuffle=False, weights=None):

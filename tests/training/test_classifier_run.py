@@ -1,5 +1,7 @@
 import json
 import os
+import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 
 from kdl.data import ArrayDataset, InputSpec, ModelInfo, read_model_info
 from kdl.training import ClassifierRun
-from kdl.training.backup import read_history
+from kdl.training.callbacks.backup import read_history
 
 ARGUMENTS = {"model": "small", "epochs": 3}
+
+# Networks this small learn nothing in two epochs with some first weights.
+pytestmark = pytest.mark.filterwarnings("ignore:Nothing is learned")
 
 
 def data(shuffle):
@@ -25,12 +30,13 @@ def small_model():
     return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
 
 
-def train(folder, arguments=ARGUMENTS, overwrite=False):
+def train(folder, arguments=ARGUMENTS, overwrite=False, model=None, **settings):
     run = ClassifierRun(folder, arguments, overwrite)
     info = ModelInfo(["a", "b", "c"], InputSpec((8, 8), 1))
-    names = ["a", "b", "c"]
-    results = run.train(small_model(), data(True), data(False), names, 3, info=info, verbose=0)
-    return run, results
+    names, epochs = ["a", "b", "c"], arguments["epochs"]
+    settings = {"info": info, "verbose": 0, **settings}
+    model = model or small_model()
+    return run, run.train(model, data(True), data(False), names, epochs, **settings)
 
 
 def test_a_run_leaves_its_files(tmp_path):
@@ -39,6 +45,7 @@ def test_a_run_leaves_its_files(tmp_path):
         "confusion.png",
         "curves.png",
         "history.csv",
+        "last.keras",
         "model.keras",
         "run.json",
     ]
@@ -49,7 +56,8 @@ def test_a_run_leaves_its_files(tmp_path):
     rows = read_history(run.path("history.csv"))
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(rows[0])
-    assert rows[-1]["val_accuracy"] == pytest.approx(results["accuracy"], abs=1e-6)
+    best = rows[results["best_epoch"] - 1]
+    assert best["val_accuracy"] == max(row["val_accuracy"] for row in rows) == results["accuracy"]
     info = read_model_info(run.path("model.keras"))
     assert info.labels == ["a", "b", "c"]
     model = keras.models.load_model(run.path("model.keras"))
@@ -62,11 +70,23 @@ def test_a_run_leaves_its_files(tmp_path):
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that has come to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(folder)
+    return folder
+
+
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
     train(tmp_path)
     before = (tmp_path / "model.keras").read_bytes()
-    with pytest.raises(ValueError, match=r"other arguments \(epochs: 3 there, 5 now\)"):
-        ClassifierRun(tmp_path, {**ARGUMENTS, "epochs": 5})
+    with pytest.raises(ValueError, match=r"other arguments \(epochs: 3 there, 2 now\)"):
+        ClassifierRun(tmp_path, {**ARGUMENTS, "epochs": 2})
+    with pytest.raises(
+        ValueError, match=r"\(epochs: 3 there, 5 now; model: 'small' there, 'large'"
+    ):
+        ClassifierRun(tmp_path, {"model": "large", "epochs": 5})
     assert (tmp_path / "model.keras").read_bytes() == before
     run = ClassifierRun(tmp_path, {**ARGUMENTS, "epochs": 5}, overwrite=True)
     assert not run.finished
@@ -78,3 +98,200 @@ def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         ClassifierRun(tmp_path / "file" / "run", ARGUMENTS)
+
+
+class Worsen(keras.callbacks.Callback):
+    """Makes all epochs from one on useless, from before validation on."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.epoch = first, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_test_begin(self, logs=None):
+        if self.epoch >= self.first:
+            self.model.layers[-1].kernel.assign(np.zeros((4, 3)))
+            self.model.layers[-1].bias.assign([9.0, 0.0, 0.0])
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch + 1 == self.epoch:
+            raise Killed
+
+
+def accuracy_of(run, name):
+    model = keras.models.load_model(run.path(name))
+    labels = np.concatenate([y for _, y in data(False)])
+    return np.mean(model.predict(data(False), verbose=0).argmax(-1) == labels)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing is learned")
+@pytest.mark.parametrize("kill_at", [None, 2, 3])
+def test_best_and_last_model_and_patience(kill_at, tmp_path):
+    """Epoch 2 is the best: patience ends after 4 of 9, whether the run was killed or not."""
+    settings = {"patience": 2, "learning_rate": 0.1}
+    arguments = {"model": "small", "epochs": 9}
+    if kill_at:
+        with pytest.raises(Killed):
+            train(tmp_path, arguments, callbacks=[Worsen(3), KillAt(kill_at)], **settings)
+        (tmp_path / "best" / "draft.weights.h5").write_bytes(b"torn")  # by another kill
+    run, results = train(tmp_path, arguments, callbacks=[Worsen(3)], **settings)
+    assert results["epochs"] == results["best_epoch"] + 2
+    assert results["steps"] == 3 * results["epochs"]
+    assert results["best_epoch"] <= 2
+    assert accuracy_of(run, "model.keras") == pytest.approx(results["accuracy"])
+    assert accuracy_of(run, "last.keras") == pytest.approx(1 / 3)
+    assert not os.path.exists(run.path("best"))
+
+
+def test_a_finished_run_goes_on_with_more_epochs(tmp_path):
+    first, results = train(tmp_path)
+    last = keras.models.load_model(first.path("last.keras")).get_weights()
+    longer = {**ARGUMENTS, "epochs": 5}
+    with pytest.raises(Killed):
+        train(tmp_path, longer, callbacks=[KillAt(5)])
+    run = ClassifierRun(tmp_path, longer)
+    assert (run.finished, run.finished_epochs) == (False, 4)
+    run, results = train(tmp_path, longer)
+    assert (results["epochs"], results["steps"]) == (5, 15)
+    rows = read_history(run.path("history.csv"))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[results["best_epoch"] - 1]["val_accuracy"] == pytest.approx(
+        accuracy_of(run, "model.keras")
+    )
+    assert not np.array_equal(
+        last[0], keras.models.load_model(run.path("last.keras")).get_weights()[0]
+    )
+
+
+def test_a_run_that_was_killed_at_its_very_end_goes_on_with_a_new_optimizer(tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassifierRun, "_clear", lambda *_: None)
+    first, results = train(tmp_path)
+    assert os.path.exists(first.path("backup"))
+    monkeypatch.undo()
+    last = keras.models.load_model(first.path("last.keras")).get_weights()
+    run, longer = train(tmp_path, {**ARGUMENTS, "epochs": results["epochs"] + 2})
+    assert longer["steps"] == 3 * longer["epochs"]
+    now = keras.models.load_model(run.path("last.keras")).get_weights()
+    assert not np.array_equal(last[0], now[0])
+
+
+@pytest.mark.parametrize("kill_at", [None, 2, 3, 4])
+def test_fine_tuning_trains_the_head_first_and_no_norm_statistics(kill_at, tmp_path):
+    def model():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.BatchNormalization(name="norm")(
+            keras.layers.Conv2D(4, 3, name="conv")(inputs)
+        )
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        return keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+
+    moved = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kernel = self.model.get_layer("conv").get_weights()[0]
+            moved.append(not np.array_equal(kernel, before))
+
+    before = model().get_layer("conv").get_weights()[0]
+    arguments, settings = {"model": "small", "epochs": 4}, {"freeze_epochs": 2}
+    if kill_at:
+        more = [Note(), KillAt(kill_at)]
+        with pytest.raises(Killed):
+            train(tmp_path, arguments, model=model(), callbacks=more, **settings)
+    run, results = train(tmp_path, arguments, model=model(), callbacks=[Note()], **settings)
+    assert moved == [False, False, True, True]
+    assert (results["epochs"], results["steps"]) == (4, 12)
+    rows = read_history(run.path("history.csv"))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    last = keras.models.load_model(run.path("last.keras"))
+    norm = last.get_layer("norm")
+    assert norm.trainable
+    assert (norm.get_weights()[2] == 0).all()  # the moving mean stayed
+    assert not any(os.path.exists(run.path(name)) for name in ("backup", "backup-head", "best"))
+
+
+def test_unknown_optimizer(tmp_path):
+    with pytest.raises(ValueError, match="optimizer must be one of adamw, adam, sgd; received 'x'"):
+        train(tmp_path, optimizer="x")
+
+
+def test_a_dead_network_is_told(tmp_path):
+    model = small_model()
+    model.layers[-1].set_weights([np.zeros((4, 3)), np.array([0.01, 0, 0])])
+    with pytest.warns(UserWarning, match="Nothing is learned: after epoch 2 .* 1.0986 and the"):
+        train(tmp_path, model=model, learning_rate=1e-9)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"arguments": {}}', '{"arguments": 1}', "no JSON"])
+def test_a_folder_of_something_else_is_left_as_it_is(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json is not what a run leaves, or is damaged"):
+        ClassifierRun(tmp_path, ARGUMENTS)
+    assert (tmp_path / "run.json").read_text() == content
+    assert not ClassifierRun(tmp_path, ARGUMENTS, overwrite=True).finished
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_runs_is_neither_replaced_nor_removed(overwrite, tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "image.png").write_text("of a class of that name")
+    (tmp_path / "model.keras").write_text("of somebody else")
+    with pytest.raises(ValueError, match=r"holds model\.keras, best and no run\.json"):
+        ClassifierRun(tmp_path, ARGUMENTS, overwrite=overwrite)
+    assert sorted(os.listdir(tmp_path)) == ["best", "model.keras"]
+    assert (tmp_path / "best" / "image.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"path": pathlib.Path("x")}, {"rate": float("nan")}, ["epochs"]]
+)
+def test_arguments_that_no_file_holds(arguments, tmp_path):
+    with pytest.raises(ValueError, match="plain values"):
+        ClassifierRun(tmp_path / "run", arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("missing", ["last.keras", "model.keras", "history.csv"])
+def test_a_finished_run_whose_files_are_gone_cannot_go_on(missing, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / missing).unlink()
+    with pytest.raises(ValueError, match=r"of 3 epochs that cannot go on: its history\.csv, last"):
+        train(tmp_path / "run", {**ARGUMENTS, "epochs": 5})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"warm_up_share": 1}, "warm_up_share must be at least 0 and below 1"),
+        ({"patience": 0}, "patience must be a positive integer"),
+        ({"freeze_epochs": -1}, "freeze_epochs must be an integer of at least 0"),
+        ({"class_names": ["a", "b"]}, r"output \(batch, 2\) for the classes \['a', 'b'\]"),
+        ({"validation": [1]}, "validation must be a data set of kdl.data"),
+        ({"epochs": 0}, "epochs must be a positive integer"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_training(settings, message, tmp_path):
+    fitting = {
+        "train": data(True),
+        "validation": data(False),
+        "class_names": ["a", "b", "c"],
+        "epochs": 1,
+    }
+    with pytest.raises(ValueError, match=message):
+        ClassifierRun(tmp_path, ARGUMENTS).train(small_model(), **{**fitting, **settings})
+    assert os.listdir(tmp_path) == ["run.json"]

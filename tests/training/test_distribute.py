@@ -1,3 +1,4 @@
+import inspect
 import pathlib
 import re
 import sys
@@ -7,13 +8,15 @@ import keras
 import numpy as np
 import pytest
 
+import kdl
 from kdl.training import distribute, launch
-from kdl.training.backup import read_history
+from kdl.training.callbacks.backup import read_history
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import killed_job  # noqa: E402
+import loss_cases  # noqa: E402
 import two_devices  # noqa: E402
 
 BACKENDS = {"tensorflow": 0, "jax": 1, "torch": 2}
@@ -35,20 +38,34 @@ def run(script, *arguments):
 
 
 @pytest.fixture(scope="module")
-def equal(tmp_path_factory):
-    """Dict: kind of norm → whether two devices trained it as one did."""
+def losses():
+    """Cases of all losses of the library."""
+    return loss_cases.cases()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What two devices trained, from one start of them."""
     path = tmp_path_factory.mktemp("two") / "weights.npz"
     run("two_devices.py", path)
     found = np.load(path)
     assert found["count"] == 2
-    verdicts = {}
-    for kind in two_devices.NORMS:
-        weights = two_devices.train(kind)
-        verdicts[kind] = all(
-            np.allclose(found[f"{kind}/{i}"], weight, rtol=1e-5, atol=1e-5)
-            for i, weight in enumerate(weights)
-        )
-    return verdicts
+    return found
+
+
+def as_one(trained, kind, expected):
+    """Whether two devices found `expected`: arrays, of changes as exactly as of losses."""
+    arrays = [np.asarray(array) for array in expected]
+    return all(
+        np.allclose(trained[f"{kind}/{i}"], array, rtol=1e-5, atol=1e-5 * np.abs(array).max())
+        for i, array in enumerate(arrays)
+    )
+
+
+@pytest.fixture(scope="module")
+def equal(trained):
+    """Dict: kind of norm → whether two devices trained it as one did."""
+    return {kind: as_one(trained, kind, two_devices.train(kind)) for kind in two_devices.NORMS}
 
 
 def test_two_devices_train_like_one(equal):
@@ -62,6 +79,39 @@ def test_two_devices_train_like_one(equal):
         "synchronised switchable": True,
         "moving average": True,
     }
+
+
+def test_no_norm_is_left_out():
+    norms = {name for name in dir(kdl.layers) if name.endswith("Normalization")}
+    assert norms == {type(make()).__name__ for make in two_devices.NORMS.values()}
+
+
+def test_two_devices_train_losses_like_one(trained, losses):
+    """Update and reported loss of each, its defaults, its sum and its arguments turned round."""
+    one = loss_cases.train(losses)
+    assert all(np.abs(update).max() > 0 for update, _ in one.values())
+    assert [kind for kind in one if not as_one(trained, kind, one[kind])] == []
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX maps over a named axis")
+def test_mapped_devices_have_the_loss_of_one(trained, losses):
+    one = loss_cases.whole(loss_cases.of_whole_batches(losses))
+    assert [kind for kind in one if not as_one(trained, f"{kind}, mapped", one[kind])] == []
+
+
+def test_two_devices_train_wrappers_like_one(trained):
+    kinds = two_devices.WRAPPERS
+    one = {kind: two_devices.train_wrapped(kind) for kind in kinds}
+    assert [kind for kind in kinds if not as_one(trained, kind, one[kind])] == []
+
+
+def test_no_wrapper_is_left_out():
+    models = {
+        name
+        for name, cls in inspect.getmembers(kdl.compression, inspect.isclass)
+        if issubclass(cls, keras.Model)
+    }
+    assert models <= set(two_devices.WRAPPERS)
 
 
 def test_the_readme_says_so(equal, root):
@@ -111,3 +161,20 @@ def test_processes_stop_together_and_have_as_many_batches(tmp_path):
         steps, said = (tmp_path / str(number)).read_text().split("\n")
         assert steps == "2 3"  # of eight, and of the loader's three
         assert f"this process has {3 + number} batches" in said
+
+
+TWICE = """
+import keras, numpy as np
+from kdl.training import distribute
+for part in range(3):
+    with distribute(2) as devices:
+        assert devices == 2
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, verbose=0)
+"""
+
+
+def test_a_job_may_train_several_times():
+    """Such as training and fine-tuning, in one script."""
+    launch([sys.executable, "-c", TWICE], PROCESSES)

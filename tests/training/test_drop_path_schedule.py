@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers.nasnet_cell import NASNetCell
-from kdl.layers.scheduled_drop_path import ScheduledDropPath
-from kdl.training.drop_path_schedule import DropPathSchedule
+from kdl.layers.blocks.nasnet_cell import NASNetCell
+from kdl.layers.regularization.scheduled_drop_path import ScheduledDropPath
+from kdl.training.callbacks.drop_path_schedule import DropPathSchedule
 
 IMAGES, TARGETS = np.ones((8, 4, 4, 2), "float32"), np.zeros((8, 4, 4, 4), "float32")
 
@@ -94,3 +94,44 @@ def test_errors():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="has no ScheduledDropPath to step"):
         model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0, callbacks=[DropPathSchedule(1)])
+
+
+def fit_accumulating(optimizer, epochs, batches=8, initial_epoch=0, model=None):
+    """Progress at the begin and end of each epoch."""
+    drop = ScheduledDropPath(0.5)
+    if model is None:
+        layers = [keras.Input((4,)), keras.layers.Dense(4), drop, keras.layers.Dense(1)]
+        model = keras.Sequential(layers)
+        model.compile(optimizer, "mse")
+    found = []
+
+    def note(epoch, logs):
+        found.append(round(24 * progress(model)[0]))
+
+    watch = keras.callbacks.LambdaCallback(on_epoch_begin=note, on_epoch_end=note)
+    x, y = np.ones((2 * batches, 4)), np.ones((2 * batches, 1))
+    model.fit(
+        x,
+        y,
+        batch_size=2,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        verbose=0,
+        callbacks=[DropPathSchedule(24), watch],
+    )
+    return model, found
+
+
+def test_a_step_is_a_batch_where_gradients_are_accumulated():
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=4)
+    model, found = fit_accumulating(optimizer, epochs=2, batches=6)  # 4 does not divide 6
+    assert found == [0, 6, 6, 12]
+    _, found = fit_accumulating(None, epochs=4, batches=6, initial_epoch=2, model=model)
+    assert found == [12, 18, 18, 24]
+
+
+def test_the_count_does_not_go_back_where_a_loss_scale_leaves_out_updates():
+    inner = keras.optimizers.SGD(0.01)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127 * 1.9)
+    _, found = fit_accumulating(optimizer, epochs=2)
+    assert found == [0, 8, 8, 16]

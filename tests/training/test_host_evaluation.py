@@ -73,3 +73,38 @@ def test_bad_input():
         HostEvaluation([], [Median()]).evaluate(model)
     with pytest.raises(ValueError, match="Two metrics give 'median'"):
         HostEvaluation(model_and_batches()[1], [Median(), Median()]).evaluate(model)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_arrays_and_a_single_metric(batch_size):
+    model, batches = model_and_batches()
+    x, y = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    weights = np.array([0.0, 1.0, 0.0], "float32")
+    metric = keras.metrics.MeanSquaredError("mse")
+    found = HostEvaluation((x, 0 * y, weights), metric, batch_size=batch_size).evaluate(model)
+    assert found == {"mse": 25.0}
+    found = HostEvaluation((x, y), Median(), batch_size=batch_size).evaluate(model)
+    assert found == {"median": 2.0, "batches": -(-3 // batch_size)}
+
+
+def test_a_tuple_of_batches_stays_batches():
+    model, batches = model_and_batches()
+    found = HostEvaluation(tuple(batches), [Median()]).evaluate(model)
+    assert found == {"median": 2.0, "batches": 2}
+
+
+def test_several_inputs_are_cut_together():
+    left, right = keras.Input((1,), name="left"), keras.Input((1,), name="right")
+    model = keras.Model({"left": left, "right": right}, keras.layers.Add()([left, right]))
+    x = {"left": np.ones((3, 1)), "right": np.arange(3.0)[:, None]}
+    found = HostEvaluation((x, np.zeros(3)), Median(), batch_size=2).evaluate(model)
+    assert found == {"median": 2.0, "batches": 2}
+
+
+def test_what_is_no_data_or_metric_is_told():
+    with pytest.raises(ValueError, match=r"must have one length; received \[2, 3\]"):
+        HostEvaluation((np.ones((3, 1)), np.ones(2)), Median())
+    with pytest.raises(ValueError, match=r"must be metric objects.*received 'accuracy'"):
+        HostEvaluation([], ["accuracy"])
+    with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+        HostEvaluation([], Median(), batch_size=0)

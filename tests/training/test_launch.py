@@ -45,7 +45,10 @@ def test_the_cause_is_told_and_not_its_consequence():
         launch(program(text), 2)
 
 
-def test_ending_the_launcher_ends_its_processes(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_ending_the_launcher_ends_its_processes(number, code, tmp_path):
     """A cluster's time limit sends SIGTERM: nobody may go on writing."""
     say = f"import os, pathlib; pathlib.Path('{tmp_path}', os.environ['RANK']).write_text('')"
     text = f"{say}; import time; time.sleep(100)"
@@ -58,9 +61,9 @@ def test_ending_the_launcher_ends_its_processes(tmp_path):
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         start = time.monotonic()
-        launcher.terminate()
+        launcher.send_signal(number)
         launcher.stdout.read()  # until the first of its processes has closed it, too
-    assert launcher.returncode == 128 + signal.SIGTERM
+    assert launcher.returncode == code
     assert time.monotonic() - start < 60
 
 

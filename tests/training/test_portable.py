@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from kdl.training import save_portable
 
@@ -29,3 +30,52 @@ def test_subclass_of_model(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert not loaded.compiled
     assert (loaded.predict(x, verbose=0) == model.predict(x, verbose=0)).all()
+
+
+@keras.saving.register_keras_serializable("kdl_tests")
+class Rounds(keras.layers.Layer):
+    """Writes its weights other than they are, as some of Keras Hub's position embeddings do."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+    def save_own_variables(self, store):
+        store["0"] = np.round(keras.ops.convert_to_numpy(self.scale))
+
+    def load_own_variables(self, store):
+        self.scale.assign(store["0"])
+
+
+def test_refuses_a_file_that_does_not_hold_the_weights(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), Rounds(name="rounds")])
+    model.layers[0].scale.assign([1.0, 2.0, -3.0])
+    save_portable(model, tmp_path / "model.keras")
+    before = (tmp_path / "model.keras").read_bytes()
+    model.layers[0].scale.assign([1.0, 2.5, -3.0])
+    with pytest.raises(ValueError, match=r"rounds \(Rounds\) come out of the file other"):
+        save_portable(model, tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").read_bytes() == before
+
+
+def test_layers_of_one_shape_get_their_own_weights_whatever_the_keys_of_outputs(tmp_path):
+    """In a file layers stand in the order of the outputs, and keys of numbers become text."""
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    inputs = keras.Input((3,))
+    first, second, third, fourth = (keras.layers.Dense(2, name=n)(inputs) for n in "pqrs")
+    model = keras.Model(inputs, {10: first, 2: second, 1: {"b": third, "a": [fourth]}})
+    for index, weight in enumerate(model.trainable_weights):
+        weight.assign(weight + index)
+    expected = model.predict(x, verbose=0)
+    save_portable(model, tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    # As all backends sort them: those that take the keys as they come do so, too.
+    assert [layer.name for layer in loaded.layers[1:]] == ["s", "r", "p", "q"]
+    found = loaded.predict(x, verbose=0)
+    pairs = {10: "10", 2: "2"}
+    for key, text in pairs.items():
+        np.testing.assert_allclose(found[text], expected[key], rtol=1e-6)
+    np.testing.assert_allclose(found["1"]["b"], expected[1]["b"], rtol=1e-6)
+    np.testing.assert_allclose(found["1"]["a"][0], expected[1]["a"][0], rtol=1e-6)

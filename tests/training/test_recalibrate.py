@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import kdl
+from kdl._compat import all_layers
 from kdl.layers import (
     CentralizedConv2D,
     MovingAverageBatchNormalization,
@@ -108,6 +109,35 @@ def test_a_dataset_with_labels_and_steps():
     np.testing.assert_allclose(to_numpy(model.layers[-1].moving_mean), expected, rtol=1e-5)
 
 
+class OddNorms(keras.layers.Layer):
+    """Has a norm that it never calls, as blocks of Keras CV, and one that is in inference."""
+
+    def __init__(self):
+        super().__init__()
+        self.spare, self.fixed, self.norm = (keras.layers.BatchNormalization() for _ in range(3))
+
+    def build(self, shape):
+        self.fixed.build(shape)
+        self.norm.build(shape)
+
+    def call(self, x, training=None):
+        return self.norm(self.fixed(x, training=False), training=training)
+
+
+def test_norms_without_statistics_of_batches_are_left():
+    """What is computed with a norm's own statistics is computed with them meanwhile, too."""
+    model = model_of(OddNorms())
+    [layer] = model.layers
+    layer.fixed.moving_mean.assign([1, 2, 3])
+    layer.fixed.moving_variance.assign([4, 4, 4])
+    recalibrate(model, images(), batch_size=10, verbose=0)
+    np.testing.assert_array_equal(to_numpy(layer.fixed.moving_mean), [1, 2, 3])
+    np.testing.assert_array_equal(to_numpy(layer.fixed.moving_variance), [4, 4, 4])
+    expected = (images().mean((0, 1, 2)) - [1, 2, 3]) / np.sqrt(4 + layer.fixed.epsilon)
+    np.testing.assert_allclose(to_numpy(layer.norm.moving_mean), expected, rtol=1e-4)
+    assert not layer.spare.built
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_bad_data_leaves_the_model_as_it_was(bad):
     x = images()
@@ -134,3 +164,74 @@ def test_averages_that_ran_away():
 def test_nothing_to_do():
     with pytest.raises(ValueError, match="there is nothing to recalibrate"):
         recalibrate(model_of(SwitchableNormalization(use_batch_norm=False)), images(), verbose=0)
+
+
+SEQUENCES = np.random.default_rng(0).normal(size=(8, 6, 4)).astype("float32")
+RATES = {"dropout": 0.5, "recurrent_dropout": 0.5}
+RECURRENT = {
+    "LSTM": lambda: keras.layers.LSTM(4, return_sequences=True, dropout=0.5),
+    "GRU": lambda: keras.layers.GRU(4, return_sequences=True, **RATES),
+    "SimpleRNN": lambda: keras.layers.SimpleRNN(4, return_sequences=True, **RATES),
+    "ConvLSTM1D": lambda: keras.Sequential(
+        [
+            keras.layers.Reshape((3, 2, 4)),
+            keras.layers.ConvLSTM1D(4, 1, data_format="channels_last", **RATES),
+        ]
+    ),
+    "Bidirectional": lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, **RATES)),
+    "StackedRNNCells": lambda: keras.layers.RNN(
+        [keras.layers.LSTMCell(4, **RATES), keras.layers.GRUCell(4, dropout=0.5)]
+    ),
+    "PeepholeLSTM": lambda: kdl.layers.PeepholeLSTM(4, return_sequences=True, **RATES),
+    "CoupledLSTM": lambda: kdl.layers.CoupledLSTM(4, **RATES),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_dropout_of_recurrent_layers_is_off(kind):
+    inputs = keras.Input((6, 4))
+    hidden = RECURRENT[kind]()(inputs)
+    norm = keras.layers.BatchNormalization()
+    model = keras.Model(inputs, norm(hidden))
+    recalibrate(model, SEQUENCES, batch_size=8, verbose=0)
+    expected = keras.Model(inputs, hidden).predict(SEQUENCES, verbose=0)
+    expected = expected.reshape(-1, expected.shape[-1]).mean(0)
+    np.testing.assert_allclose(to_numpy(norm.moving_mean), expected, atol=1e-6)
+    rates = [
+        cell.dropout for cell in all_layers(model) if isinstance(vars(cell).get("dropout"), float)
+    ]
+    assert rates
+    assert set(rates) == {0.5}
+
+
+def test_random_preprocessing_and_spectral_norms_do_as_in_inference():
+    x = images(6)
+    hidden = [
+        keras.layers.RandomBrightness(0.5, value_range=(0, 1), seed=1),
+        keras.layers.RandomTranslation(0.5, 0.5, seed=1, data_format="channels_last"),
+        keras.layers.SpectralNormalization(
+            keras.layers.Conv2D(3, 3, data_format="channels_last", kernel_initializer="ones")
+        ),
+    ]
+    model = model_of(*hidden, keras.layers.BatchNormalization())
+    before = model.get_weights()
+    recalibrate(model, x, batch_size=3, verbose=0)
+    expected = keras.Sequential([keras.Input((4, 4, 3)), *hidden]).predict(x, verbose=0)
+    norm = model.layers[-1]
+    np.testing.assert_allclose(to_numpy(norm.moving_mean), expected.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert not any("call" in vars(layer) for layer in hidden)
+    brightened = [hidden[0](x, training=True) for _ in range(2)]
+    assert not np.array_equal(*map(to_numpy, brightened))  # chance is back
+
+
+def test_an_endless_generator_of_inputs_and_rates_of_numpy():
+    """The first batch alone counts; a rate of NumPy is a rate, and off."""
+    inputs = keras.Input((4,))
+    x = keras.layers.Reshape((2, 2))(inputs)
+    x = keras.layers.LSTM(3, dropout=np.float32(0.5), return_sequences=True)(x)
+    norm = keras.layers.BatchNormalization()
+    model, values = keras.Model(inputs, norm(x)), np.random.default_rng(0).normal(size=(8, 4))
+    recalibrate(model, (values for _ in iter(int, 1)), batch_size=8, steps=1, verbose=0)
+    expected = keras.Model(inputs, x).predict(values, verbose=0).mean((0, 1))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(norm.moving_mean), expected, atol=1e-6)

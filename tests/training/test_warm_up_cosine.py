@@ -90,6 +90,15 @@ def test_kinds_of_steps(dtype):
     assert rates(schedule, [np.array(12, dtype)]) == [0]
 
 
+def test_steps_out_of_range():
+    """Numbers beyond int32 that JAX's integers do not hold; and none before the first."""
+    schedule = WarmUpCosine(0.5, 1000, 10, initial_learning_rate=0.1, final_learning_rate=0.01)
+    assert rates(schedule, [2**31, 2**40, 1e30, np.int64(2**40)]) == [np.float32(0.01)] * 4
+    before = [-1, -5.5, np.int8(-3), keras.ops.convert_to_tensor(-2)]
+    assert rates(schedule, before) == [np.float32(0.1)] * 4
+    assert rates(schedule, [np.uint8(7)]) == rates(schedule, [7])
+
+
 @pytest.mark.parametrize("accumulation", [None, 3])
 def test_a_step_is_a_batch(accumulation):
     """Also where only every third batch is an update."""
@@ -124,6 +133,10 @@ def test_saved_in_a_compiled_model(tmp_path):
         ((0.1, 10, -1), "warm_up_steps < total_steps"),
         ((0.0, 10), "peak must be positive"),
         ((0.1, 10, 1, -0.1), "must not be negative"),
+        ((float("nan"), 10), "must not be negative"),
+        ((0.1, 10, 1, 0.0, float("nan")), "must not be negative"),
+        ((0.1, float("nan")), "warm_up_steps < total_steps"),
+        ((0.1, float("inf")), "warm_up_steps < total_steps"),
     ],
 )
 def test_bad_arguments(arguments, message):

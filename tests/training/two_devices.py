@@ -1,22 +1,31 @@
 """Trains small networks on two devices and saves their weights: `two_devices.py FILE`.
 
 `tests/training/test_distribute.py` runs this in processes of its own, since devices can be made of
-the processor only before anything is computed, and compares with training on one device.
+the processor only before anything is computed, and compares with training on one device. One start
+serves all norms, all losses and all models that train others.
 """
 
+import pathlib
 import sys
 
 import keras
 import numpy as np
 
+from kdl import compression
+from kdl.data import Mixup
 from kdl.layers import (
     CentralizedConv2D,
     MovingAverageBatchNormalization,
     SwitchableNormalization,
     SyncBatchNormalization,
 )
+from kdl.losses import FocalLoss, MixupCrossentropy
 from kdl.ops.replicas import replica_number
 from kdl.training import distribute
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import loss_cases
 
 SUMMED = "synchronised batch, loss summed"
 NORMS = {
@@ -56,13 +65,76 @@ def train(kind):
     x[np.arange(len(x)) % BATCH >= BATCH // 2] *= 2.0
     y = rng.integers(0, 3, STEPS * BATCH)
     history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
-    loss = np.float32(history.history["loss"])
-    return model.get_weights() if kind == SUMMED else [*model.get_weights(), loss]
+    return [*model.get_weights(), np.float32(history.history["loss"])]
+
+
+def dense(seed, width, **arguments):
+    """A small network with weights that are not zero."""
+    layers = [keras.layers.Dense(width, "relu", **arguments), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((1, 2, 3)), keras.layers.Flatten(), *layers])
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0, 0.5, variable.shape))
+    return model
+
+
+def pruned():
+    return compression.prune(dense(0, 8), compression.ConstantSparsity(0.5))
+
+
+# Models around another, and what else comes between data and loss.
+WRAPPERS = {
+    "PrunedModel": pruned,
+    "Distillation": lambda: compression.distill(dense(0, 8), dense(1, 16), from_logits=True),
+    "Distillation of a PrunedModel": lambda: compression.distill(
+        pruned(), dense(1, 16), from_logits=True
+    ),
+    "regularized": lambda: dense(0, 8, kernel_regularizer=keras.regularizers.L2(0.1)),
+    "regularized, loss summed": lambda: dense(0, 8, kernel_regularizer=keras.regularizers.L2(0.1)),
+    "Mixup": lambda: dense(0, 8),
+    "validated": lambda: dense(0, 8),
+}
+
+
+def train_wrapped(kind):
+    """Weights after five steps of a wrapper, and the losses reported."""
+    model = WRAPPERS[kind]()
+    rng = np.random.default_rng(2)
+    x = rng.normal(0, 1, (5 * BATCH, 1, 2, 3)).astype("float32")
+    x[np.arange(len(x)) % BATCH >= BATCH // 2] *= 3.0
+    y = rng.integers(0, 3, len(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if kind.endswith("summed"):
+        loss.reduction = "sum"
+    data = {"x": x, "y": y, "batch_size": BATCH}
+    if kind == "Mixup":
+        loss = MixupCrossentropy(from_logits=True)
+        data["x"], data["y"] = Mixup(1.0, per_sample=True)(x, y, rng)
+    if kind == "validated":
+        loss = FocalLoss(
+            from_logits=True, normalize_by_positives=True, reduction="sum", background_class=0
+        )
+        data["validation_data"] = (x[BATCH:], y[BATCH:])
+    model.compile(keras.optimizers.SGD(0.02), loss)
+    history = model.fit(**data, epochs=2, shuffle=False, verbose=0).history
+    losses = [np.float32(history[name]) for name in ("loss", "val_loss") if name in history]
+    return [*model.get_weights(), *losses]
+
+
+def train_all(losses):
+    """Dict of all that was trained: kind → arrays, the last of which are losses."""
+    found = {kind: train(kind) for kind in NORMS}
+    found |= {kind: train_wrapped(kind) for kind in WRAPPERS}
+    return found | loss_cases.train(losses)
 
 
 def main(path):
     with distribute(2) as count:
-        found = {kind: train(kind) for kind in NORMS}
+        losses = loss_cases.cases()
+        found = train_all(losses)
+        if keras.backend.backend() == "jax":
+            mapped = loss_cases.mapped(loss_cases.of_whole_batches(losses))
+            found |= {f"{kind}, mapped": arrays for kind, arrays in mapped.items()}
     if replica_number() == 0:
         flat = {f"{kind}/{i}": w for kind, weights in found.items() for i, w in enumerate(weights)}
         np.savez(path, count=count, **flat)

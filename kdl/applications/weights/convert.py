@@ -1,6 +1,7 @@
 """Weights of reference networks into kdl models."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 
 from kdl.applications.weights.keras_file import read_keras_weights
 from kdl.applications.weights.naming import resolve
-from kdl.applications.weights.torch_file import read_state_dict
+from kdl.applications.weights.torch_file import read_state_dict, unwrapped_names
 
 # Keras's name of a weight → PyTorch's, within one layer.
 _TORCH_WEIGHT = {
@@ -20,6 +21,9 @@ _TORCH_WEIGHT = {
     "moving_variance": "running_var",
 }
 
+# How many parts of a name may come before the reference's: `model.module.backbone.`.
+_MOST_PREFIXES = 6
+
 # Weights of kdl's and Keras's layers that are no part of a published network.
 _TRAINING_STATE = ("seed_generator_state", "drop_path_step", "drop_path_total_steps")
 
@@ -30,8 +34,10 @@ def load_torch_weights(model, state):
     Layouts are converted: convolution `OIHW → HWIO`, depthwise `C1HW → HWC1`, linear `OI → IO`,
     batch norm's `weight, bias, running_mean, running_var → gamma, beta, moving_mean,
     moving_variance`. The project that the names belong to (torchvision, timm, the authors' own) is
-    recognised. Every tensor is checked before the first one is set, so that a file that does not
-    fit leaves the model as it was. A model without top takes a file with one.
+    recognised, as is a prefix of the names, such as `model.` or `backbone.`: tensors without it
+    belong to what is around the network, and are left out. Every tensor is checked before the first
+    one is set, so that a file that does not fit leaves the model as it was. A model without top
+    takes a file with one.
 
     Args:
         model: A model of `kdl.applications`.
@@ -54,8 +60,11 @@ def load_torch_weights(model, state):
     arrays = _as_arrays(state)
     projects = [p for p in _projects(model, "load_torch_weights") if not _of_keras(p)]
     _check_known(model, projects, "load_torch_weights")
-    project = _best(model, projects, arrays)
+    project, prefix = _best(model, projects, arrays)
     origin = os.fspath(state) if isinstance(state, str | os.PathLike) else "the state dict"
+    if prefix:
+        arrays = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        origin = f"{origin} (after the prefix {prefix!r} of its names)"
     _fill(model, project, arrays, origin)
 
 
@@ -86,16 +95,26 @@ def load_keras_weights(model, source):
     _check_known(model, projects, "load_keras_weights")
     origin = source.name if isinstance(source, keras.Model) else os.fspath(source)
     arrays = _one_kernel_name(read_keras_weights(source))
-    _fill(model, _best(model, projects, arrays), arrays, origin)
+    project, _ = _best(model, projects, arrays, prefixes=False)
+    _fill(model, project, arrays, origin)
 
 
 def _of_keras(project):
     return project.startswith("keras")
 
 
-def _best(model, projects, arrays):
-    """The project whose names are most often among those of the arrays."""
-    return max(projects, key=lambda p: sum(name in arrays for _, name in _named(model, p)))
+def _best(model, projects, arrays, prefixes=True):
+    """The project and the prefix with which most of its names are among those of the arrays."""
+    counts = Counter({(project, ""): 0 for project in projects})
+    for project in projects:
+        expected = {name for _, name in _named(model, project)}
+        for name in arrays:
+            parts = name.split(".", _MOST_PREFIXES if prefixes else 0)
+            for place in range(len(parts)):
+                if ".".join(parts[place:]) in expected:
+                    counts[project, "".join(f"{part}." for part in parts[:place])] += 1
+    # Of equals the first is taken.
+    return max(counts, key=counts.get)
 
 
 def _projects(model, function):
@@ -122,7 +141,7 @@ def _fill(model, project, arrays, origin):
         if name not in arrays:
             raise ValueError(
                 f"{name!r} is missing from {origin}: it belongs to another network or variant than "
-                f"{model.name}, or is incomplete."
+                f"{model.name}, or is incomplete. Its first names are {list(arrays)[:3]}."
             )
         array = arrays[name] if _of_keras(project) else _to_keras_layout(arrays[name], variable)
         values.append(_fitted(array, variable, name, origin))
@@ -140,7 +159,7 @@ def _as_arrays(state):
             f"state must be a path or a mapping of names to arrays; received a "
             f"{type(state).__name__}."
         )
-    return {name: _as_array(value) for name, value in state.items()}
+    return unwrapped_names({name: _as_array(value) for name, value in state.items()})
 
 
 def _as_array(value):
@@ -194,6 +213,8 @@ def _to_keras_layout(array, variable):
 
 def _fitted(array, variable, name, origin):
     shape = tuple(variable.shape)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name!r} in {origin} holds no numbers: its dtype is {array.dtype}.")
     if (1, 1, *array.shape) == shape or array.shape == (1, 1, *shape):
         array = array.reshape(shape)  # a dense layer and a 1×1 convolution have the same weights
     if array.shape != shape:

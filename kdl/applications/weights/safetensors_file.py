@@ -22,6 +22,11 @@ _DTYPES = {
 }
 
 
+# The format's own limit, and NumPy's.
+_LARGEST_HEADER = 100_000_000
+_LARGEST_RANK = 64
+
+
 def read_safetensors(stream, size):
     r"""Reads every tensor of a safetensors file.
 
@@ -48,7 +53,7 @@ def read_safetensors(stream, size):
         {'step': array(7, dtype=int16)}
     """
     header_size = int.from_bytes(stream.read(8), "little")
-    if header_size > size - 8:
+    if header_size > min(size - 8, _LARGEST_HEADER):
         raise ValueError(f"its header should have {header_size} bytes, the file has {size}")
     header = json.loads(stream.read(header_size))
     header.pop("__metadata__", None)
@@ -70,6 +75,8 @@ def _range_after(previous_end, name, entry):
     dtype, shape = entry["dtype"], entry["shape"]
     if dtype not in _DTYPES:
         raise ValueError(f"tensor {name!r} has dtype {dtype}; known are {', '.join(_DTYPES)}")
+    if len(shape) > _LARGEST_RANK:
+        raise ValueError(f"tensor {name!r} has {len(shape)} axes")
     if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
         raise ValueError(f"tensor {name!r} has a shape or offsets that are no whole numbers")
     if begin != previous_end or end - begin != math.prod(shape) * itemsize(_DTYPES[dtype]):

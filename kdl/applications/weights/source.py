@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import os
-import warnings
 
 import keras
+
+from kdl._warn import warn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +38,23 @@ class WeightSource:
     padding: str = "symmetric"
     restricted: bool = False
 
+    @property
+    def verified(self):
+        """Whether a fetched file is compared with a SHA-256.
+
+        Example:
+            >>> import kdl
+            >>> sources = [s for e in kdl.applications.list_models() for s in e.sources]
+            >>> sum(not source.verified for source in sources), len(sources)
+            (12, 54)
+        """
+        return bool(self.sha256)
+
     def download(self):
         """Fetches the file once, checks it, and returns its path.
 
-        Warns of a licence that restricts use, before anything is fetched.
+        Warns of a licence that restricts use, and of a file whose SHA-256 nobody tells, before
+        anything is fetched.
 
         Raises:
             ValueError: If the file's SHA-256 does not begin with `sha256` even after a second
@@ -48,8 +62,11 @@ class WeightSource:
             OSError: If the address cannot be reached.
         """
         if self.restricted:
-            warnings.warn(
-                f"The licence of {self.name} restricts its use: {self.licence}.", stacklevel=2
+            warn(f"The licence of {self.name} restricts its use: {self.licence}.")
+        if not self.verified:
+            warn(
+                f"{self.name} is taken as it comes from {self.url}: its publisher tells no "
+                f"SHA-256, so that a changed file cannot be told from the original."
             )
         for again in (False, True):
             path = self._fetch(force=again)

@@ -1,6 +1,7 @@
 """PyTorch checkpoints as NumPy arrays, read without PyTorch."""
 
 import io
+import mmap
 import os
 import pathlib
 import struct
@@ -15,11 +16,28 @@ from kdl.applications.weights.torch_pickle import (
     TorchUnpickler,
     UnfitFileError,
 )
+from kdl.data.archives import read_entry
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_ema",
+    "state_dict_ema",
+    "ema_state_dict",
+    "ema",
+    "net",
+    "network",
+    "module",
+    "params",
+    "params_ema",
+    "weights",
+)
+# A wrapper may hold a wrapper: {"ema": {"module": …}}.
+_DEEPEST_WRAPPER = 3
 
 
 def read_state_dict(path):
@@ -28,9 +46,11 @@ def read_state_dict(path):
     PyTorch is not needed, and nothing pickled in the file is executed. The format is recognised by
     content: the zip format of PyTorch ≥ 1.6, the legacy format before it, or safetensors.
 
-    A checkpoint that holds its tensors under `"state_dict"`, `"model_state_dict"`, `"model"` or
-    `"model_ema"` (the first of these that is there) is unwrapped. Entries that are not tensors are
-    dropped, as is a prefix `module.` that all names have in common.
+    A checkpoint that holds its tensors under a usual name, such as `"state_dict"`, `"model"`,
+    `"state_dict_ema"`, `"ema"`, `"net"`, `"params"` or `"weights"`, is unwrapped; the weights as
+    trained come before their averages. Entries that are not tensors are dropped, as are the parts
+    `_orig_mod.` of names, which `torch.compile` puts there, and a prefix `module.` that all names
+    have in common.
 
     Args:
         path: Path of a `.pth`, `.pt`, `.bin` or `.safetensors` file.
@@ -62,7 +82,7 @@ def read_state_dict(path):
         raise ValueError(f"{path} is not a file: give the path of a checkpoint file.")
     with path.open("rb") as stream:
         try:
-            return _without_common_prefix(_read(stream, path.stat().st_size))
+            return unwrapped_names(_read(stream, path.stat().st_size))
         except UnfitFileError as error:
             raise ValueError(f"{path} {error}.") from None
         # A damaged pickle or archive can raise nearly every exception there is.
@@ -79,7 +99,9 @@ def _read(stream, size):
     if start.startswith(_ZIP_MAGIC):
         return _read_zip(stream, size)
     if _LEGACY_MAGIC.to_bytes(10, "little") in start:
-        return _read_legacy(stream, size)
+        # A mapped file reads no more than there is, whatever a pickle asks for.
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _read_legacy(content, size)
     if start[8:9] == b"{":
         return read_safetensors(stream, size)
     raise UnfitFileError(
@@ -99,7 +121,7 @@ def _read_zip(stream, size):
         raise ValueError("its records are larger than the file")
 
     def read_record(name):
-        return archive.read(records[roots[0] + name])
+        return read_entry(archive, records[roots[0] + name], "the file")
 
     order = read_record("byteorder") if roots[0] + "byteorder" in records else b"little"
     checkpoint = TorchUnpickler(io.BytesIO(read_record("data.pkl"))).load()
@@ -119,6 +141,8 @@ def _read_legacy(stream, size):
     checkpoint = unpickler.load()
     spans = {}
     for key in TorchUnpickler(stream).load():
+        if type(key) is not str:
+            raise ValueError("a storage lacks its key")
         (count,) = struct.unpack("<q", stream.read(8))
         length = count * itemsize(unpickler.storages[key].dtype)
         if not 0 <= length <= size - stream.tell():
@@ -149,22 +173,29 @@ def _arrays(checkpoint, read_storage):
 
 
 def _named_tensors(checkpoint):
-    entries = checkpoint if isinstance(checkpoint, dict) else {}
-    for wrapper in _WRAPPERS:
-        if isinstance(entries.get(wrapper), dict):
-            entries = entries[wrapper]
-            break
-    tensors = {
-        name: value
-        for name, value in entries.items()
-        if type(name) is str and isinstance(value, StoredTensor)
-    }
+    tensors = _unwrapped(checkpoint, _DEEPEST_WRAPPER)
     if not tensors:
         raise UnfitFileError(
             f"holds no named tensors, neither at its top nor under {', '.join(_WRAPPERS)}: "
             f"{SAVE_ADVICE}"
         )
     return tensors
+
+
+def _unwrapped(entries, depth):
+    """The tensors under the first wrapper that has any, or else at the top."""
+    if not isinstance(entries, dict):
+        return {}
+    tensors = {
+        name: value
+        for name, value in entries.items()
+        if type(name) is str and isinstance(value, StoredTensor)
+    }
+    # Only at the top are tensors beside a wrapper no weights, but its averages' count and such.
+    if not depth or (tensors and depth < _DEEPEST_WRAPPER):
+        return tensors
+    wrapped = (_unwrapped(entries.get(wrapper), depth - 1) for wrapper in _WRAPPERS)
+    return next(filter(None, wrapped), tensors)
 
 
 def _view(name, tensor, flat):
@@ -181,9 +212,21 @@ def _view(name, tensor, flat):
     return np.ndarray(shape, flat.dtype, flat, offset * flat.itemsize, byte_strides)
 
 
-def _without_common_prefix(arrays):
+def unwrapped_names(arrays):
+    """Named arrays without what wrappers of PyTorch put into their names.
+
+    These are the parts `_orig_mod.` of `torch.compile`, and a prefix `module.` that all names have
+    in common, of data parallelism and averaging.
+
+    Example:
+        >>> unwrapped_names({"module._orig_mod.a": 1, "module._orig_mod.b": 2})
+        {'a': 1, 'b': 2}
+    """
+    compiled = {name.replace("_orig_mod.", ""): array for name, array in arrays.items()}
+    arrays = compiled if len(compiled) == len(arrays) else arrays
     # AveragedModel counts its steps beside the model that it wraps.
     names = [name for name in arrays if name != "n_averaged"]
-    if not names or not all(name.startswith("module.") for name in names):
-        return arrays
-    return {name.removeprefix("module."): arrays[name] for name in names}
+    while names and all(name.startswith("module.") for name in names):
+        arrays = {name.removeprefix("module."): arrays[name] for name in names}
+        names = list(arrays)
+    return arrays

@@ -5,11 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from kdl.compression._elementary import constants_of, elementary
-from kdl.compression._graph import read_graph
-from kdl.compression._rules import reason_for_float
-from kdl.compression.flatten import flatten
-from kdl.compression.fold_batch_norm import takes_up
+from kdl.compression.quantization._elementary import constants_of, elementary
+from kdl.compression.quantization._rules import reason_for_float
 from kdl.compression.tfmot._twins import (
     AFFINE,
     LAYERS,
@@ -22,6 +19,9 @@ from kdl.compression.tfmot._twins import (
     WITH_KERNEL,
     Twin,
 )
+from kdl.graph.flatten import flatten
+from kdl.graph.fold_batch_norm import takes_up
+from kdl.graph.read_graph import read_graph
 
 _REGULARIZERS = ("L1", "L2", "L1L2")
 
@@ -179,7 +179,9 @@ class _Describer:
         [x] = node.inputs
         rank = len(x.shape)
         last = node.kind != "BatchNormalization" or node.operation.axis in (-1, rank - 1)
-        constant = node.kind != "BatchNormalization" and constants_of(node.operation, rank) is None
+        constant = (
+            node.kind != "BatchNormalization" and constants_of(node.operation, x.shape) is None
+        )
         if rank not in (2, 4) or not last or constant:
             raise ValueError(_refusal(node, "no twin acts on this axis", self.for_quantization))
         return Twin("ChannelAffine", quantize=OUTPUT)
@@ -206,7 +208,7 @@ class _Describer:
     def _keep_weights(self, name, node, twin):
         if twin.layer == "ChannelAffine" and node.kind != "BatchNormalization":
             [x] = node.inputs
-            pair = constants_of(node.operation, len(x.shape))
+            pair = constants_of(node.operation, x.shape)
             self.weights[name] = [np.broadcast_to(np.float32(a), x.shape[-1:]) for a in pair]
         elif node.operation.weights:
             self.weights[name] = node.operation.get_weights()

@@ -1,16 +1,10 @@
-"""Run as `python -m kdl.compression.tfmot._worker`: TensorFlow Model Optimization's process.
+"""TensorFlow Model Optimization's process, started by `kdl.compression.tfmot._process`."""
 
-It reads a job a line from its input and writes a line of JSON for each thing that happens.
-"""
-
-import json
-import os
-import sys
 import time
-import traceback
 
 import numpy as np
 
+from kdl._child import serve
 from kdl.compression.tfmot._arrays import grouped, named, numbered
 from kdl.compression.tfmot._tf_methods import METHODS
 from kdl.compression.tfmot._tf_model import build, prove
@@ -19,24 +13,9 @@ from kdl.compression.tfmot._tf_model import build, prove
 _PROGRESS = 0.2
 
 
-def main():
-    """Carries out the jobs of the input, one after the other."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print would be taken for an answer
-
-    def say(event, **details):
-        answers.write(json.dumps({"event": event, **details}) + "\n")
-        answers.flush()
-
-    for line in sys.stdin:
-        try:
-            _Job(json.loads(line), say).carry_out()
-        except Exception as error:
-            traceback.print_exc()
-            kind = "ImportError" if isinstance(error, ImportError) else type(error).__name__
-            say("error", type=kind, message=str(error))
-        else:
-            say("done")
+def main(folder):
+    """Carries out the jobs that it is sent, one after the other."""
+    serve(folder, lambda job, say: _Job(job, say).carry_out())
 
 
 class _Job:
@@ -170,11 +149,12 @@ def _int8(tf, model, job):
     """Bytes of the int8 file; without representative data, or the converter would measure anew."""
     module = tf.Module()
     module.kept = list(model.variables)
-    spec = tf.TensorSpec(job["input_shape"], tf.float32, name=job["input_name"])
+    specs = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in job["inputs"]]
 
-    @tf.function(input_signature=[spec])
-    def serve(image):
-        outputs = tf.nest.flatten(model(image, training=False))
+    @tf.function(input_signature=specs)
+    def serve(*arrays):
+        inputs = arrays[0] if len(arrays) == 1 else list(arrays)
+        outputs = tf.nest.flatten(model(inputs, training=False))
         return dict(zip(job["output_names"], outputs, strict=True))
 
     module.serve = serve
@@ -183,7 +163,3 @@ def _int8(tf, model, job):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """TF-MOT's clustering of weights."""
 
+from kdl._checks import check_integer
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 from kdl.layers._block import check_choice
 
@@ -51,8 +52,7 @@ def cluster(
         >>> cluster(keras.Model(inputs, keras.layers.Dense(2)(inputs)), 4).method
         'cluster'
     """
-    if not isinstance(clusters, int) or clusters < 2:
-        raise ValueError(f"clusters must be an integer of at least 2; received {clusters!r}.")
+    clusters = check_integer("clusters", clusters, least=2)
     check_choice("initialization", initialization, tuple(_INITIALIZATIONS))
     settings = {
         "kind": "cluster",

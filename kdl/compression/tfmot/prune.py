@@ -1,7 +1,7 @@
 """TF-MOT's pruning."""
 
-from kdl.compression.constant_sparsity import ConstantSparsity
-from kdl.compression.polynomial_sparsity import PolynomialSparsity
+from kdl.compression.pruning.constant_sparsity import ConstantSparsity
+from kdl.compression.pruning.polynomial_sparsity import PolynomialSparsity
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 from kdl.layers._block import check_choice
 
@@ -61,8 +61,9 @@ def _their_schedule(schedule):
         return {
             "kind": "ConstantSparsity",
             "target_sparsity": schedule.sparsity,
-            "begin_step": schedule.begin_step,
-            "end_step": schedule.end_step,
+            # TF-MOT counts its steps from 1.
+            "begin_step": max(schedule.begin_step, 1),
+            "end_step": max(schedule.end_step, 1),
             "frequency": 1,  # the one step between its ends
         }
     raise ValueError(

@@ -3,13 +3,17 @@
 import keras
 import numpy as np
 
-from kdl.compression.flatten import flatten_with_origin
+from kdl._checks import check_integer
 from kdl.compression.tfmot._arrays import grouped, named, numbered
 from kdl.compression.tfmot._description import describe
 from kdl.compression.tfmot._process import run_job
 from kdl.compression.tfmot._progress import Progress
 from kdl.compression.tfmot._training import as_job, learning_rates
-from kdl.layers._block import check_positive
+from kdl.data._input_form import fitted, form_of_model
+from kdl.data.samples import inputs_for_predict, samples_of_model
+from kdl.graph import copy_model
+from kdl.graph.copy_weights import set_weights
+from kdl.graph.flatten import flatten_with_origin
 
 # Inputs on which Keras 3 and tf_keras must agree before anything is trained.
 _PROOF_SAMPLES = 16
@@ -32,7 +36,7 @@ class TFMOTModel:
     def __init__(self, model, settings, layers=None):
         self._description = describe(model, settings["kind"] == "quantize")
         self._settings = {**settings, "layers": self._description.with_kernel(layers)}
-        self.model = _copy(model)
+        self.model = copy_model(model)
         self._state = []  # arrays of the wrapped model in tf_keras
         self._weights = self._description.weights
         self.method = settings["kind"]
@@ -40,7 +44,7 @@ class TFMOTModel:
     def fit(
         self,
         x,
-        y,
+        y=None,
         epochs=1,
         batch_size=32,
         *,
@@ -54,15 +58,17 @@ class TFMOTModel:
         """Trains the wrapped model in its TensorFlow process.
 
         Args:
-            x: Inputs as an array, or a list of arrays where the model has several.
-            y: Targets, likewise for several outputs.
+            x: Inputs as an array, or a list or dict of arrays where the model has several; or a
+                data set of inputs and labels, as `kdl.data.read_samples` takes them, which is read
+                whole and not augmented.
+            y: Targets, likewise for several outputs; None (default) for a data set, which has them.
             epochs: Number of epochs. Defaults to 1.
             batch_size: Defaults to 32.
             loss: Name of a Keras loss, or one of `keras.losses`.
             optimizer: Name of a Keras optimizer, or one of `keras.optimizers`; its learning rate
                 may be a schedule. Defaults to `"adam"`.
             metrics: Names of Keras metrics, such as `("accuracy",)`.
-            validation_data: Pair `(x, y)`, or None.
+            validation_data: Pair `(x, y)`, a data set, or None.
             seed: Integer for equal results, or None.
             verbose: 0 (nothing), 1 (a bar), 2 (a line an epoch) or `"auto"` (1).
 
@@ -75,13 +81,17 @@ class TFMOTModel:
             ImportError: If TensorFlow or TensorFlow Model Optimization is missing.
             RuntimeError: If the process was ended.
         """
-        check_positive("epochs", epochs)
-        check_positive("batch_size", batch_size)
+        epochs = check_integer("epochs", epochs)
+        batch_size = check_integer("batch_size", batch_size)
+        x, y = self._pair(x, y, "x")
         inputs, targets = self._inputs(x), _arrays(y)
         _check_lengths(inputs, targets)
         arrays = {**named("x", inputs), **named("y", targets)}
         if validation_data is not None:
-            more, wanted = self._inputs(validation_data[0]), _arrays(validation_data[1])
+            pair = isinstance(validation_data, tuple | list) and len(validation_data) == 2
+            x, y = validation_data if pair else (validation_data, None)
+            x, y = self._pair(x, y, "validation_data")
+            more, wanted = self._inputs(x), _arrays(y)
             _check_lengths(more, wanted)
             arrays.update({**named("x_validation", more), **named("y_validation", wanted)})
         rates = learning_rates(optimizer, epochs * -(-len(inputs[0]) // batch_size))
@@ -99,7 +109,7 @@ class TFMOTModel:
         """Answers of the wrapped model: of a quantised one, with all its rounding.
 
         Args:
-            x: Inputs, as for `fit`.
+            x: Inputs, as for `fit`; labels are not used.
 
         Returns:
             An array, or a list of them where the model has several outputs.
@@ -108,41 +118,44 @@ class TFMOTModel:
             ValueError: If the data does not fit, or a quantised model was never trained.
         """
         self._check_ranges()
-        inputs = self._inputs(x)
+        inputs = self._inputs(inputs_for_predict(x, self.model, convert=True))
         results = self._run("predict", {}, named("x", inputs), inputs)
         outputs = numbered(results, "output")
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def convert(self, x, input_shape, input_name, output_names):
+    def convert(self, x, shapes, output_names):
         """The int8 `.tflite` file of a quantised model, and its answers to compare with.
 
         `kdl.deploy.export_tflite` is what proves and writes the file; this is a part of it.
 
         Args:
             x: Inputs, as for `fit`.
-            input_shape: Static shape of the file's input, batch included.
-            input_name: Its name in the file.
+            shapes: Dict: name of an input in the file → its static shape, batch included; in the
+                order of the model's inputs.
             output_names: Names of the outputs.
 
         Returns:
             Pair of the file's bytes and a list of the wrapped model's outputs for `x`.
 
         Raises:
-            ValueError: If the model is not quantised, was never trained, or has several inputs.
+            ValueError: If the model is not quantised or was never trained.
         """
         if self.method != "quantize":
             raise ValueError(f"Only a quantised model has an int8 file; this one: {self.method}.")
         self._check_ranges()
         inputs = self._inputs(x)
-        if len(inputs) > 1:
-            raise ValueError(f"A file has one input; the model takes {len(inputs)}.")
-        job = {
-            "input_shape": list(input_shape),
-            "input_name": input_name,
-            "output_names": list(output_names),
-        }
+        job = {"inputs": list(shapes.items()), "output_names": list(output_names)}
         results = self._run("convert", job, named("x", inputs), inputs)
         return results["tflite"].tobytes(), numbered(results, "output")
+
+    def _pair(self, x, y, argument):
+        """`(x, y)`, out of a data set if there is no `y`."""
+        if y is not None:
+            return x, y
+        samples = samples_of_model(x, self.model, argument=argument)
+        if samples.labels is None:
+            raise ValueError(f"{argument} has no targets: pass y, or a data set that has them.")
+        return samples.inputs, samples.labels
 
     def _check_ranges(self):
         if self.method == "quantize" and not self._state:
@@ -150,7 +163,8 @@ class TFMOTModel:
 
     def _run(self, task, job, arrays, inputs, see=lambda event: None, seed=None):
         samples = [x[:_PROOF_SAMPLES] for x in inputs]
-        structure = keras.tree.pack_sequence_as(self.model.input, samples)
+        alone = isinstance(self.model, keras.Sequential)  # one that was never called has no `input`
+        structure = samples[0] if alone else keras.tree.pack_sequence_as(self.model.input, samples)
         outputs = self.model.predict(structure, batch_size=_PROOF_SAMPLES, verbose=0)
         expected = keras.tree.flatten(outputs)
         job.update(task=task, seed=seed, method=self._settings, graph=self._description.graph)
@@ -166,7 +180,8 @@ class TFMOTModel:
 
     def _inputs(self, x):
         """Arrays for the model's inputs, in float32."""
-        arrays = [np.asarray(a, "float32") for a in _arrays(x)]
+        given = fitted(form_of_model(self.model), x)
+        arrays = [np.asarray(a, "float32") for a in _arrays(x if given is None else given)]
         wanted = [tuple(i.shape[1:]) for i in self.model.inputs]
         shapes = [a.shape[1:] for a in arrays]
         fits = len(shapes) == len(wanted) and all(
@@ -185,22 +200,15 @@ class TFMOTModel:
 
     def stripped(self):
         """See `kdl.compression.tfmot.strip`."""
-        model = _copy(self.model)
+        model = copy_model(self.model)
         _, places = flatten_with_origin(model)
         origin = self._description.origin
         found = {origin[name]: self._weights[name] for name in origin}
         for name, layer in places.items():
             parts = [name] if name in found else [f"{name}_depthwise", f"{name}_pointwise"]
             if parts[0] in found:
-                layer.set_weights([a for part in parts for a in found[part]])
+                set_weights(layer, [a for part in parts for a in found[part]])
         return model
-
-
-def _copy(model):
-    """A model of the same layers and weights, which goes its own way."""
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def _arrays(x):

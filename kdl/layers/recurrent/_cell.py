@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdl.layers._block import check_positive
+from kdl._checks import check_integer
 
 
 class RecurrentCell(keras.layers.LSTMCell):
@@ -39,7 +39,7 @@ class RecurrentCell(keras.layers.LSTMCell):
         peephole_constraint=None,
         **kwargs,
     ):
-        check_positive("units", units)
+        units = check_integer("units", units)
         for name in ("dropout", "recurrent_dropout"):
             _check_rate(name, kwargs.get(name, 0.0))
         super().__init__(units, activation, recurrent_activation, **kwargs)

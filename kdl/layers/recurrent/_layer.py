@@ -21,6 +21,7 @@ class RecurrentLayer(keras.layers.RNN):
         units: Size of the states.
         activation: Of candidate and output.
         recurrent_activation: Of the gates.
+        use_cudnn: `"auto"` or False, as `keras.layers.LSTM` has it; neither changes anything.
         **kwargs: Arguments of the cell and of `keras.layers.RNN`.
     """
 
@@ -48,7 +49,19 @@ class RecurrentLayer(keras.layers.RNN):
         "seed",
     )
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", **kwargs):
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_cudnn="auto",
+        **kwargs,
+    ):
+        if use_cudnn not in ("auto", False):
+            raise ValueError(
+                f"cuDNN has no {type(self).__name__}: use_cudnn must be 'auto' or False; received "
+                f"{use_cudnn!r}."
+            )
         cell = self.cell_class(
             units,
             activation,
@@ -59,6 +72,7 @@ class RecurrentLayer(keras.layers.RNN):
             **{name: kwargs.pop(name) for name in self.cell_arguments if name in kwargs},
         )
         super().__init__(cell, **kwargs)
+        self.use_cudnn = use_cudnn
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     @property
@@ -106,6 +120,7 @@ class RecurrentLayer(keras.layers.RNN):
         config, cell = super().get_config(), self.cell.get_config()
         del config["cell"]
         config.update({name: cell[name] for name in self.cell_arguments})
+        config["use_cudnn"] = self.use_cudnn
         config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
         return config
 

@@ -22,6 +22,8 @@ class PeepholeLSTM(RecurrentLayer):
         units: Size of the states.
         activation: Of candidate and output. Defaults to `"tanh"`; None is the identity.
         recurrent_activation: Of the gates. Defaults to `"sigmoid"`.
+        use_cudnn: `"auto"` (default) or False, as `keras.layers.LSTM` has it; neither changes
+            anything, since cuDNN has no such cell.
         **kwargs: The other arguments of `kdl.layers.PeepholeLSTMCell`; `return_sequences`,
             `return_state`, `go_backwards`, `stateful`, `unroll` and `zero_output_for_mask`, False
             by default, as in `keras.layers.RNN`; `activity_regularizer`, `name`, `dtype` and

@@ -65,6 +65,43 @@ def test_loads_inside_a_name_scope(state):
     np.testing.assert_array_equal(bias, state["fc.bias"])
 
 
+@pytest.mark.parametrize(
+    "prefix", ["model.", "backbone.", "module._orig_mod.", "_orig_mod.", "model.module.net."]
+)
+def test_a_prefix_of_the_names_is_found(prefix, state):
+    model = small_model(include_top=False)
+    around = {"neck.weight": np.ones(3), "epoch": np.array(3)} if "_orig_mod" not in prefix else {}
+    load_torch_weights(model, {**{f"{prefix}{n}": v for n, v in state.items()}, **around})
+    gamma = model.get_layer("stem_bn").get_weights()[0]
+    np.testing.assert_array_equal(gamma, state["conv1.1.weight"])
+
+
+def test_errors_tell_the_prefix(state):
+    partial = {f"model.{n}": v for n, v in state.items() if n != "conv1.0.weight"}
+    message = r"'conv1.0.weight' is missing from the state dict \(after the prefix 'model\.'"
+    assert_untouched(small_model(), partial, message)
+
+
+def test_errors_tell_the_names_of_another_network():
+    other = {"model.features.0.weight": np.ones(3)}
+    assert_untouched(small_model(), other, r"first names are \['model\.features\.0\.weight'\]")
+
+
+def test_of_two_networks_the_first_is_taken(state):
+    both = {f"model.{n}": v for n, v in state.items()}
+    both |= {f"ema_model.module.{n}": 0 * v for n, v in state.items()}
+    model = small_model()
+    load_torch_weights(model, both)
+    bias = model.get_layer("classifier").get_weights()[1]
+    np.testing.assert_array_equal(bias, state["fc.bias"])
+
+
+@pytest.mark.parametrize("values", [np.array(["a"] * 24), np.full(24, 1j), np.full(24, None)])
+def test_tensors_that_are_no_numbers(values, state):
+    message = r"'conv1\.1\.weight' in the state dict holds no numbers"
+    assert_untouched(small_model(), {**state, "conv1.1.weight": values}, message)
+
+
 def test_missing_tensor(state):
     partial = {n: v for n, v in state.items() if n != "stage3.2.branch2.3.weight"}
     assert_untouched(small_model(), partial, r"'stage3.2.branch2.3.weight' is missing")

@@ -89,3 +89,13 @@ def test_a_licence_that_restricts_use_is_shown_first(served):
         pytest.raises(OSError, match="Could not download"),
     ):
         restricted.download()
+
+
+def test_a_file_without_a_checksum_is_fetched_with_a_warning(served):
+    source, path, _ = served
+    unknown = dataclasses.replace(source, sha256="")
+    assert (source.verified, unknown.verified) == (True, False)
+    with pytest.warns(UserWarning, match=r"taken as it comes from .*tells no SHA-256"):
+        cached = unknown.download()
+    with open(cached, "rb") as file:
+        assert file.read() == path.read_bytes()

@@ -1,8 +1,11 @@
+import argparse
 import collections
 import contextlib
+import datetime
 import functools
 import io
 import os
+import pathlib
 import pickle
 import struct
 import sys
@@ -15,6 +18,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutation import assert_survives, mutations
 
 from kdl.applications.weights.torch_file import read_state_dict
 
@@ -278,6 +282,54 @@ def test_unwrapping_goes_one_level_deep():
     assert list(read(saved({"state_dict": inner}, False))) == ["v"]
 
 
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict_ema", "ema", "net", "params", "params_ema", "weights", "module"]
+)
+def test_usual_wrappers_are_unwrapped(wrapper):
+    import torch
+
+    assert list(read(saved({"epoch": 3, wrapper: {"v": torch.ones(1)}}, False))) == ["v"]
+    twice = {"ema": {wrapper: {"v": torch.ones(1)}, "updates": 7}}
+    assert list(read(saved(twice, False))) == ["v"]
+
+
+@FORMATS
+def test_settings_beside_the_weights_are_left_out(legacy):
+    import torch
+
+    checkpoint = {
+        "best": np.float64(0.7),
+        "counts": np.arange(3),
+        "history": collections.defaultdict(list, a=[1]),
+        "args": argparse.Namespace(rate=0.1, milestones={30, 60}),
+        "started": datetime.datetime(2020, 1, 1),
+        "folder": pathlib.PurePosixPath("runs"),
+        "dtype": torch.float32,
+        "state_dict": collections.OrderedDict(v=torch.ones(2)),
+    }
+    assert_equal(read(saved(checkpoint, legacy)), {"v": torch.ones(2)})
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrappers_are_stripped(prefix):
+    file = safetensors.numpy.save({f"{prefix}a": np.ones(1), f"{prefix}b._orig_mod.c": np.ones(1)})
+    assert sorted(read(file)) == ["a", "b.c"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_random_damage_is_survived(kind, tmp_path):
+    import torch
+
+    tensors = {"a": torch.ones(2, 3), "b.weight": torch.arange(4)}
+    if kind == "safetensors":
+        content = safetensors.numpy.save({name: v.numpy() for name, v in tensors.items()})
+    else:
+        content = saved({"state_dict": tensors, "best": np.float64(0.5)}, kind == "legacy")
+    path = tmp_path / "damaged.pth"
+    assert assert_survives(read_state_dict, path, mutations(content, 300)) > 50
+    assert sorted(read(content)) == ["a", "b.weight"]
+
+
 def test_names_that_are_no_strings_are_dropped():
     import torch
 
@@ -303,7 +355,7 @@ def test_a_common_prefix_is_stripped():
     "checkpoint", [{}, [1, 2], 7, {"epoch": 3}, {"net": {"v": 1}}, {"model": {}}]
 )
 def test_a_checkpoint_without_named_tensors(checkpoint, legacy):
-    with pytest.raises(ValueError, match=r"holds no named tensors.*model_ema: save model"):
+    with pytest.raises(ValueError, match=r"holds no named tensors.*weights: save model"):
         read(saved(checkpoint, legacy))
 
 

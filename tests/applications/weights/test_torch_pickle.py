@@ -97,9 +97,9 @@ def test_calls_are_refused_by_name_and_not_made(call, protocol, tmp_path, monkey
         b"\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93",
         b"ctorch._utils\n_rebuild_qtensor\n",
         b"ctorch.storage\n_load_from_bytes\n",
-        b"cnumpy\nndarray\n",
-        b"cbuiltins\ndict\n",
+        b"cnumpyro\nndarray\n",
         b"cbuiltins\ngetattr\n",
+        b"ctypes\nFunctionType\n",
         b"(icollections\ndeque\n",
     ],
 )
@@ -159,6 +159,47 @@ def test_a_huge_memo_is_not_allocated():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def nested(depth):
+    """Opcodes of a tuple of twice a tuple of twice …, and what holds it."""
+    return b"I1\n" + b"".join(b"q%c0h%ch%c\x86" % ((i,) * 3) for i in range(depth))
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        b"}" + nested(60) + b"Ns.",
+        b"}(" + nested(60) + b"Nu.",
+        b"(" + nested(60) + b"Nd.",
+        b"\x8f(" + nested(60) + b"\x90.",
+        b"(" + nested(60) + b"\x91.",
+        b"ccollections\nOrderedDict\n((" + nested(60) + b"Nl(ltR.",
+        b"(Vstorage\n" + nested(60) + b"V0\nVcpu\nI6\ntQ.",
+    ],
+    ids=["SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET", "OrderedDict", "storage"],
+)
+def test_a_key_that_takes_for_ever_to_hash(opcodes):
+    with pytest.raises((ValueError, TypeError)):
+        load(opcodes)
+
+
+def test_a_tuple_of_many_names_is_loaded():
+    names = tuple(f"class {n}" for n in range(5000))
+    assert load(pickle.dumps({"names": names, ("a", 1): 2})) == {"names": names, ("a", 1): 2}
+
+
+@pytest.mark.parametrize("size", [b"ctorch\nSize\n(Vaaaaaaaaaaaaaaaa\ntR", b"ctorch\nSize\n((ltR"])
+def test_sizes_are_not_made_of_other_things(size):
+    with pytest.raises(ValueError, match="not made of numbers"):
+        load(size + b".")
+
+
+def test_what_a_list_repeats_takes_no_memory():
+    pairs = b"(l" + b"(Vk%d\nI1\nta" * 2000 % tuple(range(2000)) + b"p0\n"
+    again = b"ccollections\nOrderedDict\n(g0\ntR0" * 5000
+    with pytest.raises(ValueError, match="not made of named entries"):
+        load(pairs + again + b".")
 
 
 def test_pickles_are_read_one_after_another():

@@ -366,3 +366,12 @@ def test_long_sequences_stay_finite():
     found = to_numpy(layer(x))
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [PeepholeLSTM, CoupledLSTM])
+def test_use_cudnn_stands_as_in_keras(kind):
+    layer = kind(2, use_cudnn=False)
+    assert layer.get_config()["use_cudnn"] is False
+    assert kind.from_config(kind(2).get_config()).use_cudnn == "auto"
+    with pytest.raises(ValueError, match=f"cuDNN has no {kind.__name__}: use_cudnn must be 'auto'"):
+        kind(2, use_cudnn=True)

@@ -1,0 +1,57 @@
+"""Public names that were renamed: they work for two minor versions, and warn."""
+
+import functools
+
+from kdl._warn import warn
+
+
+def renamed(package, names, name):
+    """What a name of a package is called today, with a warning; None if it was not renamed.
+
+    Args:
+        package: Full name of the package.
+        names: Dict: name of before → name of today.
+        name: The name that is looked up.
+    """
+    today = names.get(name)
+    if today is not None:
+        warn(f"{package}.{name} is now {package}.{today}; use that.", FutureWarning)
+    return today
+
+
+def renamed_argument(before, today):
+    """Decorator of a function that takes an argument under its name of before, too.
+
+    Args:
+        before: The name of before, which warns.
+        today: The name of today.
+    """
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            if before in kwargs:
+                if today in kwargs:
+                    raise TypeError(f"{function.__name__} takes {today}; {before} is its old name.")
+                warn(f"The argument {before} is now {today}; use that.", FutureWarning)
+                kwargs[today] = kwargs.pop(before)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def renamed_attribute(before, today):
+    """Property for an attribute that had another name before.
+
+    Args:
+        before: The name of before, which warns.
+        today: The name of today.
+    """
+
+    def read(instance):
+        warn(f"The attribute {before} is now {today}; use that.", FutureWarning)
+        return getattr(instance, today)
+
+    return property(read, doc=f"Renamed: `{today}`.")

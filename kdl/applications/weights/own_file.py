@@ -1,0 +1,110 @@
+"""Weights that Keras saved of the model itself, or of one that differs in its head."""
+
+import io
+import warnings
+
+import keras
+
+from kdl.applications.weights.hdf5_file import open_hdf5
+from kdl.data.archives import check_entry, open_archive, read_entry
+
+_WEIGHTS = "model.weights.h5"
+
+
+def load_own_weights(model, path):
+    """Fills a model with the weights of a `.weights.h5` or `.keras` file of the same network.
+
+    A model without top takes a `.keras` file of one with top. A file that does not fit leaves the
+    model as it was.
+
+    Args:
+        model: A model of `kdl.applications`.
+        path: The file.
+
+    Raises:
+        ValueError: If the file is damaged, of another network or variant, or refers to other files.
+    """
+    before = model.get_weights()
+    try:
+        if path.endswith(".keras"):
+            _load_keras(model, path)
+        else:
+            _load_h5(model, path)
+    # What is damaged can fail in nearly any way, and an interrupted load is half a load.
+    except BaseException as error:
+        model.set_weights(before)
+        if not isinstance(error, Exception):
+            raise
+        raise ValueError(
+            f"{path} does not fit {model.name}: {error} Expected weights saved from the same "
+            f"architecture and arguments. To take all but the head from a .keras file, build the "
+            f"model with include_top=False, and add a head."
+        ) from error
+
+
+def _load_h5(model, path):
+    with open_hdf5(path):
+        pass
+    with warnings.catch_warnings():
+        # Keras only warns of layers that the file lacks, and leaves them as they were.
+        warnings.filterwarnings("error", message="Skipping", category=UserWarning)
+        model.load_weights(path)
+
+
+def _load_keras(model, path):
+    _check_archive(path)
+    source = _same_network(model, keras.models.load_model(path, compile=False))
+    theirs = _variables(source)
+    values = []
+    for name, variable in _variables(model).items():
+        if name not in theirs:
+            raise ValueError(f"{name!r} is missing from it.")
+        if theirs[name].shape != variable.shape:
+            raise ValueError(
+                f"{name!r} has shape {tuple(theirs[name].shape)} there and "
+                f"{tuple(variable.shape)} here."
+            )
+        values.append((variable, theirs[name]))
+    _check_only_a_head_is_left(model, source)
+    for variable, value in values:
+        variable.assign(value)
+
+
+def _check_archive(path):
+    with open_archive(path) as archive:
+        for entry in archive.infolist():
+            check_entry(entry, path)
+        if _WEIGHTS in archive.namelist():
+            content = read_entry(archive, _WEIGHTS, path)
+            with open_hdf5(io.BytesIO(content), len(content)):
+                pass
+
+
+def _same_network(model, source):
+    """The network of the model's class in what was saved: the whole, or a layer of it."""
+    if isinstance(source, type(model)):
+        return source
+    inner = [layer for layer in source.layers if isinstance(layer, type(model))]
+    return inner[0] if len(inner) == 1 else source
+
+
+def _variables(model):
+    """Dict: path from the layer on → variable."""
+    found = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            # Paths begin with the scopes in which the model was built, if any.
+            path = variable.path.split("/")
+            place = path.index(layer.name) if layer.name in path else 0
+            found["/".join([layer.name, *path[place + 1 :]])] = variable
+    return found
+
+
+def _check_only_a_head_is_left(model, source):
+    """Refuses a file with more layers, unless they come after all that the model has."""
+    ours = {layer.name for layer in model.layers}
+    names = [layer.name for layer in source.layers if layer.weights]
+    left = [name for name in names if name not in ours]
+    a_head = not model.get_config()["include_top"] and names[-len(left) :] == left
+    if left and not a_head:
+        raise ValueError(f"it has the layer {left[0]!r}, which this model does not have.")

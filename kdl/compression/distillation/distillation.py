@@ -1,0 +1,213 @@
+"""A student that learns from labels and from a teacher."""
+
+import keras
+from keras import ops
+
+from kdl import layers
+from kdl.compression.distillation._view import View
+from kdl.compression.pruning.pruned_model import PrunedModel
+from kdl.training.post_step_model import PostStepModel
+
+
+@keras.saving.register_keras_serializable("kdl")
+class Distillation(PostStepModel):
+    """A model that trains its student beside its teacher; made by `distill`, which has the formula.
+
+    Compile it with the loss and the metrics of the student. It gives the student's outputs; the
+    loss of `evaluate` is the student's alone, without the teacher. A `PrunedModel` as the student
+    is pruned on the way.
+
+    The losses of `keras.distillation` are used, but not its `Distiller`: with features that one
+    runs the student twice a step and lets its batch norms follow the data of `evaluate`, and it
+    leaves out sample weights and regularisers (Keras 3.15.1).
+
+    Attributes:
+        student: The model that is trained.
+        teacher: The frozen model.
+        projections: For each pair of features the layer that gives the student's the channels of
+            the teacher's, or None.
+
+    Args:
+        student: A functional or Sequential model with one output, or a `PrunedModel`.
+        teacher: The same, with an output of the same shape.
+        temperature: `T`, above 0.
+        alpha: Share of the labels, from 0 to 1.
+        features: Pairs of names: layer of the student, layer of the teacher.
+        feature_weight: Weight of the features' loss.
+        from_logits: Whether both give logits (True) or probabilities (False); None to see it from
+            their last layers.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If the models or the features do not fit each other.
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher,
+        temperature=4.0,
+        alpha=0.1,
+        features=(),
+        feature_weight=1.0,
+        from_logits=None,
+        name="distillation",
+    ):
+        super().__init__(name=name)
+        _check_apart(student, teacher)
+        self.temperature = temperature
+        self.alpha = alpha
+        self.features = tuple(tuple(pair) for pair in features)
+        self.feature_weight = feature_weight
+        self.from_logits = from_logits
+        self._view = View(_inside(student), [ours for ours, _ in self.features], from_logits)
+        self._wanted = View(_inside(teacher), [theirs for _, theirs in self.features], from_logits)
+        _check_outputs(self._view.output_shape, self._wanted.output_shape)
+        self.projections = [
+            _projection(pair, *shapes, f"projection_{i}")
+            for i, (pair, *shapes) in enumerate(
+                zip(
+                    self.features,
+                    self._view.feature_shapes,
+                    self._wanted.feature_shapes,
+                    strict=True,
+                )
+            )
+        ]
+        # The name "kl_divergence" in place of the object would leave out softmax and T²; with a
+        # reduction of its own the object would divide by the number of replicas a second time.
+        self._soft_loss = keras.distillation.LogitsDistillation(
+            float(temperature), loss=keras.losses.KLDivergence(reduction="none")
+        )
+        self._feature_loss = keras.distillation.FeatureDistillation(loss="mse")
+        self.student = student
+        self.teacher = teacher
+        self.teacher.trainable = False
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """The student's outputs; in training the teacher's part of the loss is added."""
+        if not training:
+            return self.student(inputs, training=False)
+        outputs, logits, features = self._view(inputs, training=True)
+        target, targets = self._ask_teacher(inputs)
+        loss = self._soft_loss.compute_loss(target, logits)
+        for wanted, feature, project in zip(targets, features, self.projections, strict=True):
+            feature = feature if project is None else ops.cast(project(feature), "float32")
+            loss = loss + self.feature_weight * self._feature_loss.compute_loss(wanted, feature)
+        self.add_loss((1 - self.alpha) * loss)
+        return outputs
+
+    def _ask_teacher(self, inputs):
+        # What the teacher's layers add to the losses is dropped in this scope.
+        with keras.StatelessScope([(v, v.value) for v in self.teacher.variables]):
+            _, target, targets = self._wanted(inputs, training=False)
+        return ops.stop_gradient(target), [ops.stop_gradient(x) for x in targets]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """`alpha` times the compiled loss, and all that was added besides."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training:
+            return loss
+        # `loss` holds the compiled one and the added ones, of which nothing is to be taken off.
+        return self.alpha * loss + (1 - self.alpha) * sum(self.losses) / _replicas()
+
+    def after_step(self):
+        """Keeps the masks of a student that is pruned."""
+        if isinstance(self.student, PostStepModel):
+            self.student.after_step()
+
+    def after_fit(self):
+        """Keeps the zeros of a student that is pruned, if weights were averaged."""
+        if isinstance(self.student, PostStepModel):
+            self.student.after_fit()
+
+    def copy_with(self, copy, name):
+        """This model around copies of student and teacher, for `kdl.graph.copy_model`."""
+        return type(self)(
+            copy(self.student),
+            copy(self.teacher),
+            self.temperature,
+            self.alpha,
+            self.features,
+            self.feature_weight,
+            self.from_logits,
+            name,
+        )
+
+    def get_config(self):
+        """The constructor's arguments."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "student": serialize(self.student),
+            "teacher": serialize(self.teacher),
+            "temperature": self.temperature,
+            "alpha": self.alpha,
+            "features": self.features,
+            "feature_weight": self.feature_weight,
+            "from_logits": self.from_logits,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model with these arguments."""
+        made = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+            for key in ("student", "teacher")
+        }
+        return cls(**{**config, **made})
+
+
+def _inside(model):
+    """The functional model in a `PrunedModel`; any other model itself."""
+    return model.model if isinstance(model, PrunedModel) else model
+
+
+def _check_apart(student, teacher):
+    shared = {id(v) for v in student.variables} & {id(v) for v in teacher.variables}
+    if shared:
+        raise ValueError(
+            f"Student and teacher must not share weights, as the teacher's are frozen; "
+            f"{student.name} and {teacher.name} share {len(shared)}. Make one of them from a copy."
+        )
+
+
+def _check_outputs(student, teacher):
+    if student != teacher:
+        raise ValueError(
+            f"Student and teacher must give outputs of the same shape; received {student} and "
+            f"{teacher}. Give both the same classes."
+        )
+
+
+def _projection(names, student, teacher, name):
+    """A layer that gives features of one shape the channels of another; None if they have them."""
+    channels_first = keras.config.image_data_format() == "channels_first" and len(student) == 4
+    axis = 1 if channels_first else len(student) - 1
+    if len(student) != len(teacher) or _without(student, axis) != _without(teacher, axis):
+        raise ValueError(
+            f"Features may differ in their channels only; {names[0]!r} of the student gives "
+            f"{student}, {names[1]!r} of the teacher {teacher}. Choose layers of equal stride."
+        )
+    if student == teacher:
+        return None
+    if len(student) == 4:
+        layer = layers.Conv2D(teacher[axis], 1, name=name)
+    else:
+        layer = keras.layers.Dense(teacher[axis], name=name)
+    layer.build(student)
+    return layer
+
+
+def _without(shape, axis):
+    return [*shape[:axis], *shape[axis + 1 :]]
+
+
+def _replicas():
+    """Number of replicas that share a batch: TensorFlow adds up their losses."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

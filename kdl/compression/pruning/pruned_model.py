@@ -1,0 +1,142 @@
+"""A model whose pruned weights stay zero in training."""
+
+import keras
+from keras import ops
+
+from kdl.compression.pruning._masks import largest_of_all, largest_of_each, n_of_m
+from kdl.training.post_step_model import PostStepModel
+
+
+@keras.saving.register_keras_serializable("kdl")
+class PrunedModel(PostStepModel):
+    """A model around another one, which it prunes while it trains; made by `prune`.
+
+    After each step of training, whatever the optimizer, weights that are not in the mask are set to
+    zero, and `step` counts on. The masks and the count are weights of this model, so that they
+    are saved with it and go on where they stopped, with a new optimizer too. A weight that was
+    pruned stays pruned.
+
+    Attributes:
+        model: The model inside, in which the zeros are. `strip` gives a copy.
+        schedule: The `SparsitySchedule`, or None.
+        step: Number of steps (batches) done, a weight that is not trained.
+        masks: A boolean weight for each pruned kernel.
+
+    Args:
+        model: A built `keras.Model`.
+        kernels: List of pairs: index of a kernel in `model.variables`, and the axis of its inputs.
+        schedule: A `SparsitySchedule`; None for masks that never change.
+        scope: `"layer"` or `"global"`.
+        n_of_m: None or a pair of integers.
+        name: Name of the model.
+    """
+
+    def __init__(self, model, kernels, schedule=None, scope="layer", n_of_m=None, name=None):
+        super().__init__(name=name)
+        self.model = model
+        self.schedule = schedule
+        self.scope = scope
+        self.n_of_m = None if n_of_m is None else tuple(n_of_m)
+        self._places = tuple(tuple(place) for place in kernels)
+        state = {"trainable": False, "aggregation": "only_first_replica"}
+        self.step = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", name="pruning_step", **state
+        )
+        self.masks = [
+            self.add_weight(
+                shape=kernel.shape, dtype="bool", initializer="ones", name=f"mask_{i}", **state
+            )
+            for i, kernel in enumerate(self.kernels)
+        ]
+        self.built = True
+
+    @property
+    def kernels(self):
+        """The variables that are pruned."""
+        variables = self.model.variables
+        return [variables[index] for index, _ in self._places]
+
+    def call(self, inputs, training=None):
+        """Calls the model inside."""
+        return self.model(inputs, training=training)
+
+    def after_step(self):
+        """Counts the step, chooses weights if it is time to, and sets the others to zero."""
+        self.step.assign(self.step + 1)
+        self.update_masks()
+
+    def update_masks(self):
+        """Chooses the weights that stay, if it is time to, and sets the others to zero."""
+        masks = [ops.convert_to_tensor(mask) for mask in self.masks]
+        if self.schedule is not None:
+            due = self.schedule.due(ops.convert_to_tensor(self.step))
+            # What was pruned stays pruned: it counts as zero here.
+            kernels = self._masked(masks)
+            masks = ops.cond(due, lambda: self._chosen_of(masks, kernels), lambda: masks)
+            for mask, value in zip(self.masks, masks, strict=True):
+                mask.assign(value)
+        for kernel, value in zip(self.kernels, self._masked(masks), strict=True):
+            kernel.assign(value)
+
+    def keep_zeros(self):
+        """Makes masks of the zeros that there are."""
+        for mask, kernel in zip(self.masks, self.kernels, strict=True):
+            mask.assign(ops.not_equal(kernel, 0))
+
+    def apply_masks(self):
+        """Sets all weights that are not in the masks to zero."""
+        masks = [ops.convert_to_tensor(mask) for mask in self.masks]
+        for kernel, value in zip(self.kernels, self._masked(masks), strict=True):
+            kernel.assign(value)
+
+    def _masked(self, masks):
+        kernels = [ops.convert_to_tensor(kernel) for kernel in self.kernels]
+        return [
+            ops.where(mask, kernel, ops.zeros_like(kernel))
+            for mask, kernel in zip(masks, kernels, strict=True)
+        ]
+
+    def after_fit(self):
+        """Sets what was pruned to zero: an optimizer may have put in averages of the weights."""
+        self.apply_masks()
+
+    def _chosen_of(self, masks, kernels):
+        """The new masks, without what is not in the old ones: of zeros all count as the largest."""
+        chosen = self._choose(kernels)
+        return [ops.logical_and(*pair) for pair in zip(masks, chosen, strict=True)]
+
+    def _choose(self, kernels):
+        sparsity = self.schedule(ops.convert_to_tensor(self.step))
+        if self.n_of_m is not None:
+            m = self.n_of_m[1]
+            n = ops.cast(ops.round(m * (1 - sparsity)), "int32")
+            axes = [axis for _, axis in self._places]
+            return [n_of_m(k, n, m, axis) for k, axis in zip(kernels, axes, strict=True)]
+        choose = largest_of_all if self.scope == "global" else largest_of_each
+        return choose(kernels, sparsity)
+
+    def copy_with(self, copy, name):
+        """This model around a copy of the model inside, for `kdl.graph.copy_model`."""
+        model = copy(self.model)
+        return type(self)(model, self._places, self.schedule, self.scope, self.n_of_m, name)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "model": serialize(self.model),
+            "kernels": self._places,
+            "schedule": serialize(self.schedule),
+            "scope": self.scope,
+            "n_of_m": self.n_of_m,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model with these arguments."""
+        made = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+            for key in ("model", "schedule")
+        }
+        return cls(**{**config, **made})

@@ -1,0 +1,166 @@
+"""Where a graph is rounded, and which tensors share a range."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kdl.compression.quantization._elementary import norms_after_convolutions
+from kdl.compression.quantization._rules import (
+    FIXED_RANGE,
+    RELUS,
+    SAME_RANGE,
+    goes_unrounded,
+    makes_numbers,
+    reason_for_float,
+    ties_of,
+)
+from kdl.graph.read_graph import is_float
+
+
+@dataclasses.dataclass
+class Rounding:
+    """How one tensor is rounded.
+
+    Attributes:
+        fixed_range: Range that TFLite prescribes, or None.
+        group: Number of the range that it shares, or None.
+        site: Which of the group's tensors it is.
+        ties: Where what lies halfway goes, as `FakeQuantize` takes it.
+    """
+
+    fixed_range: tuple | None = None
+    group: int | None = None
+    site: int = 0
+    ties: str | None = None
+
+
+@dataclasses.dataclass
+class Placement:
+    """The roundings of a graph.
+
+    Attributes:
+        roundings: Dict: id of a tensor → `Rounding`.
+        groups: For each range the names of what makes its tensors.
+        reasons: Dict: id of a node → why it stays float.
+        lone_relus: Ids of the ReLUs that read what was rounded.
+    """
+
+    roundings: dict
+    groups: list
+    reasons: dict
+    lone_relus: set
+
+
+def place(graph):
+    """`Placement` for an elementary graph.
+
+    A tensor is rounded where it is made, except inside of what is computed in one (convolution,
+    batch norm, ReLU). What only moves numbers rounds nothing: its inputs and outputs share a range.
+    So do those of an average, which is rounded.
+    """
+    reasons = _reasons(graph)
+    makers, readers = _makers(graph), graph.readers()
+    leader = _shared(graph, reasons)
+    members = {}
+    for tensor, (name, node) in makers.items():
+        rounds = not _keeps_range(node, reasons) or makes_numbers(node)
+        if rounds and not _is_inside(tensor, node, readers, reasons):
+            members.setdefault(leader(tensor), []).append((tensor, name, node))
+    wanted = _wanted(graph, reasons, leader)
+    roundings, groups = {}, []
+    for root, tensors in members.items():
+        if root in wanted:
+            _round_group(tensors, roundings, groups, reasons)
+    lone_relus = {
+        id(node)
+        for node in graph.nodes
+        if node.kind in RELUS
+        and id(node) not in reasons
+        and not _is_inside(id(node.inputs[0]), makers[id(node.inputs[0])][1], readers, reasons)
+    }
+    return Placement(roundings, groups, reasons, lone_relus)
+
+
+def _reasons(graph):
+    """Dict: id of a node → why it stays float. Nodes without floats are of no concern."""
+    norms = norms_after_convolutions(graph)
+    found, infinite = {}, set()
+    for node in graph.nodes:
+        if not any(map(is_float, node.results)):
+            continue
+        reason = reason_for_float(node, after_convolution=id(node.operation) in norms)
+        if reason is None and not all(map(is_float, node.inputs)):
+            reason = "it reads integers"
+        if reason is None and infinite.intersection(map(id, node.inputs)):
+            reason = "what it reads is padded with infinite numbers"
+        if node.kind == "Pad" and not np.isfinite(node.kwargs.get("constant_values") or 0):
+            infinite.update(map(id, node.results))
+        if reason:
+            found[id(node)] = reason
+    return found
+
+
+def _makers(graph):
+    """Dict: id of a float tensor → (name, node that made it or None for an input)."""
+    inputs = keras.tree.flatten(graph.inputs)
+    found = {id(x): ("the input", None) for x in inputs if is_float(x)}
+    for node in graph.nodes:
+        for x in node.results:
+            if is_float(x):
+                found[id(x)] = node.operation.name, node
+    return found
+
+
+def _keeps_range(node, reasons):
+    """Whether the output of `node` (None for an input of the model) has its inputs' range."""
+    return node is not None and node.kind in SAME_RANGE and id(node) not in reasons
+
+
+def _is_inside(tensor, node, readers, reasons):
+    if node is None or id(node) in reasons or len(readers[tensor]) != 1:
+        return False
+    [reader] = readers[tensor]
+    return reader is not None and id(reader) not in reasons and goes_unrounded(node, reader)
+
+
+def _shared(graph, reasons):
+    """Function from a tensor's id to the one that stands for all that share its range."""
+    parent = {}
+
+    def find(tensor):
+        while tensor in parent:
+            tensor = parent[tensor]
+        return tensor
+
+    for node in graph.nodes:
+        if _keeps_range(node, reasons):
+            first, *others = [find(id(x)) for x in node.inputs + node.results]
+            for other in others:
+                if find(other) != find(first):
+                    parent[find(other)] = find(first)
+    return find
+
+
+def _wanted(graph, reasons, leader):
+    """Ranges that some quantised operation reads or makes."""
+    found = set()
+    for node in graph.nodes:
+        quantized = id(node) not in reasons and any(map(is_float, node.results))
+        if quantized and not _keeps_range(node, reasons):
+            found.update(leader(id(x)) for x in node.inputs + node.results)
+    return found
+
+
+def _round_group(tensors, roundings, groups, reasons):
+    """Adds the roundings of the tensors of one range."""
+    fixed = {t: FIXED_RANGE.get(n.kind) for t, _, n in tensors if n and id(n) not in reasons}
+    ties = {t: ties_of(n) if _keeps_range(n, reasons) else None for t, _, n in tensors}
+    same = {fixed.get(t) for t, _, n in tensors if not _keeps_range(n, reasons)}
+    if len(same) == 1 and None not in same:
+        [only] = same
+        roundings.update({t: Rounding(fixed_range=only, ties=ties[t]) for t, _, _ in tensors})
+        return
+    for site, (tensor, _, _) in enumerate(tensors):
+        roundings[tensor] = Rounding(fixed.get(tensor), len(groups), site, ties[tensor])
+    groups.append([name for _, name, _ in tensors])

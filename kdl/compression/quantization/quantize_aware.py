@@ -1,0 +1,209 @@
+"""Models that train with the rounding of their int8 file."""
+
+import keras
+
+from kdl import layers
+from kdl.compression.quantization._elementary import ALMOST_ONE, elementary
+from kdl.compression.quantization._placement import place
+from kdl.compression.quantization._ranges import observe_ranges
+from kdl.compression.quantization.quantization_report import KeptFloat, QuantizationReport
+from kdl.data.samples import inputs_for_predict
+from kdl.graph import copy_layer
+from kdl.graph.copy_model import keep_state
+from kdl.graph.flatten import flatten
+from kdl.graph.fold_batch_norm import fold_batch_norm
+from kdl.graph.read_graph import is_float, kind_of, read_graph, rebuild
+from kdl.layers._block import check_choice
+from kdl.layers.quantization.fake_quantize import OBSERVERS
+from kdl.ops.quantization import check_bits
+
+_QUANTIZED = {
+    "Conv2D": layers.QuantizedConv2D,
+    "Conv2DTranspose": layers.QuantizedConv2DTranspose,
+    "Dense": layers.QuantizedDense,
+    "DepthwiseConv2D": layers.QuantizedDepthwiseConv2D,
+    "GroupedConv2D": layers.QuantizedConv2D,
+}
+# Float products of which the converter makes one of integers by floats, if it sees integers.
+_PRODUCTS = (
+    *("AdditiveAttention", "Attention", "Dot", "Einsum", "EinsumDense", "GroupedQueryAttention"),
+    *("Matmul", "MultiHeadAttention"),
+)
+QUANTIZED_LAYERS = tuple(_QUANTIZED.values())
+
+
+def quantize_aware(
+    model,
+    data,
+    weight_bits=8,
+    activation_bits=8,
+    batch_norm="fold",
+    observer="ema",
+    momentum=0.99,
+    batch_size=32,
+    verbose="auto",
+):
+    """Makes a model that computes, and trains, with the rounding of its int8 file.
+
+    Weights are rounded as `kdl.ops.fake_quantize_weights` says: symmetric, a scale for each channel
+    of a convolution. Activations are rounded by `kdl.layers.FakeQuantize` where they are made, to a
+    range that was first observed on `data` and in training follows the batches. What only moves
+    numbers (concatenation, split, channel shuffle, pooling, padding, resizing) keeps the range of
+    its inputs, and what it joins shares one. Sums need none: TFLite rescales their terms.
+
+    Train the result with `fit`, on any backend, call `round_biases` on it, save and load it, and
+    export it with `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. Where
+    something stays float, the file holds it so, with a warning.
+
+    Args:
+        model: A functional or Sequential model, built; its own weights are not touched.
+        data: Inputs on which ranges are observed, some hundred: what `model.predict` takes, or
+            what `kdl.data.read_samples` does. Labels are not used.
+        weight_bits: Integer from 2 to 8. Defaults to 8.
+        activation_bits: Integer from 2 to 8. Defaults to 8.
+        batch_norm: `"fold"` (default): batch norms become part of the layers before them, with the
+            statistics at hand. `"live"`: they go on to follow the batches, and the file's
+            converter folds them.
+        observer: `"ema"` (default) or `"min_max"`; see `kdl.layers.FakeQuantize`.
+        momentum: Of the moving average. Defaults to 0.99.
+        batch_size: Of the observation. Defaults to 32.
+        verbose: 0, 1, 2 or `"auto"`, as in `predict`.
+
+    Returns:
+        Pair of a `keras.Model`, not compiled, and a `QuantizationReport` with a line for each
+        operation that stays float.
+
+    Raises:
+        ValueError: If an argument is out of range, the model is not functional or has nothing that
+            could be quantized, is quantized already, or `data` does not fit it or gives values that
+            are not finite.
+
+    Source: Jacob et al. (arXiv 1712.05877); Krishnamoorthi (arXiv 1806.08342).
+
+    Example:
+        >>> import keras, numpy as np
+        >>> x = inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(x))
+        >>> model = keras.Model(inputs, keras.layers.Flatten()(x))
+        >>> data = np.random.default_rng(0).random((16, 8, 8, 3), "float32")
+        >>> quantized, report = quantize_aware(model, data, verbose=0)
+        >>> print(report)
+        3 of 3 operations are quantised.
+    """
+    check_choice("batch_norm", batch_norm, ("fold", "live"))
+    check_choice("observer", observer, OBSERVERS)
+    weight_bits = check_bits("weight_bits", weight_bits, most=8)
+    activation_bits = check_bits("activation_bits", activation_bits, most=8)
+    flat = fold_batch_norm(model) if batch_norm == "fold" else flatten(model)
+    graph = read_graph(elementary(flat))
+    if any(isinstance(node.operation, layers.FakeQuantize) for node in graph.nodes):
+        raise ValueError(
+            f"{model.name} is quantized already. Train it further as it is, or pass the model that "
+            f"it was made from."
+        )
+    placement = place(graph)
+    if not placement.roundings:
+        raise ValueError(_nothing_to_quantize(graph, placement))
+
+    def make_observer(name, **arguments):
+        return layers.FakeQuantize(activation_bits, observer, momentum, name=name, **arguments)
+
+    quantized = _build(graph, placement, weight_bits, make_observer)
+    observe_ranges(quantized, inputs_for_predict(data, model), batch_size, verbose)
+    return quantized, _report(graph, placement)
+
+
+def _build(graph, placement, weight_bits, make_observer):
+    layer_of = _Copies(weight_bits)
+    observers = [
+        make_observer(f"range_{number}", sites=len(names))
+        for number, names in enumerate(placement.groups)
+    ]
+    fixed = {}
+
+    def rounded(old, new):
+        rounding = placement.roundings.get(id(old))
+        if rounding is None:
+            return new
+        if rounding.fixed_range:
+            name = f"fixed_range_{len(fixed)}"
+            layer = fixed[name] = make_observer(name, fixed_range=rounding.fixed_range)
+            new = layer(new, ties=rounding.ties)
+        if rounding.group is None:
+            return new
+        return observers[rounding.group](new, site=rounding.site, ties=rounding.ties)
+
+    def apply(node, args, kwargs):
+        if id(node) in placement.lone_relus:
+            # An int8 ReLU by itself runs on LiteRT's slow kernel, one after a product on XNNPACK.
+            args = [keras.ops.multiply(args[0], ALMOST_ONE), *args[1:]]
+        if node.kind in _PRODUCTS:
+            args, kwargs = keras.tree.map_structure(_parted, (args, kwargs))
+        outputs = layer_of(node)(*args, **kwargs)
+        fresh = keras.tree.flatten(outputs)
+        if node.kind == "Discretization" or not any(map(is_float, node.inputs)):
+            # Of one-hot rows the converter would round the numbers that it writes them with.
+            fresh = [*map(_parted, fresh)]
+        results = [rounded(old, new) for old, new in zip(node.results, fresh, strict=True)]
+        return keras.tree.pack_sequence_as(outputs, results)
+
+    model = rebuild(graph, apply, begin=rounded)
+    layer_of.keep_state()
+    return model
+
+
+def _parted(x):
+    """A float tensor by itself: the converter does not join what is before and after."""
+    floats = keras.backend.is_keras_tensor(x) and is_float(x)
+    return keras.ops.multiply(x, ALMOST_ONE) if floats else x
+
+
+class _Copies:
+    """New layers in place of a graph's: quantised where they have weights to round."""
+
+    def __init__(self, weight_bits):
+        self.weight_bits = weight_bits
+        self.made = {}
+
+    def __call__(self, node):
+        """The layer or operation to call for `node`."""
+        old = node.operation
+        if not isinstance(old, keras.layers.Layer):
+            return old
+        if id(old) not in self.made:
+            self.made[id(old)] = old, self._copy(old)
+        return self.made[id(old)][1]
+
+    def _copy(self, layer):
+        quantized = _QUANTIZED.get(kind_of(layer))
+        if quantized is None:
+            return copy_layer(layer)
+        return copy_layer(layer, quantized, drop=("lowering",), weight_bits=self.weight_bits)
+
+    def keep_state(self):
+        """Gives the new layers the weights of the old ones, and what is frozen of them."""
+        for old, new in self.made.values():
+            keep_state(old, new)
+
+
+def _nothing_to_quantize(graph, placement):
+    reasons = _report(graph, placement).kept_float
+    return "\n".join(
+        [
+            f"No operation of {graph.name} can be quantized: it has {len(graph.nodes)} operations, "
+            f"none of them with weights, sums or products in an int8 form.",
+            *map(str, reasons),
+        ]
+    )
+
+
+def _report(graph, placement):
+    quantized, kept = [], []
+    for node in graph.nodes:
+        name, reason = node.operation.name, placement.reasons.get(id(node))
+        if reason:
+            kept.append(KeptFloat(name, node.kind, reason))
+        else:
+            quantized.append(name)
+    shared = [names for names in placement.groups if len(names) > 1]
+    return QuantizationReport(quantized, kept, shared)

@@ -1,0 +1,1 @@
+"""What mobile GPUs, Edge TPUs and processors run of a `.tflite` file."""

@@ -1,0 +1,163 @@
+"""The data that an export measures and proves with, and what it tells of the model's images."""
+
+import dataclasses
+
+import numpy as np
+
+from kdl.data._input_form import Slot, fitted, form_of_model, form_of_shapes, leaves, map_form
+from kdl.data.model_info import ModelInfo, get_model_info
+from kdl.data.samples import Samples, class_numbers, read_samples
+
+# Most samples taken from a data set; arrays are taken whole.
+REPRESENTATIVE_SAMPLES = 500
+VERIFICATION_SAMPLES = 1000
+
+_RANDOM_SAMPLES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportData:
+    """What an export is given beside the model, brought to one form.
+
+    Attributes:
+        form: The model's inputs in their structure, each a `Slot` with the shape that the file has.
+        info: `kdl.data.ModelInfo` for the file.
+        representative: `Samples`, or None.
+        verification: `Samples`, made up if no data was given.
+    """
+
+    form: Slot | list | dict
+    info: ModelInfo
+    representative: Samples | None
+    verification: Samples
+
+
+def read_export_data(
+    model, labels, input_spec, input_shape, representative_data, verification_data
+):
+    """The arguments of `export_tflite` as `ExportData`.
+
+    Labels and input specification that are not given are those that the model remembers, or
+    else those of the data sets, where they fit it.
+
+    Raises:
+        ValueError: If an argument does not fit the model, or data was read for another.
+    """
+    remembered = get_model_info(model)
+    form = _static_form(model, input_shape, input_spec or remembered.input_spec)
+    _check_spec(input_spec, form)
+    data = {
+        "representative_data": (representative_data, REPRESENTATIVE_SAMPLES),
+        "verification_data": (verification_data, VERIFICATION_SAMPLES),
+    }
+    read = {
+        name: None if values is None else read_samples(values, limit, form, name)
+        for name, (values, limit) in data.items()
+    }
+    info = _info(model, form, ModelInfo(labels, input_spec), remembered, read.values())
+    for name, samples in read.items():
+        if samples is not None:
+            read[name] = _checked(samples, info, form, name)
+    representative, verification = read.values()
+    verification = verification or representative or random_samples(form, info.input_spec)
+    return ExportData(form, info, representative, verification)
+
+
+def random_samples(form, spec=None):
+    """A few made-up `Samples`: noise as images where `spec` tells how, else normal numbers.
+
+    Args:
+        form: The model's inputs, with static shapes.
+        spec: `kdl.data.InputSpec` of one of them, or None.
+    """
+    rng = np.random.default_rng(0)
+    image = None if spec is None else leaves(form)[spec.place_among(_shapes(form))]
+
+    def draw(slot):
+        shape = (_RANDOM_SAMPLES, *slot.shape)
+        if slot is image:
+            return spec.normalize(rng.integers(0, 256, shape, "uint8"))
+        if "float" in slot.dtype:
+            return rng.standard_normal(shape).astype("float32")
+        return rng.integers(0, 256 if slot.dtype == "uint8" else 2, shape).astype(slot.dtype)
+
+    return Samples(map_form(draw, form))
+
+
+def _static_form(model, input_shape, spec):
+    """The model's inputs with static shapes: as given, or else as the images of `spec` are."""
+    own = form_of_model(model)
+    known = own if input_shape is None else fitted(own, form_of_shapes(input_shape))
+    if known is None or not all(isinstance(x, Slot) for x in leaves(known)):
+        raise ValueError(
+            f"input_shape={input_shape} does not fit the model's inputs: expected a shape for each "
+            f"of {_text(own)}, as such a dict or list."
+        )
+    if input_shape is None and spec is not None:
+        known = _with_size_of(spec, own)
+    for slot, shape in zip(leaves(own), _shapes(known), strict=True):
+        if not slot.fits(shape):
+            raise ValueError(f"input_shape={input_shape} does not fit the model's {slot.shape}.")
+    if any(None in shape for shape in _shapes(known)):
+        raise ValueError(
+            f"The model leaves sizes open: {_text(own)}. A file has one size: pass input_shape=, "
+            f"for instance input_shape={_text(map_form(_example, known))}."
+        )
+    return map_form(lambda slot, other: dataclasses.replace(slot, shape=other.shape), own, known)
+
+
+def _with_size_of(spec, own):
+    """The inputs with the size of the images of `spec`, if those fit into one of them alone."""
+    fitting = [slot for slot in leaves(own) if slot.fits(spec.shape)]
+
+    def sized(slot):
+        alone = slot is fitting[0] and len(fitting) == 1
+        return dataclasses.replace(slot, shape=spec.shape) if alone else slot
+
+    return map_form(sized, own) if fitting else own
+
+
+def _example(slot):
+    """The place with some size for each that is open."""
+    sizes = tuple(224 if size is None else size for size in slot.shape)
+    return dataclasses.replace(slot, shape=sizes)
+
+
+def _shapes(form):
+    return [slot.shape for slot in leaves(form)]
+
+
+def _text(form):
+    return map_form(lambda slot: slot.shape, form)
+
+
+def _check_spec(spec, form):
+    shapes = _shapes(form)
+    if spec is None or spec.place_among(shapes) is not None:
+        return
+    advice = " More than one has it: leave input_spec out." if spec.shape in shapes else ""
+    raise ValueError(
+        f"input_spec describes images of shape {spec.shape}; the model takes {_text(form)}.{advice}"
+    )
+
+
+def _info(model, form, given, remembered, samples):
+    """What is given, or else what the model remembers, or else what the data tells, if it fits."""
+    known = [remembered, *(ModelInfo(s.class_names, s.input_spec) for s in samples if s)]
+    outputs, shapes = [tuple(output.shape[1:]) for output in model.outputs], _shapes(form)
+    labels = [i.labels for i in known if i.labels is not None and (len(i.labels),) in outputs]
+    specs = [i.input_spec for i in known if i.input_spec]
+    specs = [spec for spec in specs if spec.place_among(shapes) is not None]
+    return ModelInfo(
+        next(iter(labels), None) if given.labels is None else list(given.labels),
+        given.input_spec or next(iter(specs), None),
+    )
+
+
+def _checked(samples, info, form, argument):
+    samples = samples.matched(info, argument)
+    class_numbers(samples.labels, argument)
+    if info.input_spec is not None:
+        images = samples.arrays[info.input_spec.place_among(_shapes(form))]
+        info.input_spec.check(images, argument)
+    return samples

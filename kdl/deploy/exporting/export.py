@@ -1,0 +1,330 @@
+"""From a Keras model of any backend to a proven `.tflite` file."""
+
+import contextlib
+import dataclasses
+import os
+import warnings
+
+import numpy as np
+
+from kdl._checks import check_integer
+from kdl._files import check_writable, draft_of
+from kdl.compression.tfmot import TFMOTModel, strip
+from kdl.data.model_info import ModelInfo
+from kdl.deploy.exporting._data import read_export_data
+from kdl.deploy.exporting._tfmot import write_and_compare
+from kdl.deploy.exporting.conversion import ExportError, convert
+from kdl.deploy.exporting.float_operations import describe_float_operations
+from kdl.deploy.exporting.precision import as_float32
+from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
+from kdl.deploy.exporting.signature import check_exportable, named_inputs
+from kdl.deploy.exporting.tolerances import TOLERANCES
+from kdl.deploy.exporting.verify import between_kernels, inputs_of_file, verify_tflite
+from kdl.deploy.tflite.file import read_tflite
+from kdl.deploy.tflite.metadata import write_metadata
+from kdl.layers import FakeQuantize
+
+_QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+
+# Against a model that rounds as its file does.
+_QUANTIZE_AWARE_TOLERANCES = dataclasses.replace(TOLERANCES["int8"], sqnr=20.0, rounded=True)
+
+# int8 answers below this ratio still pass, but deserve a look.
+_LOW_SQNR = 20.0
+
+# TFLite's dynamic form leaves smaller weights as they are.
+_LEAST_DYNAMIC_WEIGHTS = 1024
+
+# Below this ratio a file is wrong, however far LiteRT's kernels are apart on it.
+_LEAST_SQNR = 10.0
+
+
+def export_tflite(
+    model,
+    path,
+    quantization="float32",
+    representative_data=None,
+    labels=None,
+    batch_size=1,
+    input_shape=None,
+    verification_data=None,
+    input_spec=None,
+):
+    """Writes `model` as a `.tflite` file that is proven to answer like it.
+
+    The model is saved and converted by TensorFlow in a process of its own, so that it may come from
+    any backend and one model gives one file. The file takes a static batch under the name `image`
+    and gives `probabilities`, `logits` or `features`; several inputs or outputs keep their keys or
+    the names of their layers, numbered where they occur more than once. It holds TFLite's built-in
+    operations only. It is run in the LiteRT interpreter and compared with the model, inputs matched
+    by name and each output by itself, before it takes its place at `path`; nothing is left there if
+    that fails.
+
+    - `"float32"`: the network as it is.
+    - `"float16"`: weights stored in half the space.
+    - `"dynamic"`: weights in int8, activations quantised while running.
+    - `"int8"`: all in int8, input and output too; what accelerators want. The ranges of the
+      activations are measured on `representative_data`, or are those of a model of
+      `kdl.compression.quantize_aware`, `calibrate` or `tfmot.quantize`, which needs no data and has
+      only this form. Its file must be as close to it as 20 dB or, with a warning, as LiteRT's own
+      kernels are to each other, and 10 dB at least.
+
+    Args:
+        model: A built functional or Sequential model, or one that `kdl.compression.tfmot` trained.
+        path: File to write; its folder must exist.
+        quantization: One of the above. Defaults to `"float32"`.
+        representative_data: Inputs as in use, needed for int8, where 100 to 500 samples do: an
+            array `(samples, …)`, or several in the dict or list that the model takes; a pair
+            `(inputs, labels)`; or a data set, as `kdl.data.read_samples` takes them; 500 samples of
+            a data set are used. Without `verification_data` one in five of 100 and more, and 50 at
+            least, is kept for the comparison. A quantized model is only compared on it.
+        labels: Class names, kept in the file; as many as an output has classes. By default those
+            that the model remembers (`kdl.data.get_model_info`), or those of the data sets.
+        batch_size: The file's batch. Defaults to 1.
+        input_shape: Shape without batch, needed where the model's own leaves sizes open and no
+            `input_spec` tells it; of several inputs a dict or list, as the model takes them.
+        verification_data: The same forms, for the comparison and, with labels, for the accuracy;
+            1,000 samples of a data set are used. By default `representative_data`, or random
+            numbers if there is none. Labels of a data set that names its classes are matched with
+            `labels` by name.
+        input_spec: `kdl.data.InputSpec` that tells how an image becomes an input, of several the
+            one that has its shape; kept in the file, so that `ImageClassifier`, `kdl predict` and
+            MediaPipe can take images. By default that which the model remembers, or that of the
+            data sets.
+
+    Returns:
+        `Verification` of the file.
+
+    Raises:
+        ValueError: If an argument is out of range, int8 lacks representative data, data is not
+            finite, not in the range that `input_spec` gives, or read by another one, or the model
+            is above 2 GB.
+        ExportError: A ValueError: the model has no TFLite form, or the file answers otherwise.
+        OSError: If `path` cannot be written (`FileNotFoundError` if its folder does not exist).
+        ImportError: If TensorFlow or `ai-edge-litert` is missing.
+
+    Example:
+        >>> import keras, kdl, os, tempfile
+        >>> x = inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+        >>> model = keras.Model(inputs, x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = export_tflite(model, os.path.join(folder, "model.tflite"))
+        >>> result.passed
+        True
+    """
+    if isinstance(model, TFMOTModel) and model.method != "quantize":
+        model = strip(model)
+    network = model.model if isinstance(model, TFMOTModel) else model
+    check_exportable(network)
+    quantized = network is not model or _is_quantized(model)
+    _check_arguments(quantization, quantized, representative_data, labels, network, batch_size)
+    data = read_export_data(
+        network, labels, input_spec, input_shape, representative_data, verification_data
+    )
+    check_writable(path)
+
+    ranges = None if quantized else data.representative
+    samples = data.verification
+    if quantization == "int8" and not quantized and verification_data is None:
+        for_ranges, for_proof = part(ranges)
+        ranges, samples = ranges.subset(for_ranges), samples.subset(for_proof)
+    shapes = {
+        name: (batch_size, *slot.shape) for name, slot in named_inputs(network, data.form).items()
+    }
+    with draft_of(path) as draft:
+        if network is not model:
+            result = write_and_compare(
+                model, draft, shapes, samples, _QUANTIZE_AWARE_TOLERANCES, data.info
+            )
+        else:
+            model = as_float32(model)
+            measured = None if ranges is None else named_inputs(model, ranges.inputs)
+            with _fixed_batch_explained(model, batch_size):
+                convert(model, {quantization: draft}, shapes, measured)
+            if data.info != ModelInfo():
+                write_metadata(draft, data.info, model.name)
+            tolerances = _QUANTIZE_AWARE_TOLERANCES if quantized else None
+            result = verify_tflite(draft, model, samples, tolerances)
+        if quantization == "int8":
+            _check_integers(draft, network, quantized)
+        result = _judged(result, draft, network, samples, quantization, quantized)
+        note = _note(draft, network, quantization)
+    inputs = named_inputs(network, samples.inputs)
+    _warn_of_weak_proof(quantization, ranges, samples, inputs, result)
+    if not os.fspath(path).endswith(".tflite"):
+        warnings.warn(
+            f"{path} does not end in .tflite, by which readers know what it is.", stacklevel=2
+        )
+    return dataclasses.replace(result, path=os.fspath(path), note=note)
+
+
+@contextlib.contextmanager
+def _fixed_batch_explained(model, batch_size):
+    """Within it a failure tells of the batch that the model was made for, if it is another one."""
+    try:
+        yield
+    except ExportError as error:
+        fixed = {x.shape[0] for x in model.inputs} - {None, batch_size}
+        if not fixed:
+            raise
+        raise ExportError(
+            f"The model is made for batches of {fixed.pop()}, and has no form for {batch_size}: "
+            f"pass that as batch_size, or make its inputs without it. {error}"
+        ) from error
+
+
+def _judged(result, draft, network, samples, quantization, quantized):
+    """The result if it is good enough, perhaps beside other tolerances; else ExportError."""
+    if quantized and not result.passed:
+        result = _held_to_kernels(result, draft, inputs_of_file(network, samples.inputs))
+    if not result.passed:
+        raise ExportError(_explain(result, quantization))
+    if quantized and _gives_one_number(result) and not _are_same(samples):
+        raise ExportError(
+            "The quantized model gives one number for every input, so that its file proves "
+            "nothing: activations below about 1e-12 become zeros. No file was written."
+        )
+    if quantization == "int8" and _is_low(result):
+        warnings.warn(_explain_low(result, quantized), stacklevel=3)
+    return result
+
+
+def _check_arguments(quantization, quantized, representative_data, labels, model, batch_size):
+    if quantization not in _QUANTIZATIONS:
+        raise ValueError(
+            f"quantization must be one of {_QUANTIZATIONS}; received {quantization!r}."
+        )
+    if quantized and quantization != "int8":
+        raise ValueError(
+            f"The model rounds as an int8 file does, so that is the only form that it has: pass "
+            f'quantization="int8"; received {quantization!r}.'
+        )
+    if quantization == "int8" and not quantized and representative_data is None:
+        raise ValueError(
+            "int8 needs representative_data: some 100 inputs as the model will see them, from "
+            "which the ranges of the activations are measured."
+        )
+    check_integer("batch_size", batch_size)
+    classes = [output.shape[-1] for output in model.outputs]
+    if labels is not None and len(labels) not in classes:
+        numbers = " or ".join(map(str, dict.fromkeys(classes)))
+        raise ValueError(f"Received {len(labels)} labels for a model of {numbers} classes.")
+
+
+def _is_quantized(model):
+    """Whether the model rounds its activations itself."""
+    return any(
+        isinstance(layer, FakeQuantize) or (hasattr(layer, "layers") and _is_quantized(layer))
+        for layer in model.layers
+    )
+
+
+def _check_integers(path, model, quantized):
+    """Raises ExportError, or warns if the model itself keeps a part in floating point."""
+    operations = describe_float_operations(path, model)
+    if not quantized and read_tflite(path).operations["ONE_HOT"]:
+        # The converter writes it with the numbers of another scale.
+        operations = ", ".join(filter(None, ["ONE_HOT", operations]))
+    if not operations:
+        return
+    if not quantized:
+        raise ExportError(
+            f"TFLite has no int8 form of {operations}, which would be wrong or stay floating-point "
+            f"in the int8 file. kdl.compression.calibrate(model, data) quantizes the rest: export "
+            f"the model that it gives, as int8. No file was written."
+        )
+    warnings.warn(
+        f"{operations} stays floating-point in the int8 file. The report of quantize_aware or "
+        f"calibrate says which of the model's and why. An accelerator for integers runs the file "
+        f"in part.",
+        stacklevel=3,
+    )
+
+
+def _explain(result, quantization):
+    advice = {
+        "int8": "Was the model trained, or its batch normalisation run on data? Does "
+        "representative_data look like the inputs in use?",
+        "float32": "Does the model mix the samples of a batch? Else this is a defect of the "
+        "conversion: please report it with the model.",
+    }
+    if any(" of the model's " in line for line in result.failures):
+        advice[quantization] = "The model itself gives them: are its weights finite?"
+    default = "Compare with float32 to see what the smaller form costs."
+    return (
+        f"The {quantization} file does not answer like the model: {'; '.join(result.failures)}. "
+        f"{advice.get(quantization, default)} No file was written."
+    )
+
+
+def _held_to_kernels(result, path, inputs):
+    """The result beside tolerances that LiteRT's kernels keep, where they miss the usual ones."""
+    apart = between_kernels(path, inputs)
+    outputs = []
+    for output in result.outputs:
+        # NaN opens nothing, and nothing is as open as that all passes.
+        open_anyway = np.nanmax([apart[output.name], _LEAST_SQNR])
+        tolerances = dataclasses.replace(
+            output.tolerances, sqnr=min(output.tolerances.sqnr, open_anyway)
+        )
+        outputs.append(dataclasses.replace(output, tolerances=tolerances))
+    return dataclasses.replace(result, outputs=tuple(outputs))
+
+
+def _is_low(result):
+    """Whether an output of numbers, not of labels, passed but deserves a look."""
+    return any(o.sqnr < _LOW_SQNR for o in result.outputs if o.kind != "labels")
+
+
+def _explain_low(result, quantized):
+    text = (
+        f"The int8 file is faithful only to {result.sqnr:.1f} dB; above {_LOW_SQNR:.0f} dB is "
+        f"usual."
+    )
+    if not quantized:
+        return f"{text} More representative data may help."
+    return (
+        f"{text} LiteRT's own kernels are {result.tolerances.sqnr:.1f} dB apart on it: so deep a "
+        f"network rounds too often for answers that are closer."
+    )
+
+
+def _gives_one_number(result):
+    """Whether the model gives one number alone, whatever goes in."""
+    return not any(output.output_range for output in result.outputs)
+
+
+def _note(path, model, quantization):
+    """Why the file is not all that was asked for; empty if it is."""
+    kind = read_tflite(path).quantization
+    if quantization == "int8":
+        operations = describe_float_operations(path, model)
+        return f"{operations} in floating point" if operations else ""
+    if kind == quantization:
+        return ""
+    reason = {
+        "dynamic": f"no weight has the {_LEAST_DYNAMIC_WEIGHTS:,} elements from which TFLite "
+        f"stores it in int8",
+        "float16": "there are no weights to store in half the space",
+    }
+    return f"asked for {quantization}: {reason.get(quantization, f'it holds {kind} weights')}"
+
+
+def _are_same(samples):
+    """Whether several samples are all alike."""
+    return len(samples) > 1 and all(bool((x == x[:1]).all()) for x in samples.arrays)
+
+
+def _warn_of_weak_proof(quantization, ranges, samples, inputs, result):
+    found = []
+    if _are_same(samples):
+        found.append("all inputs that the file is compared on are the same")
+    elif not any(output.varies for output in result.outputs):
+        found.append("the model gives nearly the same for every input: pass verification_data")
+    else:
+        found += blind_spots(inputs)
+    if quantization == "int8":
+        found += weaknesses(ranges, samples)
+    if found:
+        warnings.warn(f"The proof is weak: {'; '.join(found)}.", stacklevel=3)

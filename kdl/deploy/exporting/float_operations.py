@@ -1,0 +1,87 @@
+"""Operations of an integer file that compute in floating point, and the layers they come from."""
+
+import re
+
+from kdl._compat import all_layers
+from kdl.deploy.tflite.graph import read_operations
+from kdl.deploy.tflite.tensor_names import legal_name
+
+_NAMED = 5
+
+
+def float_operations(path):
+    """The operations of a `.tflite` file that compute in floating point, in order.
+
+    Those that only convert are left out: QUANTIZE, DEQUANTIZE, and CAST of what goes in or out.
+
+    Args:
+        path: The file.
+
+    Returns:
+        List of `FileOperation`.
+    """
+    graph = read_operations(path)
+    ends = {tensor.index for tensor in (*graph.inputs, *graph.outputs)}
+    return [
+        operation
+        for operation in graph.operations
+        if _computes(operation, ends) and any(_is_float(tensor) for tensor in operation.tensors)
+    ]
+
+
+def mixed_operations(path):
+    """Names of the operations that compute with integers and floating-point numbers at once.
+
+    The converter makes them at times where a part of an int8 model stays float, and no runtime can
+    run them: LiteRT refuses them, or crashes. Integer weights of float operations are none.
+
+    Args:
+        path: The file.
+    """
+    found = []
+    for operation in read_operations(path).operations:
+        if operation.name in ("QUANTIZE", "DEQUANTIZE", "CAST"):
+            continue
+        computed = {tensor.type for tensor in (*operation.variables, *operation.outputs) if tensor}
+        types = {tensor.type for tensor in operation.tensors}
+        if "INT8" in computed and "FLOAT32" in types:
+            found.append(operation.name)
+    return list(dict.fromkeys(found))
+
+
+def describe_float_operations(path, model):
+    """The same in words, each with the layer of `model` that it comes from: `ELU (activation)`."""
+    words = []
+    for operation in float_operations(path):
+        layer = layer_of(operation.outputs[0].name, model)
+        words.append(f"{operation.name} ({layer})" if layer else operation.name)
+    words = list(dict.fromkeys(words))
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return f"{', '.join(words[:_NAMED])}{more}"
+
+
+def layer_of(path, model):
+    """Name of the innermost layer of `model` on a path such as `functional/lstm_1/while`; or None.
+
+    TensorFlow numbers the names of layers anew, so that the last number does not count.
+
+    Args:
+        path: Name of a tensor or an operation in TensorFlow's graph or in a file.
+        model: A Keras model.
+    """
+    names = {legal_name(layer.name): layer.name for layer in all_layers(model)[1:]}
+    for part in reversed(re.split("[/;:]", path)):
+        for name in (re.sub(r"_\d+$", "", part), part):
+            if name in names:
+                return names[name]
+    return None
+
+
+def _computes(operation, ends):
+    if operation.name == "CAST":
+        return not ends & {tensor.index for tensor in operation.tensors}
+    return operation.name not in ("QUANTIZE", "DEQUANTIZE")
+
+
+def _is_float(tensor):
+    return "FLOAT" in tensor.type

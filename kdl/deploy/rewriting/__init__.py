@@ -1,0 +1,1 @@
+"""Models in operations that a device takes, with the same outputs."""

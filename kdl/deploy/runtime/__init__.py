@@ -1,0 +1,1 @@
+"""`.tflite` files run in LiteRT's interpreter. Needs no Keras."""

@@ -1,0 +1,346 @@
+"""Runs a `.tflite` file on arrays."""
+
+import contextlib
+import os
+
+import numpy as np
+
+from kdl.deploy.tflite.file import (
+    interpreter_class,
+    parse_tflite,
+    plain_kernels,
+    signature_names,
+    signature_tensors,
+)
+from kdl.deploy.tflite.tensor_names import unique_names
+
+
+class TFLiteRunner:
+    """A `.tflite` file in the LiteRT interpreter, fed with float arrays.
+
+    Integer inputs and outputs are converted by the file's scales, so that every kind of file is
+    used alike. Inputs of any number are run in the file's own batches.
+
+    Args:
+        path: The file.
+        threads: Number of threads. Defaults to 1.
+        delegate: Whether XNNPACK runs what it takes, as LiteRT does by default (True); or all is
+            run by LiteRT's reference kernels, which round integers otherwise at times.
+        signature: Name of the signature to run, of a file with several. By default the first.
+        input_shape: Shape of the input, needed where the file leaves sizes open: without batch, or
+            with it; a dict of shapes by name where there are several inputs. By default the file's
+            own.
+
+    Attributes:
+        path: The file.
+        signature: Name of the signature that is run; None if the file has none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, has no such signature, leaves sizes open that are not given,
+            or cannot be run.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+
+    def __init__(self, path, threads=1, delegate=True, signature=None, input_shape=None):
+        self.path = os.fspath(path)
+        model = parse_tflite(path)
+        self.signature = self._checked_signature(model, signature)
+        options = {} if delegate else {"experimental_op_resolver_type": plain_kernels()}
+        with self._failures_explained():
+            self._interpreter = interpreter_class()(
+                model_path=self.path, num_threads=threads, **options
+            )
+        self._graph = _graph(self._interpreter, model, self.signature)
+        self._open = self._open_shapes(model)
+        with self._failures_explained():
+            self._graph.resize(self._shapes(input_shape))
+
+    @property
+    def input_names(self):
+        """Names of the inputs in the signature."""
+        return list(self._graph.inputs)
+
+    @property
+    def input_shape(self):
+        """Shape of the input, batch included.
+
+        Raises:
+            ValueError: If there are several.
+        """
+        if len(self.input_shapes) != 1:
+            raise ValueError(
+                f"{self.path} has {len(self.input_shapes)} inputs; one was expected. input_shapes "
+                f"has them all."
+            )
+        return self.input_shapes[0]
+
+    @property
+    def input_shapes(self):
+        """Shapes of the inputs, batch included, in the order of `input_names`."""
+        return [_shape(details) for details in self._graph.inputs.values()]
+
+    @property
+    def output_names(self):
+        """Names of the outputs in the signature."""
+        return list(self._graph.outputs)
+
+    @property
+    def output_shapes(self):
+        """Shapes of the outputs, batch included, in the order of `output_names`."""
+        return [_shape(details) for details in self._graph.outputs.values()]
+
+    def check_inputs(self, inputs):
+        """Raises ValueError unless `inputs` are arrays of the file's input shapes."""
+        arrays = self._as_dict(inputs)
+        for name, array in arrays.items():
+            shape = _shape(self._graph.inputs[name])[1:]
+            if tuple(array.shape[1:]) != shape:
+                which = f" ({name})" if len(arrays) > 1 else ""
+                raise ValueError(
+                    f"{self.path} takes inputs of shape {shape}{which}; received "
+                    f"{tuple(array.shape[1:])}.{self._how_to_resize()}"
+                )
+        if len({len(array) for array in arrays.values()}) > 1:
+            counts = {name: len(array) for name, array in arrays.items()}
+            raise ValueError(f"All inputs must have as many samples; received {counts}.")
+
+    def predict(self, inputs):
+        """Outputs for `inputs`, as a list of arrays in the order of `output_names`.
+
+        They are float32, but for outputs that are integers without a scale.
+
+        Args:
+            inputs: Array `(samples, …)`; where the file has several inputs a dict of them by name,
+                or a list in the order of `input_names`, which need not be that of the model.
+
+        Raises:
+            ValueError: If the shapes do not fit the file, or an input of integers cannot hold the
+                numbers: NaN, infinity, or integers out of its range.
+        """
+        self.check_inputs(inputs)
+        arrays = self._as_dict(inputs)
+        for name, array in arrays.items():
+            self._check_numbers(name, array)
+        first = next(iter(arrays))
+        batch, samples = _shape(self._graph.inputs[first])[0], len(arrays[first])
+        collected = []
+        for start in range(0, samples, batch):
+            part = {name: array[start : start + batch] for name, array in arrays.items()}
+            missing = batch - len(part[first])
+            outputs = self._run({name: _filled(array, missing) for name, array in part.items()})
+            collected.append([o[: batch - missing] for o in outputs])
+        if not collected:  # the file is run once, for shapes and dtypes
+            blank = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
+            filled = {name: _filled(array, batch - 1) for name, array in blank.items()}
+            collected.append([output[:0] for output in self._run(filled)])
+        return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
+
+    def _check_numbers(self, name, array):
+        """Raises ValueError if an input of integers cannot hold these numbers."""
+        details = self._graph.inputs[name]
+        if not np.issubdtype(details["dtype"], np.integer):
+            return
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{self.path} takes integers for {name}, which NaN and infinity are none of."
+            )
+        limits = np.iinfo(details["dtype"])
+        scale, _ = details["quantization"]
+        if not scale and array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+            raise ValueError(
+                f"{self.path} takes integers from {limits.min} to {limits.max} for {name}; "
+                f"received {array.min()} to {array.max()}."
+            )
+
+    def invoke(self):
+        """Runs the file once on whatever input it holds: what a stopwatch wants."""
+        self._graph.invoke()
+
+    def _run(self, batch):
+        inputs = {name: _quantize(x, self._graph.inputs[name]) for name, x in batch.items()}
+        outputs = self._graph.run(inputs)
+        return [_dequantize(outputs[name], d) for name, d in self._graph.outputs.items()]
+
+    def _checked_signature(self, model, name):
+        names = signature_names(model)
+        if name is not None and name not in names:
+            raise ValueError(f"{self.path} has no signature {name!r}; it has {names}.")
+        return name or next(iter(names), None)
+
+    def _open_shapes(self, model):
+        """Dict: name → shape of each input that leaves sizes open beside the batch, as −1."""
+        try:
+            inputs, _ = signature_tensors(model, self.signature)
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error}.") from error
+        signatures = {name: tensor.shapeSignature for name, tensor in inputs.items()}
+        return {
+            name: tuple(int(n) for n in shape)
+            for name, shape in signatures.items()
+            if shape is not None and any(n < 0 for n in shape[1:])
+        }
+
+    def _as_dict(self, inputs):
+        names = self.input_names
+        if isinstance(inputs, dict):
+            if set(inputs) != set(names):
+                raise ValueError(f"{self.path} takes inputs {names}; received {list(inputs)}.")
+            return {name: np.asarray(inputs[name]) for name in names}
+        several = isinstance(inputs, list | tuple) and len(names) > 1
+        arrays = [np.asarray(array) for array in (inputs if several else [inputs])]
+        if len(arrays) != len(names):
+            raise ValueError(
+                f"{self.path} takes {len(names)} inputs, {names}; received {len(arrays)}. Pass a "
+                f"list of arrays, or a dict by name."
+            )
+        return dict(zip(names, arrays, strict=True))
+
+    def _shapes(self, given):
+        """Dict: name → whole shape of an input, of those for which `given` has one."""
+        if given is None:
+            return {}
+        names = self.input_names
+        given = given if isinstance(given, dict) else dict.fromkeys(names[:1], given)
+        if not set(given) <= set(names) or (len(names) > 1 and set(given) != set(names)):
+            raise ValueError(f"input_shape must name the inputs {names}; received {given}.")
+        return {name: self._whole_shape(name, tuple(shape)) for name, shape in given.items()}
+
+    def _whole_shape(self, name, shape):
+        own = _shape(self._graph.inputs[name])
+        whole = (own[0], *shape) if len(shape) == len(own) - 1 else shape
+        sizes = self._open.get(name, own)
+        fits = len(whole) == len(own) and all(
+            b in (a, -1) and a > 0 for a, b in zip(whole[1:], sizes[1:], strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"input_shape={shape} does not fit the input of {self.path}, {_open(sizes)}."
+            )
+        return whole
+
+    def _how_to_resize(self):
+        if not self._open:
+            return ""
+        sizes = ", ".join(f"{name} {_open(shape)}" for name, shape in self._open.items())
+        return (
+            f" It leaves sizes open: {sizes}. Give them: TFLiteRunner(path, input_shape=…), "
+            f"without the batch."
+        )
+
+    @contextlib.contextmanager
+    def _failures_explained(self):
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            if str(error).startswith("input_shape"):
+                raise
+            advice = self._how_to_resize() if hasattr(self, "_open") else ""
+            raise ValueError(f"{self.path} cannot be run by LiteRT: {error}{advice}") from error
+
+
+class _MainGraph:
+    """The first graph of a file, which the interpreter runs by itself."""
+
+    def __init__(self, interpreter, read_details):
+        self._interpreter = interpreter
+        self._read_details = read_details
+        self.inputs, self.outputs = read_details()
+
+    def resize(self, shapes):
+        for name, shape in shapes.items():
+            self._interpreter.resize_tensor_input(self.inputs[name]["index"], shape)
+        self._interpreter.allocate_tensors()
+        self.inputs, self.outputs = self._read_details()
+
+    def run(self, inputs):
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self.inputs[name]["index"], array)
+        self._interpreter.invoke()
+        get = self._interpreter.get_tensor
+        return {name: get(details["index"]) for name, details in self.outputs.items()}
+
+    def invoke(self):
+        self._interpreter.invoke()
+
+
+class _OtherGraph:
+    """A graph that only its signature reaches."""
+
+    def __init__(self, signature_runner):
+        self._runner = signature_runner
+        self.inputs = signature_runner.get_input_details()
+
+    def resize(self, shapes):
+        self._held = {
+            name: np.zeros(shapes.get(name, _shape(details)), details["dtype"])
+            for name, details in self.inputs.items()
+        }
+        self._runner(**self._held)
+        self.inputs = self._runner.get_input_details()
+        self.outputs = self._runner.get_output_details()
+
+    def run(self, inputs):
+        self._held = inputs
+        return self._runner(**inputs)
+
+    def invoke(self):
+        self._runner(**self._held)
+
+
+def _graph(interpreter, model, signature):
+    if signature is None:
+        return _MainGraph(interpreter, lambda: _named_details(interpreter))
+    place = signature_names(model).index(signature)
+    if model.signatureDefs[place].subgraphIndex:
+        return _OtherGraph(interpreter.get_signature_runner(signature))
+    return _MainGraph(interpreter, lambda: _signature_details(interpreter, signature))
+
+
+def _signature_details(interpreter, signature):
+    # The runner must not be kept: it bars the interpreter from allocating.
+    runner = interpreter.get_signature_runner(signature)
+    return runner.get_input_details(), runner.get_output_details()
+
+
+def _named_details(interpreter):
+    """Details of inputs and outputs of a file without signatures, under their tensors' names."""
+    found = []
+    for details in (interpreter.get_input_details(), interpreter.get_output_details()):
+        names = unique_names(one["name"] for one in details)
+        found.append(dict(zip(names, details, strict=True)))
+    return found
+
+
+def _shape(details):
+    return tuple(int(n) for n in details["shape"])
+
+
+def _open(shape):
+    """A shape in words, with `?` for what is open."""
+    return f"({', '.join('?' if n < 0 else str(n) for n in shape)})"
+
+
+def _filled(array, missing):
+    """A batch with its last sample repeated `missing` times."""
+    if not missing:
+        return array
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+
+def _quantize(values, details):
+    dtype = details["dtype"]
+    scale, zero_point = details["quantization"]
+    if not np.issubdtype(dtype, np.integer) or not scale:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    # As `kdl.ops.fake_quantize` rounds: what lies halfway goes up.
+    steps = np.floor(np.asarray(values, "float32") / np.float32(scale) + np.float32(0.5))
+    return np.clip(steps + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def _dequantize(values, details):
+    scale, zero_point = details["quantization"]
+    if not np.issubdtype(details["dtype"], np.integer) or not scale:
+        return values.copy()
+    return (values.astype("float32") - zero_point) * np.float32(scale)

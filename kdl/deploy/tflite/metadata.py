@@ -1,0 +1,355 @@
+"""What a `.tflite` file says about itself, for kdl and for TensorFlow Lite's own tools."""
+
+import os
+import warnings
+import zipfile
+
+import numpy as np
+
+from kdl._files import draft_of
+from kdl.data.archives import opened, read_entry
+from kdl.data.input_spec import InputSpec
+from kdl.data.model_info import LABELS_FILE, ModelInfo, read_model_info, write_model_info
+from kdl.deploy.tflite.file import damage_named, parse_tflite, tflite_schema, type_name
+from kdl.deploy.tflite.tensor_names import SCORES
+
+_ENTRY = b"TFLITE_METADATA"
+# TFLite lets constants lie at such addresses only, so that processors read them at full speed.
+_ALIGNMENT = 16
+
+
+def write_metadata(path, info, name=None):
+    """Writes class names and the input specification into a `.tflite` file.
+
+    They go where each reader looks for them: into `kdl.json` and `labels.txt` in the archive at the
+    end of the file, and into the entry `TFLITE_METADATA` of the model (schema "M001"), which
+    MediaPipe and Android's tools read: size and colours of the picture, mean and standard deviation
+    in units of bytes, the range of the inputs, the role of `labels.txt`. What was there of these is
+    replaced, and all else stays: operations, constants, other entries, other files of the archive.
+    (MediaPipe's image tasks take files with float32 or uint8 inputs and refuse int8 ones, whatever
+    the metadata says.)
+
+    Args:
+        path: The file; it is replaced as a whole or left as it is.
+        info: `kdl.data.ModelInfo`.
+        name: Name of the model. Defaults to that of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or `info` does not fit it: an image is one input alone.
+        ImportError: If `ai-edge-litert` is missing.
+
+    Example:
+        >>> import kdl, pathlib, shutil, tempfile
+        >>> files = pathlib.Path(kdl.__file__).parents[1] / "saved_models" / "quickstart"
+        >>> names = "zero one two three four five six seven eight nine".split()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = shutil.copy(files / "int8.tflite", folder)
+        ...     write_metadata(path, ModelInfo(names, InputSpec((48, 48))))
+        ...     kdl.deploy.ImageClassifier(path).info.labels[7]
+        'seven'
+    """
+    model = parse_tflite(path)
+    _check_fits(path, model, info)
+    with damage_named(path):
+        content = _with_metadata(model, _describe(model, info, name or _stem(path)))
+    others = _other_files(path)
+    with draft_of(path) as draft:
+        with open(draft, "wb") as file:
+            file.write(content)
+        if others:
+            with zipfile.ZipFile(draft, "a") as archive:
+                for entry, data in others:
+                    archive.writestr(entry, data)
+        write_model_info(draft, info)
+
+
+def read_metadata(path):
+    """The entry `TFLITE_METADATA` of a `.tflite` file as a dictionary; an empty one without it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged.
+        ImportError: If `ai-edge-litert` is missing.
+    """
+    from kdl.deploy.tflite import metadata_schema  # needs flatbuffers, which comes with LiteRT
+
+    model = parse_tflite(path)
+    entry = _find_entry(model)
+    if entry is None:
+        return {}
+    try:
+        data = model.buffers[entry.buffer].data
+        return metadata_schema.unpack(b"" if data is None else bytes(data))
+    except Exception as error:
+        raise ValueError(f"{path} holds damaged metadata: {error}") from error
+
+
+def find_info(path):
+    """The `ModelInfo` of a `.tflite` file: kdl's, or what TensorFlow Lite's metadata tells.
+
+    Metadata that cannot be used is left out with a warning that names the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is damaged, or lacks the labels that its metadata speaks of.
+    """
+    info = read_model_info(path)
+    if info != ModelInfo():
+        return info
+    graphs = read_metadata(path).get("subgraph_metadata", [])
+    inputs, outputs = (
+        graphs[0].get(f"{way}_tensor_metadata", []) if graphs else [] for way in ("input", "output")
+    )
+    model = parse_tflite(path)
+    spec = _spec_of(inputs[0], model, path) if len(inputs) == 1 else None
+    return ModelInfo(_labels_of(outputs, model, path), spec)
+
+
+def _check_fits(path, model, info):
+    graph = model.subgraphs[0]
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    if any(buffer.offset > 1 for buffer in model.buffers) or any(
+        operator.largeCustomOptionsOffset > 1 for operator in operators
+    ):
+        raise ValueError(
+            f"{path} keeps its constants behind the model, as files above 2 GB do: it cannot take "
+            f"metadata."
+        )
+    if info.input_spec is not None and _described_input(graph, info.input_spec) is None:
+        shapes = [tuple(int(n) for n in graph.tensors[i].shape) for i in graph.inputs]
+        raise ValueError(
+            f"input_spec describes pictures of shape {info.input_spec.shape}, of one input; "
+            f"{path} takes {shapes}, with the batch first."
+        )
+    names = _signature_names(model)
+    if info.labels is not None and _labelled_output(graph, info.labels, names) is None:
+        raise ValueError(f"{path} has no output for {len(info.labels)} classes.")
+
+
+def _described_input(graph, spec):
+    """Place among the inputs of the one that has the shape of the images of `spec`, or None."""
+    return spec.place_among([tuple(graph.tensors[i].shape[1:]) for i in graph.inputs])
+
+
+def _labelled_output(graph, labels, names):
+    """Place among the outputs of the one that has a number for each label, or None.
+
+    Of several, that whose name says so.
+    """
+    shapes = [graph.tensors[index].shape for index in graph.outputs]
+    fitting = [i for i, x in enumerate(shapes) if len(x) == 2 and x[1] == len(labels)]
+    named = [i for i in fitting if names[graph.outputs[i]] in SCORES]
+    return next(iter([*named, *fitting]), None)
+
+
+def _describe(model, info, name):
+    graph = model.subgraphs[0]
+    names = _signature_names(model)
+    inputs = [{"name": names[i]} for i in graph.inputs]
+    outputs = [{"name": names[i]} for i in graph.outputs]
+    if info.input_spec is not None:
+        inputs[_described_input(graph, info.input_spec)] |= _describe_input(info.input_spec)
+    if info.labels is not None:
+        output = outputs[_labelled_output(graph, info.labels, names)]
+        output |= _describe_output(output["name"])
+    return {
+        "name": name,
+        "description": "Image classifier made with kdl.",
+        "subgraph_metadata": [{"input_tensor_metadata": inputs, "output_tensor_metadata": outputs}],
+        "min_parser_version": "1.0.0",
+    }
+
+
+def _describe_input(spec):
+    """Mean and deviation of the schema are in units of bytes: `(x − mean) / std`."""
+    from kdl.deploy.tflite.metadata_schema import COLOR_SPACES
+
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    color = "GRAYSCALE" if spec.channels == 1 else "RGB" if spec.color == "rgb" else "UNKNOWN"
+    height, width = spec.size
+    image = {
+        "color_space": COLOR_SPACES[color],
+        "default_size": {"width": width, "height": height},
+    }
+    scale = {"mean": 255 * mean, "std": 255 * std}
+    return {
+        "content": {"content_properties": ("ImageProperties", image)},
+        "process_units": [{"options": ("NormalizationOptions", scale)}],
+        "stats": {"max": (1 - mean) / std, "min": (0 - mean) / std},
+    }
+
+
+def _describe_output(name):
+    from kdl.deploy.tflite.metadata_schema import TENSOR_AXIS_LABELS
+
+    labels = {
+        "name": LABELS_FILE,
+        "description": "Names of the classes, one a line.",
+        "type": TENSOR_AXIS_LABELS,
+    }
+    limits = {"stats": {"max": [1.0], "min": [0.0]}} if name == "probabilities" else {}
+    return {
+        "content": {"content_properties": ("FeatureProperties", {})},
+        "associated_files": [labels],
+        **limits,
+    }
+
+
+def _signature_names(model):
+    """Name of each tensor: that of the signature where it has one."""
+    tensors = model.subgraphs[0].tensors
+    names = {i: (tensor.name or b"").decode(errors="replace") for i, tensor in enumerate(tensors)}
+    for signature in model.signatureDefs:
+        if signature.subgraphIndex == 0:
+            for entry in (*signature.inputs, *signature.outputs):
+                names[entry.tensorIndex] = entry.name.decode()
+    return names
+
+
+def _find_entry(model):
+    return next((entry for entry in model.metadata if entry.name == _ENTRY), None)
+
+
+def _with_metadata(model, metadata):
+    """Bytes of the model with this entry."""
+    import flatbuffers
+
+    from kdl.deploy.tflite import metadata_schema
+
+    schema = tflite_schema()
+    entry = _find_entry(model)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name = _ENTRY
+        entry.buffer = len(model.buffers)
+        model.metadata = [*model.metadata, entry]
+        model.buffers.append(schema.BufferT())
+    packed = np.frombuffer(metadata_schema.pack(metadata), "uint8")
+    model.buffers[entry.buffer].data = packed
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
+    builder = flatbuffers.Builder(sum(len(b.data) for b in model.buffers if b.data is not None))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+class _AlignedBuffer:
+    """A buffer that begins at a multiple of 16 bytes, which LiteRT's own class does not see to."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def Pack(self, builder):
+        schema = tflite_schema()
+        place = None
+        if self.data is not None:
+            data = np.asarray(self.data, "uint8")
+            builder.Prep(_ALIGNMENT, len(data))
+            place = builder.CreateNumpyVector(data)
+        schema.BufferStart(builder)
+        if place is not None:
+            schema.BufferAddData(builder, place)
+        return schema.BufferEnd(builder)
+
+
+def _other_files(path):
+    """`(entry, bytes)` of the archive's files that are not written anew."""
+    ours = ("kdl.json", LABELS_FILE)
+    with opened(path) as archive:
+        entries = [] if archive is None else archive.infolist()
+        others = [entry for entry in entries if entry.filename not in ours]
+        return [(entry, read_entry(archive, entry, path)) for entry in others]
+
+
+def _spec_of(metadata, model, path):
+    """The `InputSpec` that a description of an input tells; None if it is no picture's."""
+    kind, image = metadata.get("content", {}).get("content_properties", (None, None))
+    graph = model.subgraphs[0]
+    if not len(graph.inputs) or kind != "ImageProperties" or not image.get("color_space", 0):
+        return None
+    tensor = graph.tensors[graph.inputs[0]]
+    shape = tuple(int(n) for n in tensor.shape)
+    scale = _scale_of(metadata, tensor)
+    if scale is None or len(shape) != 4 or shape[3] not in (1, 3):
+        return None
+    try:
+        mean, std = (tuple(map(float, np.broadcast_to(part, shape[3]))) for part in scale)
+        return InputSpec(shape[1:3], shape[3], mean, std)
+    except ValueError as error:
+        warnings.warn(
+            f"{path} does not say how a picture becomes its input, since its metadata cannot be "
+            f"used: {error}",
+            stacklevel=3,
+        )
+        return None
+
+
+def _scale_of(metadata, tensor):
+    """`(mean, std)` of pixels in [0, 1]; None if the metadata tells none, or several."""
+    quantization = tensor.quantization
+    if type_name(tensor) == "UINT8" and quantization is not None and quantization.scale is not None:
+        # The bytes of a picture are this input as they are, whatever normalization is named:
+        # `scale · (x − zero point)`, and no other reader of such files computes more.
+        scales, zeros = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
+        if len(scales) == 1 and scales[0] > 0:
+            return zeros / 255, 1 / (255.0 * scales)
+    scales = [
+        unit["options"][1]
+        for unit in metadata.get("process_units", [])
+        if unit.get("options", ("",))[0] == "NormalizationOptions"
+    ]
+    if len(scales) != 1:
+        return None
+    return tuple(np.array(scales[0].get(key, [])) / 255 for key in ("mean", "std"))
+
+
+def _labels_of(outputs, model, path):
+    found = [files for files in map(_label_files, outputs) if files]
+    if len(found) != 1:
+        return None
+    # Of several languages the one that is named none, as TFLite's own readers take.
+    file = min(found[0], key=lambda file: bool(file.get("locale")))
+    lines = _lines(path, file["name"])
+    index = next(i for i, output in enumerate(outputs) if _label_files(output))
+    if index < len(model.subgraphs[0].outputs):
+        shape = model.subgraphs[0].tensors[model.subgraphs[0].outputs[index]].shape
+        if not len(shape) or shape[-1] != len(lines):
+            lines = [line for line in lines if line.strip()]
+    if not all(line.strip() for line in lines):
+        warnings.warn(
+            f"{path} has blank labels in {file['name']}: its labels are left out.", stacklevel=3
+        )
+        return None
+    # What only some readers take for the end of a line stays a space.
+    return [" ".join(line.splitlines()) for line in lines]
+
+
+def _label_files(output):
+    from kdl.deploy.tflite.metadata_schema import TENSOR_AXIS_LABELS
+
+    files = output.get("associated_files", [])
+    return [file for file in files if file.get("type") == TENSOR_AXIS_LABELS and "name" in file]
+
+
+def _lines(path, name):
+    """The lines of a text in the archive, without a byte order mark and blank ones at the end."""
+    with opened(path) as archive:
+        if archive is None or name not in archive.namelist():
+            raise ValueError(
+                f"{path} is damaged or truncated: the labels in {name} that it speaks of are "
+                f"missing. Export it again."
+            )
+        content = read_entry(archive, name, path)
+    text = content.decode("utf-8-sig", errors="replace")
+    if "\ufffd" in text:
+        warnings.warn(f"{path} has labels in {name} that are not UTF-8.", stacklevel=4)
+    return text.rstrip().replace("\r\n", "\n").split("\n")
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]

@@ -1,0 +1,198 @@
+"""One way to copy a model."""
+
+import keras
+
+from kdl._compat import all_layers, input_layer_of, is_plain_functional
+from kdl.data.model_info import get_model_info, set_model_info
+from kdl.graph._settings import keep_settings, keep_trainable
+from kdl.graph.copy_layer import copy_layer, copy_operation, made_from_config
+from kdl.graph.copy_weights import copy_state, copy_weights, same_layers
+from kdl.graph.replay import replay
+
+
+def copy_model(model, name=None, weights=True, edit=None):
+    """A model like another one, with layers and weights of its own, not compiled.
+
+    Where `keras.models.clone_model` and `from_config` lose something, this does not: the class of
+    the model, weights and what follows from them (the statistics of an adapted `Normalization`),
+    which layers are frozen, layers that are shared, also by nested models, dtype policies and
+    quantization, random seeds, classes and functions that are not registered with Keras, and plain
+    values (numbers, text, arrays) that were set as public attributes of a layer.
+
+    Functional and Sequential models are copied layer by layer; models of other classes (those of
+    `kdl.applications`, subclasses of `keras.Model`) are made from their config. Any other object
+    that a layer holds and its config does not is lost.
+
+    Args:
+        model: A Keras model, built.
+        name: Name of the copy. Defaults to that of the model.
+        weights: Whether the copy gets the weights. If not they are drawn anew, and only what
+            `adapt` has learned is copied. Defaults to True.
+        edit: Function of each layer's config, and what it becomes, or None.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ValueError: If a layer cannot be made anew from its config, or the copy has other weights;
+            the message names the layer.
+
+    Example:
+        >>> import kdl
+        >>> model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=10)
+        >>> copy = copy_model(model, name="second")
+        >>> type(copy).__name__, copy.name, sorted(copy.pyramid_outputs)
+        ('ShuffleNetV2', 'second', ['P1', 'P2', 'P3', 'P4', 'P5'])
+    """
+    return _copied(Copies(edit), model, name, weights)
+
+
+def portable_copy(model):
+    """A copy that every backend reads from a file with the weights where they belong.
+
+    Keras saves layers by their order in the graph, which it follows from the outputs. On PyTorch it
+    goes through dictionaries within others in the order of their keys as they are, elsewhere sorted
+    by them; and keys that are numbers it saves as text, which sorts otherwise. Layers of one shape
+    then get each other's weights where they are loaded. The copy has keys of text, sorted.
+
+    Args:
+        model: As in `copy_model`.
+    """
+    return _copied(Copies(sort_keys=True), model)
+
+
+def is_portable(model):
+    """Whether a file of the model itself is read by every backend, as one of its copy is."""
+    graphs = [x for x in all_layers(model) if is_plain_functional(x)]
+    return all(_keys(x.output) == _keys(_with_sorted_keys(x.output)) for x in graphs)
+
+
+def _copied(copies, model, name=None, weights=True):
+    copy = copies.of_model(model, name)
+    copies.finish(weights)
+    set_model_info(copy, get_model_info(model))
+    return copy
+
+
+def _with_sorted_keys(structure):
+    if isinstance(structure, dict):
+        return {str(key): _with_sorted_keys(structure[key]) for key in sorted(structure, key=str)}
+    if isinstance(structure, list | tuple):
+        parts = [_with_sorted_keys(part) for part in structure]
+        return tuple(parts) if isinstance(structure, tuple) else parts
+    return structure
+
+
+def _keys(structure):
+    """The keys of a structure in their order, as lists in lists."""
+    if isinstance(structure, dict):
+        return [(key, _keys(part)) for key, part in structure.items()]
+    if isinstance(structure, list | tuple):
+        return [_keys(part) for part in structure]
+    return None
+
+
+def keep_state(layer, copy):
+    """Gives a copy that is built now settings and weights of the original.
+
+    Args:
+        layer: The original.
+        copy: What `copy_layer` made of it, of the same class or another one.
+
+    Raises:
+        ValueError: As `copy_model`.
+    """
+    if type(copy) is type(layer):
+        _keep_all(same_layers(layer, copy))
+    else:
+        copy_weights(layer, copy)
+        keep_trainable(layer, copy)
+
+
+def _keep_all(pairs, weights=True, edit=None):
+    for old, new in pairs:
+        keep_settings(old, new, edit)
+    for old, new in pairs:
+        keep_trainable(old, new)
+    try:
+        copy_state(pairs if weights else [pair for pair in pairs if hasattr(pair[0], "adapt")])
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Copies are made from configs: every get_config, also that of the model's "
+            f"class, must return all arguments of its constructor."
+        ) from error
+
+
+class Copies:
+    """Copies of layers and models: of each one, however often it is met.
+
+    Args:
+        edit: As in `copy_model`.
+        sort_keys: Whether dictionaries that models give get keys of text, sorted.
+    """
+
+    def __init__(self, edit=None, sort_keys=False):
+        self._edit = edit
+        self._sort_keys = sort_keys
+        self._made = {}  # id of an original → (original, copy)
+        self._order = []  # ids, a model before its layers
+        self._transparent = set()  # ids of models that are copied layer by layer
+
+    def __call__(self, operation):
+        """The copy of a layer or an operation."""
+        if id(operation) in self._made:
+            return self._made[id(operation)][1]
+        if isinstance(operation, keras.Model):
+            return self.of_model(operation)
+        if not isinstance(operation, keras.layers.Layer):
+            return self._keep(operation, copy_operation(operation, operation.name, self._edit))
+        self._order.append(id(operation))
+        return self._keep(operation, copy_layer(operation, edit=self._edit))
+
+    def of_model(self, model, name=None):
+        """The copy of a model."""
+        self._order.append(id(model))
+        name = name or model.name
+        if type(model) is keras.Sequential and hasattr(model, "inputs"):
+            self._transparent.add(id(model))
+            layers = [self(input_layer_of(model.inputs[0])), *map(self, model.layers)]
+            return self._keep(model, keras.Sequential(layers, name=name))
+        if is_plain_functional(model):
+            self._transparent.add(id(model))
+            inputs = keras.tree.map_structure(lambda x: self(input_layer_of(x)).output, model.input)
+            outputs = replay(model, inputs, make=self).output
+            if self._sort_keys:
+                outputs = _with_sorted_keys(outputs)
+            return self._keep(model, type(model)(inputs, outputs, name=name))
+        if hasattr(model, "copy_with"):  # models around models, of which a config loses more
+            return self._keep(model, model.copy_with(self, name))
+        return self._keep(model, _from_config(model, name, self._edit))
+
+    def finish(self, weights=True):
+        """Gives the copies, which are built now, settings and weights of their originals."""
+        pairs = [pair for key in self._order for pair in self._inside(key)]
+        _keep_all(pairs, weights, self._edit)
+
+    def _inside(self, key):
+        """Pairs of an original and its copy, and of the layers in them without an entry here."""
+        old, new = self._made[key]
+        if key in self._transparent:
+            return [(old, new)]
+        first, *inner = same_layers(old, new)
+        for layer, copy in inner:  # what its author left without a name, Keras has numbered anew
+            copy.name = layer.name
+        return [first, *inner]
+
+    def _keep(self, original, copy):
+        self._made[id(original)] = original, copy
+        return copy
+
+
+def _from_config(model, name, edit):
+    with made_from_config(model):
+        config = {**model.get_config(), "name": name}
+        copy = type(model).from_config(edit(config) if edit else config)
+        if not copy.built:  # a subclass of Model, whose config says nothing of its input
+            copy.build_from_config(model.get_build_config())
+            copy.built = True
+    return copy

@@ -1,0 +1,1 @@
+"""Blocks of networks, a layer each."""

@@ -1,0 +1,107 @@
+"""The building block of MobileNet V2."""
+
+import keras
+from keras import ops
+
+from kdl._checks import check_integer
+from kdl.layers._block import Block
+from kdl.layers._chain import build_chain, run_chain
+from kdl.layers.blocks.separable_block import checked_depthwise
+
+
+@keras.saving.register_keras_serializable("kdl")
+class InvertedResidual(Block):
+    """A residual block that is narrow at its ends and wide in between.
+
+    `f(x)` is 1×1 conv to `expansion · C` channels, BN, ReLU6 → depthwise conv, BN, ReLU6 → 1×1 conv
+    to `filters` channels, BN. Nothing follows the last BN: a ReLU would lose what few channels
+    hold. `y = x + f(x)` where the stride is 1 and the width stays, `y = f(x)` elsewhere. With
+    `expansion=1` the first convolution is left out.
+
+    Shapes: `(batch, height, width, C)` → `(batch, ⌈height / strides⌉, ⌈width / strides⌉, filters)`;
+    channels at axis 1 with `data_format="channels_first"`.
+
+    Args:
+        filters: Channels of the output.
+        strides: 1 (default) or 2, of the depthwise convolution.
+        expansion: Width in between over that of the input. Defaults to 6.
+        kernel_size: Size of the depthwise kernel, an odd number. Defaults to 3.
+        dilation_rate: Dilation of the depthwise convolution, 1 with strides 2. Defaults to 1.
+        **kwargs: `padding`, `epsilon`, `momentum`, `data_format`, `name`, `dtype` and `trainable`,
+            as in every block of kdl.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Source: MobileNetV2 (arXiv 1801.04381), table 1 and figure 3.
+
+    Example:
+        >>> import numpy as np
+        >>> block = InvertedResidual(24, strides=2, data_format="channels_last")
+        >>> tuple(block(np.zeros((1, 8, 8, 16), "float32")).shape)
+        (1, 4, 4, 24)
+    """
+
+    def __init__(
+        self,
+        filters,
+        strides=1,
+        expansion=6,
+        kernel_size=3,
+        dilation_rate=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        filters = check_integer("filters", filters)
+        expansion = check_integer("expansion", expansion)
+        kernel_size, dilation_rate = checked_depthwise(kernel_size, strides, dilation_rate)
+        self.filters = filters
+        self.strides = strides
+        self.expansion = expansion
+        self.kernel_size = kernel_size
+        self.dilation_rate = dilation_rate
+
+    def build(self, input_shape):
+        """Makes the convolutions, whose widths depend on the input's."""
+        width, make = self._width(input_shape), self._make
+        self.residual = self.strides == 1 and width == self.filters
+        self.chain = [
+            *self._expand(self.expansion * width),
+            *make.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
+            make.norm("depthwise_bn"),
+            make.relu("depthwise_relu", 6.0),
+            *make.conv(self.filters, 1, "project"),
+            make.norm("project_bn"),
+        ]
+        build_chain(self.chain, input_shape)
+
+    def call(self, inputs, training=None):
+        """Applies the block."""
+        outputs = run_chain(self.chain, inputs, training)
+        return ops.add(inputs, outputs) if self.residual else outputs
+
+    def compute_output_shape(self, input_shape):
+        """`input_shape` with `filters` channels and its height and width over the stride."""
+        return self._resized(input_shape, self.strides, self.filters)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        config.update(
+            filters=self.filters,
+            strides=self.strides,
+            expansion=self.expansion,
+            kernel_size=self.kernel_size,
+            dilation_rate=self.dilation_rate,
+        )
+        return config
+
+    def _expand(self, filters):
+        if self.expansion == 1:
+            return []
+        make = self._make
+        return [
+            *make.conv(filters, 1, "expand"),
+            make.norm("expand_bn"),
+            make.relu("expand_relu", 6.0),
+        ]

@@ -1,0 +1,114 @@
+"""The building block of MobileNet."""
+
+import keras
+
+from kdl._checks import check_integer
+from kdl.layers._block import Block, check_choice
+from kdl.layers._chain import build_chain, run_chain
+
+# Name of the activation → value at which it is cut off.
+RELU_LIMITS = {"relu6": 6.0, "relu": None}
+
+
+@keras.saving.register_keras_serializable("kdl")
+class SeparableBlock(Block):
+    """A convolution in two steps: each channel in space, then all channels at each place.
+
+    `y = act(BN(pointwise(act(BN(depthwise(x))))))`, where `depthwise` filters every channel with a
+    kernel of its own and `pointwise` is a 1×1 convolution. Compared with one full convolution this
+    needs `1 / filters + 1 / kernel_size²` of the multiply-adds.
+
+    Shapes: `(batch, height, width, C)` → `(batch, ⌈height / strides⌉, ⌈width / strides⌉, filters)`;
+    channels at axis 1 with `data_format="channels_first"`.
+
+    Args:
+        filters: Channels of the output.
+        strides: 1 (default) or 2, of the depthwise convolution.
+        kernel_size: Size of the depthwise kernel, an odd number. Defaults to 3.
+        dilation_rate: Dilation of the depthwise convolution, 1 with strides 2. Defaults to 1.
+        activation: `"relu6"` (default), `min(max(x, 0), 6)`, or `"relu"`.
+        **kwargs: `padding`, `epsilon`, `momentum`, `data_format`, `name`, `dtype` and `trainable`,
+            as in every block of kdl.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Source: MobileNets (arXiv 1704.04861), section 3.1 and figure 3.
+
+    Example:
+        >>> import numpy as np
+        >>> block = SeparableBlock(64, strides=2, data_format="channels_last")
+        >>> tuple(block(np.zeros((1, 8, 8, 32), "float32")).shape)
+        (1, 4, 4, 64)
+    """
+
+    def __init__(
+        self,
+        filters,
+        strides=1,
+        kernel_size=3,
+        dilation_rate=1,
+        activation="relu6",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        filters = check_integer("filters", filters)
+        kernel_size, dilation_rate = checked_depthwise(kernel_size, strides, dilation_rate)
+        check_choice("activation", activation, tuple(RELU_LIMITS))
+        self.filters = filters
+        self.strides = strides
+        self.kernel_size = kernel_size
+        self.dilation_rate = dilation_rate
+        self.activation = activation
+
+    def build(self, input_shape):
+        """Makes the two convolutions and what follows each."""
+        self._width(input_shape)
+        make, limit = self._make, RELU_LIMITS[self.activation]
+        self.chain = [
+            *make.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
+            make.norm("depthwise_bn"),
+            make.relu("depthwise_relu", limit),
+            *make.conv(self.filters, 1, "pointwise"),
+            make.norm("pointwise_bn"),
+            make.relu("pointwise_relu", limit),
+        ]
+        build_chain(self.chain, input_shape)
+
+    def call(self, inputs, training=None):
+        """Applies the block."""
+        return run_chain(self.chain, inputs, training)
+
+    def compute_output_shape(self, input_shape):
+        """`input_shape` with `filters` channels and its height and width over the stride."""
+        return self._resized(input_shape, self.strides, self.filters)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        config.update(
+            filters=self.filters,
+            strides=self.strides,
+            kernel_size=self.kernel_size,
+            dilation_rate=self.dilation_rate,
+            activation=self.activation,
+        )
+        return config
+
+
+def checked_depthwise(kernel_size, strides, dilation_rate):
+    """Kernel size and dilation of a depthwise convolution that halves or keeps the size."""
+    kernel_size = check_integer("kernel_size", kernel_size)
+    if kernel_size % 2 == 0:
+        raise ValueError(
+            f"kernel_size must be odd, such as {kernel_size - 1} or {kernel_size + 1}; received "
+            f"{kernel_size}."
+        )
+    check_choice("strides", strides, (1, 2))
+    dilation_rate = check_integer("dilation_rate", dilation_rate)
+    if strides > 1 and dilation_rate > 1:
+        raise ValueError(
+            f"A convolution has strides or dilation, not both: set one of them to 1; received "
+            f"strides={strides}, dilation_rate={dilation_rate}."
+        )
+    return kernel_size, dilation_rate

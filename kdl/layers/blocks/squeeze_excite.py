@@ -1,0 +1,65 @@
+"""Squeeze-and-excitation."""
+
+import keras
+from keras import ops
+
+from kdl._checks import check_integer
+from kdl.layers._block import Block
+
+
+@keras.saving.register_keras_serializable("kdl")
+class SqueezeExcite(Block):
+    """Scales each channel by a gate that sees the mean of all channels.
+
+    `y = x · σ(W₂ · relu(W₁ · mean(x) + b₁) + b₂)`, with `mean` over height and width, `W₁` from `C`
+    to `⌊C / ratio⌋` channels (at least one) and `W₂` back; both are 1×1 convolutions with bias.
+
+    Shapes: `(batch, height, width, C)` → the same; channels at axis 1 with
+    `data_format="channels_first"`.
+
+    Args:
+        ratio: Reduction of the width between the two convolutions. Defaults to 16.
+        **kwargs: `data_format`, `name`, `dtype` and `trainable`.
+
+    Raises:
+        ValueError: If `ratio` is not a positive integer.
+
+    Source: Squeeze-and-Excitation Networks (arXiv 1709.01507), section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SqueezeExcite(4, data_format="channels_last")
+        >>> tuple(layer(np.zeros((1, 8, 8, 16), "float32")).shape)
+        (1, 8, 8, 16)
+    """
+
+    def __init__(self, ratio=16, **kwargs):
+        super().__init__(**kwargs)
+        ratio = check_integer("ratio", ratio)
+        self.ratio = ratio
+
+    def build(self, input_shape):
+        """Makes the two convolutions."""
+        width, make = self._width(input_shape), self._make
+        self.pool = keras.layers.GlobalAveragePooling2D(
+            self.data_format, keepdims=True, dtype=self.dtype_policy, name="pool"
+        )
+        [self.reduce] = make.conv(max(width // self.ratio, 1), 1, "reduce", use_bias=True)
+        self.relu = make.relu("relu")
+        [self.expand] = make.conv(width, 1, "expand", use_bias=True, activation="sigmoid")
+        pooled = self.pool.compute_output_shape(input_shape)
+        self.reduce.build(pooled)
+        self.expand.build(self.reduce.compute_output_shape(pooled))
+
+    def call(self, inputs):
+        """Gates the channels of `inputs`."""
+        gate = self.expand(self.relu(self.reduce(self.pool(inputs))))
+        return ops.multiply(inputs, gate)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), "ratio": self.ratio}

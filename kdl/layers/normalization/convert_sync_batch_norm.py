@@ -1,0 +1,56 @@
+"""Batch norms of a model, made synchronised."""
+
+import keras
+
+from kdl._compat import all_layers
+from kdl.layers.normalization.batch_normalization import BatchNormalization
+from kdl.layers.normalization.sync_batch_normalization import SyncBatchNormalization
+
+_PLAIN = (keras.layers.BatchNormalization, BatchNormalization)
+
+
+def convert_sync_batch_norm(model, axis_name=None):
+    """Makes every batch norm of a model a `SyncBatchNormalization`, those inside of blocks too.
+
+    The model is changed in place, as PyTorch's function of this name does it: layers, weights and
+    outputs stay the same. Compile it afterwards. A saved file remembers it, but for norms that a
+    composite layer of your own makes: convert a model with such layers again once it is loaded.
+
+    Args:
+        model: A built model. Norms with `renorm` or `synchronized` are left as they are.
+        axis_name: As in `SyncBatchNormalization`.
+
+    Returns:
+        `model`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+        >>> type(convert_sync_batch_norm(model).layers[-1]).__name__
+        'SyncBatchNormalization'
+    """
+    for layer in all_layers(model):
+        if type(layer) in _PLAIN and not (layer.renorm or layer.synchronized):
+            synchronize(layer, axis_name)
+    return model
+
+
+def synchronize(norm, axis_name):
+    """Makes a batch norm a `SyncBatchNormalization`, in place."""
+    norm.__class__ = SyncBatchNormalization
+    norm.axis_name = axis_name
+    norm.autocast = False
+
+
+def synchronization(layer):
+    """Arguments of `convert_sync_batch_norm` that make a new layer like this one; None if none do.
+
+    Args:
+        layer: A built layer or model.
+    """
+    norms = [norm for norm in all_layers(layer) if isinstance(norm, SyncBatchNormalization)]
+    return {"axis_name": norms[0].axis_name} if norms else None
+
+
+def is_synchronized_plain(norm, other):
+    """Whether `norm` is what `convert_sync_batch_norm` makes of a norm such as `other`."""
+    return type(norm) is SyncBatchNormalization and type(other) in _PLAIN

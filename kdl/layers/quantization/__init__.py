@@ -1,0 +1,1 @@
+"""Layers that compute as a quantized file will."""

@@ -1,0 +1,39 @@
+"""Models that do something of their own after each optimizer step."""
+
+import keras
+
+
+class PostStepModel(keras.Model):
+    """Model that calls `after_step` right after the optimizer, inside of the compiled step.
+
+    There it sees and sets variables on every backend. On JAX neither a constraint can, which knows
+    the optimizer's and the trained variables only, nor a callback, unless all state leaves the
+    compiled step after each batch.
+    """
+
+    def after_step(self):
+        """What is to be done; it may read and assign variables of the model."""
+        raise NotImplementedError
+
+    def after_fit(self):
+        """What is to be done when `fit` has ended: an optimizer may have put in averages then."""
+
+    def fit(self, *args, **kwargs):
+        """Trains; see `keras.Model.fit`."""
+        history = super().fit(*args, **kwargs)
+        self.after_fit()
+        return history
+
+    def train_step(self, *args):
+        """One step of Keras's own, and `after_step`."""
+        if keras.backend.backend() != "jax":
+            logs = super().train_step(*args)
+            self.after_step()
+            return logs
+        logs, (trained, others, *rest) = super().train_step(*args)
+        variables = [*self.trainable_variables, *self.non_trainable_variables]
+        values = zip(variables, [*trained, *others], strict=True)
+        with keras.StatelessScope(list(values)) as scope:
+            self.after_step()
+        values = [scope.get_current_value(variable) for variable in variables]
+        return logs, (values[: len(trained)], values[len(trained) :], *rest)

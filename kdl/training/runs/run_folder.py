@@ -1,0 +1,151 @@
+"""The folder of a training run: what defines the run, and how far it has come."""
+
+import json
+import os
+import shutil
+
+from kdl._files import write_whole
+
+_STATE = "run.json"
+_FILES = (_STATE, "model.keras", "last.keras", "history.csv", "curves.png", "confusion.png")
+_FOLDERS = ("backup", "backup-head", "best")
+
+
+class RunFolder:
+    """A folder whose `run.json` tells of a run: its arguments, whether it is finished, its results.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+
+    def file(self, name):
+        """Path of a file in it."""
+        return os.path.join(self.path, name)
+
+    def begin(self, arguments, overwrite):
+        """Makes the folder, and begins the run in it or lets a shorter one go on.
+
+        Args:
+            arguments: Dict that defines the run.
+            overwrite: Whether to remove what an earlier run left; nothing else is removed.
+
+        Raises:
+            ValueError: If `run.json` is damaged, or the folder holds none, but files of others
+                that a run would replace.
+            OSError: If the folder cannot be written.
+        """
+        if overwrite:
+            self._remove()
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise NotADirectoryError(f"{self.path} is a file; a run needs a folder.")
+        os.makedirs(self.path, exist_ok=True)
+        state = self.read()
+        if state is None:
+            self._check_free()
+            self._write({"arguments": arguments, "finished": False})
+        elif _has_grown(state["arguments"], arguments):
+            begun = state["results"]["epochs"] if state["finished"] else state.get("begun_at", 0)
+            if state["finished"]:  # a kill may have left backups, with an optimizer of that run
+                self._remove_folders()
+            self._write({"arguments": arguments, "finished": False, "begun_at": begun})
+
+    def check_arguments(self, arguments):
+        """Raises ValueError if the run in the folder was begun with others."""
+        known = self.read()["arguments"]
+        if known == arguments:
+            return
+        changed = [
+            f"{key}: {known.get(key)!r} there, {arguments.get(key)!r} now"
+            for key in sorted({*known, *arguments})
+            if known.get(key) != arguments.get(key)
+        ]
+        raise ValueError(
+            f"{self.path} holds a run with other arguments ({'; '.join(changed)}). Choose another "
+            f"folder, the same arguments, or overwrite it."
+        )
+
+    def finish(self, results):
+        """Notes that the run has come to its end, and what it reached."""
+        arguments = self.read()["arguments"]
+        self._write({"arguments": arguments, "finished": True, "results": results})
+
+    def read(self):
+        """The content of `run.json`, or None without one."""
+        try:
+            with open(self.file(_STATE), encoding="utf-8") as file:
+                state = json.load(file)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(self._damaged(error)) from error
+        if not _is_state(state):
+            raise ValueError(self._damaged("it tells of no run"))
+        return state
+
+    def _check_free(self):
+        """Raises ValueError if a run would replace or remove what is no run's."""
+        names = [name for name in (*_FILES, *_FOLDERS) if os.path.lexists(self.file(name))]
+        if names:
+            raise ValueError(
+                f"{self.path} holds {', '.join(names)} and no {_STATE}: a run would replace or "
+                f"remove what it did not make. Choose another folder."
+            )
+
+    def _damaged(self, why):
+        return (
+            f"{self.file(_STATE)} is not what a run leaves, or is damaged: {why}. Choose another "
+            f"folder, or overwrite it."
+        )
+
+    def _write(self, state):
+        write_whole(self.file(_STATE), json.dumps(state, indent=2))
+
+    def _remove(self):
+        if not os.path.exists(self.file(_STATE)):
+            return  # what is there is no run's
+        self._remove_folders()
+        for name in reversed(_FILES):  # the state last, so that a kill leaves a run
+            if os.path.exists(self.file(name)):
+                os.remove(self.file(name))
+
+    def _remove_folders(self):
+        for name in _FOLDERS:
+            shutil.rmtree(self.file(name), ignore_errors=True)
+
+
+def plain_arguments(arguments):
+    """Arguments as a file gives them back.
+
+    Raises:
+        ValueError: If they are no dict of plain values.
+    """
+    if not isinstance(arguments, dict):
+        raise ValueError(f"arguments must be a dict of plain values; received {arguments!r}.")
+    try:
+        return json.loads(json.dumps(arguments, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"arguments must be plain values, as JSON has them ({error}); received {arguments!r}."
+        ) from error
+
+
+def _is_state(state):
+    if not isinstance(state, dict) or not isinstance(state.get("arguments"), dict):
+        return False
+    results = state.get("results")
+    return state.get("finished") is False or (
+        state.get("finished") is True and isinstance(results, dict) and "epochs" in results
+    )
+
+
+def _has_grown(old, new):
+    """Whether more epochs are the only difference."""
+    return (
+        {**old, "epochs": 0} == {**new, "epochs": 0}
+        and "epochs" in old
+        and "epochs" in new
+        and old["epochs"] < new["epochs"]
+    )

@@ -1,0 +1,124 @@
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from kdl.applications import ShuffleNetV2
+from kdl.applications.weights.own_file import load_own_weights
+
+SMALL = {"input_shape": (32, 32, 3)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return ShuffleNetV2(0.5, **SMALL, classes=3)
+
+
+@pytest.fixture(scope="module")
+def file(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "model.keras"
+    trained.save(path)
+    return path
+
+
+def assert_same_backbone(model, trained):
+    for layer in (layer for layer in model.layers if layer.weights):
+        others = trained.get_layer(layer.name).get_weights()
+        for one, other in zip(layer.get_weights(), others, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("pooling", [None, "avg"])
+def test_without_top_takes_a_file_with_top(pooling, trained, file):
+    model = ShuffleNetV2(0.5, **SMALL, include_top=False, pooling=pooling, weights=file)
+    assert_same_backbone(model, trained)
+
+
+def test_a_backbone_inside_a_larger_model_is_found(tmp_path):
+    backbone = ShuffleNetV2(0.5, **SMALL, include_top=False)
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(backbone(inputs)))
+    keras.Model(inputs, outputs).save(tmp_path / "whole.keras")
+    model = ShuffleNetV2(0.5, **SMALL, include_top=False, weights=tmp_path / "whole.keras")
+    assert_same_backbone(model, backbone)
+
+
+@pytest.mark.parametrize(
+    ("scale", "arguments", "message"),
+    [
+        (0.5, {"classes": 5}, r"'classifier/\w+' has shape .*include_top=False, and add a head"),
+        (1.0, {"include_top": False}, "has shape"),
+    ],
+)
+def test_what_does_not_fit_is_told(scale, arguments, message, file):
+    with pytest.raises(ValueError, match=rf"model\.keras does not fit .*{message}"):
+        ShuffleNetV2(scale, **SMALL, **arguments, weights=file)
+
+
+class Plain(keras.Model):
+    """A network of dense layers that says of itself that it has no top."""
+
+    def __init__(self, *names):
+        inputs = x = keras.Input((2,))
+        for name in names:
+            x = keras.layers.Dense(2, name=name)(x)
+        super().__init__(inputs, x, name="plain")
+
+    def get_config(self):
+        return {"include_top": False}
+
+
+def plain(*names):
+    layers = [keras.layers.Dense(2, name=name) for name in names]
+    return keras.Sequential([keras.Input((2,)), *layers])
+
+
+def test_layers_after_the_last_are_a_head_and_those_before_are_another_network(tmp_path):
+    plain("a", "b", "head").save(tmp_path / "top.keras")
+    load_own_weights(Plain("a", "b"), str(tmp_path / "top.keras"))
+    plain("a", "deeper", "b").save(tmp_path / "deep.keras")
+    model = Plain("a", "b")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"deep\.keras does not fit plain: .*layer 'deeper'"):
+        load_own_weights(model, str(tmp_path / "deep.keras"))
+    assert_untouched(model, before)
+
+
+def assert_untouched(model, before):
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_truncated_file_leaves_the_model_as_it_was(suffix, share, trained, tmp_path):
+    path = tmp_path / f"cut{suffix}"
+    trained.save(path) if suffix == ".keras" else trained.save_weights(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    model = ShuffleNetV2(0.5, **SMALL, classes=3)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=rf"cut\{suffix}"):
+        model.load_initial_weights(path)
+    assert_untouched(model, before)
+
+
+@pytest.mark.every_backend
+def test_a_file_that_fails_in_its_last_layer_leaves_the_model_as_it_was(trained, tmp_path):
+    path = tmp_path / "bad.weights.h5"
+    trained.save_weights(path)
+    with h5py.File(path, "r+") as weights:
+        kernel = weights.visititems(lambda name, node: name if is_classifier(node) else None)
+        del weights[kernel]
+        weights[kernel] = np.ones((7, 7), "float32")
+    model = ShuffleNetV2(0.5, **SMALL, classes=3)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"bad\.weights\.h5 does not fit"):
+        model.load_initial_weights(path)
+    assert_untouched(model, before)
+
+
+def is_classifier(node):
+    return isinstance(node, h5py.Dataset) and node.shape == (1024, 3)

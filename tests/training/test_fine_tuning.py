@@ -1,0 +1,42 @@
+import keras
+import numpy as np
+import pytest
+
+from kdl.applications import preprocessing
+from kdl.training.runs.fine_tuning import load_backbone, published_spec
+
+
+def model(classes, filters=2):
+    layers = [keras.layers.Conv2D(filters, 3), keras.layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((4, 4, 3)), *layers, keras.layers.Dense(classes)])
+
+
+def test_all_weights_but_the_head_are_copied():
+    one, other = model(3), model(5)
+    head = other.get_weights()[2]
+    load_backbone(other, one)
+    np.testing.assert_array_equal(other.get_weights()[0], one.get_weights()[0])
+    np.testing.assert_array_equal(other.get_weights()[2], head)
+    same = model(3)
+    load_backbone(same, one)
+    np.testing.assert_array_equal(same.get_weights()[2], one.get_weights()[2])
+
+
+def test_another_backbone_is_refused():
+    one, other = model(3), model(3, filters=4)
+    before = other.get_weights()
+    with pytest.raises(ValueError, match="expected those of the same architecture"):
+        load_backbone(other, one)
+    for was, is_now in zip(before, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, is_now)
+
+
+@pytest.mark.parametrize("name", ["scale_torch", "scale_tf", "scale_bgr", "scale_caffe"])
+def test_spec_of_published_weights_does_what_preprocessing_does(name):
+    class Published:
+        preprocess_input = staticmethod(getattr(preprocessing, name))
+
+    spec = published_spec(Published, 4)
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), "uint8")
+    expected = Published.preprocess_input(image[None], "channels_last")[0]
+    np.testing.assert_allclose(spec.load(image), expected, atol=1e-4)
