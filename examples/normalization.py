@@ -102,8 +102,8 @@ def as_a_device(arguments):
     data = read_data(arguments)
     with distribute(DEVICES):
         rows = [train(SYNCHRONISED, n, data, arguments, DEVICES) for n in (IMAGES // DEVICES, 2)]
-    if replica_number() == 0:
-        arguments.rows.write_text(json.dumps(rows))
+        if replica_number() == 0:  # outside, every process is the first
+            arguments.rows.write_text(json.dumps(rows))
 
 
 def plot(rows, path):
