@@ -79,7 +79,7 @@ def _images(names):
         if not name.is_dir():
             images.append(name)
             continue
-        known = package("data.input_spec").image_suffixes()
+        known = package("data._decoding").image_suffixes()
         found = sorted(path for path in name.rglob("*") if path.suffix.lower() in known)
         if not found:
             console.error(f"{name} holds no images.")

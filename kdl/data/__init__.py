@@ -1,4 +1,4 @@
-"""Pictures for training: readers, the embedded digits, and how a model wants its input."""
+"""Images for training: readers, the embedded digits, and how a model wants its input."""
 
 from kdl import _lazy
 from kdl.data.digits import digits
@@ -12,7 +12,8 @@ from kdl.data.model_info import (
     write_model_info,
 )
 from kdl.data.random_shift import RandomShift
-from kdl.data.samples import Samples, read_samples
+from kdl.data.reading import read_samples
+from kdl.data.samples import Samples
 
 __all__ = [
     "ArrayDataset",

@@ -59,19 +59,19 @@ class ImageFiles:
         if len(classes) < 2:
             raise ValueError(
                 f"Expected at least two class folders in {self._path} ({_describe(wanted)}), one a "
-                f"class with its pictures inside; found {list(classes)}."
+                f"class with its images inside; found {list(classes)}."
             )
         empty = [name for name, files in classes.items() if not files]
         if empty:
             raise ValueError(
                 f"{counted(len(empty), 'class folder')} without files in {self._path} "
-                f"({_describe(wanted)}): {empty[:5]}. Fill or remove them; pictures must lie "
+                f"({_describe(wanted)}): {empty[:5]}. Fill or remove them; images must lie "
                 f"directly in the folder of their class."
             )
         return classes
 
     def decode(self, name, spec):
-        """The picture in file `name` as bytes, `spec.decode` of it."""
+        """The image in file `name` as bytes, `spec.decode` of it."""
         file = io.BytesIO(self._reader(name))
         file.name = name
         return spec.decode(file)
@@ -143,7 +143,7 @@ def _unwrap(root):
 
 
 def _split_folders(root):
-    """The folders called train, test, …, unless they hold pictures: then they are classes."""
+    """The folders called train, test, …, unless they hold images: then they are classes."""
     return {
         name: folder
         for name, folder in sorted(root.folders.items())

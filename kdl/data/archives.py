@@ -4,7 +4,7 @@ import contextlib
 import os
 import zipfile
 
-# An entry may have 64 MiB, or a hundred times its packed size: what holds weights or pictures packs
+# An entry may have 64 MiB, or a hundred times its packed size: what holds weights or images packs
 # to a half, bytes that are all the same to a thousandth.
 _FREE = 64 << 20
 _RATIO = 100

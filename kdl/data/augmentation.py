@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 _UNSEEDED = "draws from outside its seed, so that no run could be repeated"
-_NEEDS_LABELS = "mixes pictures but not the labels of this data set; use kdl.data.Mixup"
+_NEEDS_LABELS = "mixes images but not the labels of this data set; use kdl.data.Mixup"
 # What Keras 3.15 does wrong; the tests say when it no longer does.
 _REFUSED = {
     "AugMix": _UNSEEDED,
@@ -14,7 +14,7 @@ _REFUSED = {
     "RandomGrayscale": "leaves its seed out of its config, so that no run could be repeated",
 }
 _REFUSED_WITH_BOXES = {
-    "RandAugment": "moves boxes in another order than pictures",
+    "RandAugment": "moves boxes in another order than images",
     "RandomCrop": "moves boxes along the wrong axes",
 }
 
@@ -27,18 +27,18 @@ class Augmentation:
     out, in any number of threads. Each call makes the layers anew from their configs with new
     seeds; what has no seed, such as `Rescaling`, runs as it is.
 
-    The layers work on channels last. Colours depend on the range of values: for pictures in 0 … 1
-    pass `value_range=(0, 1)`. `keras.layers.RandomCrop` cuts all pictures of a batch at one place.
+    The layers work on channels last. Colours depend on the range of values: for images in 0 … 1
+    pass `value_range=(0, 1)`. `keras.layers.RandomCrop` cuts all images of a batch at one place.
 
-    Layers of `keras_cv` work too, with any backend, on pictures alone: TensorFlow computes them,
+    Layers of `keras_cv` work too, with any backend, on images alone: TensorFlow computes them,
     and its global seed is set before each.
 
     Args:
         layers: List of layers; `keras.layers.Pipeline` and `keras.Sequential` are opened.
-        labels: What else is changed as the pictures are: `"masks"`, the labels of pixels
+        labels: What else is changed as the images are: `"masks"`, the labels of pixels
             `(N, height, width)` or `(N, height, width, 1)`; `"boxes"`, dicts of `"boxes"`
             `(N, M, 4)`, xyxy in pixels, and `"classes"` `(N, M)`, padded with −1, where boxes that
-            have left the picture become padding; None (default) for nothing.
+            have left the image become padding; None (default) for nothing.
 
     Attributes:
         takes_labels: Whether it is called with `(images, labels, rng)` and gives both; else with
@@ -176,7 +176,7 @@ def _check(layer, labels):
         raise ValueError(f"layers must be a list of Keras layers; it holds {layer!r}.")
     name = type(layer).__name__
     if _is_keras_cv(layer):
-        reason = labels and "of KerasCV changes pictures alone; use labels=None, or Keras's layers"
+        reason = labels and "of KerasCV changes images alone; use labels=None, or Keras's layers"
     elif type(layer).__module__.startswith("keras."):
         reason = _REFUSED.get(name) or (labels == "boxes" and _REFUSED_WITH_BOXES.get(name))
     else:

@@ -19,7 +19,7 @@ _NAMED_IN_WARNING = 5
 
 
 class ImageFolder(Batches):
-    """Pictures in one folder a class, or in a zip archive of such folders, as batches for `fit`.
+    """Images in one folder a class, or in a zip archive of such folders, as batches for `fit`.
 
     Layouts: `<class>/*`, or `<split>/<class>/*` with the splits `train` and `test`, `val` or
     `validation`; one folder around it all is stepped into. Classes are numbered in the order of
@@ -31,13 +31,13 @@ class ImageFolder(Batches):
     repeatable runs, pass `shuffle=False` to `fit`.
 
     Every file is decoded once when the data set is made, on all processor cores. The resized
-    pictures stay in memory as bytes if `N · height · width · channels` is at most `cache_bytes`;
+    images stay in memory as bytes if `N · height · width · channels` is at most `cache_bytes`;
     otherwise they are decoded again for every batch. Files that cannot be read are left out with
     one warning, files in folders inside the class folders with another.
 
     Args:
         path: A directory or a zip archive.
-        spec: `kdl.data.InputSpec`, the size and scale of the pictures.
+        spec: `kdl.data.InputSpec`, the size and scale of the images.
         split: `"train"`, `"test"`, `"val"` or `"validation"` (the last two mean the same), for the
             layout with splits; `None` (default) for the layout without.
         batch_size: Samples in a batch.
@@ -46,7 +46,7 @@ class ImageFolder(Batches):
         drop_remainder: Whether to leave out a last batch of fewer samples.
         augment: Called with `(x, rng)` on each batch, or a list, as `kdl.data.ArrayDataset`
             explains. None (default) changes nothing.
-        cache_bytes: Most memory that the pictures may take.
+        cache_bytes: Most memory that the images may take.
         verbose: 1 for a progress bar while reading, 0 (default) for none.
 
     Attributes:
@@ -56,7 +56,7 @@ class ImageFolder(Batches):
         skipped: Names of the files that could not be read.
         num_samples: N.
         epoch: Number of the pass, from 0; may be set.
-        cached: Whether the pictures stay in memory.
+        cached: Whether the images stay in memory.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
@@ -73,8 +73,8 @@ class ImageFolder(Batches):
         ...     for name in ("cat", "dog"):
         ...         (Path(root) / name).mkdir()
         ...         Image.new("RGB", (20, 10), "red").save(Path(root) / name / "1.png")
-        ...     pictures = ImageFolder(root, InputSpec((8, 8)))
-        >>> pictures.class_names, pictures[0][0].shape
+        ...     images = ImageFolder(root, InputSpec((8, 8)))
+        >>> images.class_names, images[0][0].shape
         (['cat', 'dog'], (2, 8, 8, 3))
     """
 
@@ -102,7 +102,7 @@ class ImageFolder(Batches):
         self.class_names = list(classes)
         self.cached = len(names) * math.prod(spec.size) * spec.channels <= cache_bytes
         self._names = names
-        self._pictures, errors = _read_all(files, spec, names, self.cached, verbose)
+        self._images, errors = _read_all(files, spec, names, self.cached, verbose)
         self._files = None if self.cached else files
         self.skipped = [names[row] for row in sorted(errors)]
         readable = np.delete(np.arange(len(names)), sorted(errors))
@@ -112,9 +112,9 @@ class ImageFolder(Batches):
         self._select(readable, labels[readable])
 
     def train_test_split(self, test_fraction=0.2, seed=0):
-        """Splits every class into training and test pictures, always alike for the same `seed`.
+        """Splits every class into training and test images, always alike for the same `seed`.
 
-        Of the `n` pictures of a class, `round(test_fraction · n)` go to the test, though at least
+        Of the `n` images of a class, `round(test_fraction · n)` go to the test, though at least
         one and at most `n − 1`. Nothing is decoded again and no memory is copied.
 
         Args:
@@ -127,13 +127,13 @@ class ImageFolder(Batches):
             is that of this one.
 
         Raises:
-            ValueError: If `test_fraction` is not between 0 and 1, or a class has only one picture.
+            ValueError: If `test_fraction` is not between 0 and 1, or a class has only one image.
         """
         _check_fraction(test_fraction)
         counts = np.bincount(self.labels)
         if counts.min() < 2:
             raise ValueError(
-                f"The class {self.class_names[counts.argmin()]!r} has a single picture; a split "
+                f"The class {self.class_names[counts.argmin()]!r} has a single image; a split "
                 f"into training and test needs two of every class."
             )
         is_test = _stratified(self.labels, test_fraction, seed)
@@ -152,11 +152,11 @@ class ImageFolder(Batches):
     def _take(self, rows):
         labels = self.labels[rows]
         if self.cached:
-            return self.spec.normalize(self._pictures[self._rows[rows]]), labels
+            return self.spec.normalize(self._images[self._rows[rows]]), labels
         paths = [self.paths[row] for row in rows]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pictures = list(pool.map(lambda name: self._files.decode(name, self.spec), paths))
-        return self.spec.normalize(np.stack(pictures)), labels
+            images = list(pool.map(lambda name: self._files.decode(name, self.spec), paths))
+        return self.spec.normalize(np.stack(images)), labels
 
 
 def read_image_folder(
@@ -170,7 +170,7 @@ def read_image_folder(
     cache_bytes=2**30,
     verbose=0,
 ):
-    """Reads a folder or zip archive of pictures as a training and a test data set.
+    """Reads a folder or zip archive of images as a training and a test data set.
 
     Where the class folders lie in `train` and `test` (or else `validation` or `val`), these are
     used; otherwise every class is split with a fixed seed, see `ImageFolder.train_test_split`. The
@@ -178,13 +178,13 @@ def read_image_folder(
 
     Args:
         path: A directory or a zip archive; `ImageFolder` describes the layouts.
-        spec: `kdl.data.InputSpec`, the size and scale of the pictures.
+        spec: `kdl.data.InputSpec`, the size and scale of the images.
         test_fraction: Share of the test where the folder has no split.
         seed: Non-negative integer, of the split and of the shuffling.
         batch_size: Samples in a batch.
         drop_remainder: Whether to leave out a last training batch of fewer samples.
         augment: Called on each training batch, see `ImageFolder`; the test set is never changed.
-        cache_bytes: Most memory that the pictures of one data set may take.
+        cache_bytes: Most memory that the images of one data set may take.
         verbose: 1 for a progress bar while reading, 0 (default) for none.
 
     Returns:
@@ -228,19 +228,19 @@ def read_image_folder(
 
 
 def _read_all(files, spec, names, keep, verbose):
-    """Decodes every file once: the pictures, or `None`, and `{row: error}` of the broken ones."""
-    pictures = np.empty((len(names), *spec.size, spec.channels), "uint8") if keep else None
+    """Decodes every file once: the images, or `None`, and `{row: error}` of the broken ones."""
+    images = np.empty((len(names), *spec.size, spec.channels), "uint8") if keep else None
     errors = {}
 
     def read(rows):
         for row in rows:
             try:
-                picture = files.decode(names[row], spec)
+                image = files.decode(names[row], spec)
             except (OSError, ValueError) as error:
                 errors[row] = error
                 continue
             if keep:
-                pictures[row] = picture
+                images[row] = image
         return len(rows)
 
     chunks = [range(len(names))[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
@@ -249,7 +249,7 @@ def _read_all(files, spec, names, keep, verbose):
         for count in pool.map(read, chunks):
             if progress:
                 progress.add(count)
-    return pictures, errors
+    return images, errors
 
 
 def _check_readable(class_names, labels, readable, errors):
@@ -258,7 +258,7 @@ def _check_readable(class_names, labels, readable, errors):
         if label not in found:
             row = next(row for row in sorted(errors) if labels[row] == label)
             raise ValueError(
-                f"No file of the class {name!r} can be read as a picture. The first: {errors[row]}"
+                f"No file of the class {name!r} can be read as an image. The first: {errors[row]}"
             )
 
 
@@ -267,7 +267,7 @@ def _warn_of_skipped(path, skipped):
         named = ", ".join(skipped[:_NAMED_IN_WARNING])
         more = ", …" if len(skipped) > _NAMED_IN_WARNING else ""
         warn(
-            f"{path}: left out {counted(len(skipped), 'file')} that cannot be read as pictures: "
+            f"{path}: left out {counted(len(skipped), 'file')} that cannot be read as images: "
             f"{named}{more}. The attribute `skipped` lists them all."
         )
 

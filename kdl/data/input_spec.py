@@ -1,35 +1,20 @@
-"""What a model wants its pictures to look like."""
+"""Preprocessing of images: size, channels, order of colors and scale of a model's input."""
 
-import importlib.util
 import math
-import os
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
 from kdl._checks import is_integer
-
-_ORIENTATION_TAG = 0x0112
-# Pillow hands these to Ghostscript, which runs what stands in them.
-_DRAWN_BY_PROGRAMS = ("EPS",)
-# For each EXIF orientation, the name of Pillow's transposition that sets the picture upright.
-_UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
+from kdl.data._decoding import read_image
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Size, channels and scale of a model's input, and how any picture file is brought there.
+    """Preprocessing of images for a model: size, channels, color order, mean and deviation.
 
     `normalize` computes `(x / 255 − mean) / std` per channel from bytes `x`; `decode` brings a
-    picture to bytes of the right size; `load` is `normalize(decode(picture))`. Mean and standard
+    image to bytes of the right size; `load` is `normalize(decode(image))`. Mean and standard
     deviation are in units of [0, 1] pixels, so ImageNet's are `(0.485, 0.456, 0.406)` and
     `(0.229, 0.224, 0.225)`; `mean=0.5, std=0.5` three times gives [−1, 1], and `std=1/255` three
     times leaves 0 … 255.
@@ -50,8 +35,8 @@ class InputSpec:
     Example:
         >>> import numpy as np
         >>> spec = InputSpec((2, 2), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-        >>> picture = np.full((2, 2, 3), 255, "uint8")
-        >>> float(spec.normalize(picture).max())
+        >>> image = np.full((2, 2, 3), 255, "uint8")
+        >>> float(spec.normalize(image).max())
         1.0
         >>> InputSpec.from_dict(spec.to_dict()) == spec
         True
@@ -164,7 +149,7 @@ class InputSpec:
         return scaled
 
     def load(self, file):
-        """Reads a picture, ready for the model.
+        """Reads an image, ready for the model.
 
         Args:
             file: Path, open binary file, Pillow image or uint8 array, as `decode` takes them.
@@ -175,13 +160,13 @@ class InputSpec:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is truncated, or no picture that Pillow can read.
+            ValueError: If the file is truncated, or no image that Pillow can read.
             ImportError: If Pillow is not installed.
         """
         return self.normalize(self.decode(file))
 
     def decode(self, file):
-        """Reads a picture as bytes of the right size and channels.
+        """Reads an image as bytes of the right size and channels.
 
         The EXIF orientation is applied; palettes are looked up, transparency is dropped (what
         is transparent becomes the color kept beneath it, mostly black: paste the image on a
@@ -191,7 +176,7 @@ class InputSpec:
         of more than twice the size is decoded at a half, quarter or eighth of its size, which is
         several times faster.
 
-        An array is a picture `(height, width)`, or with 1 (grey), 3 (RGB) or 4 (RGBA) channels
+        An array is an image `(height, width)`, or with 1 (grey), 3 (RGB) or 4 (RGBA) channels
         last. One of the right size and channels needs no Pillow.
 
         Args:
@@ -202,36 +187,12 @@ class InputSpec:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is truncated, or no picture that Pillow can read, or has more
+            ValueError: If the file is truncated, or no image that Pillow can read, or has more
                 pixels than Pillow takes for honest, or the array is none.
             ImportError: If Pillow is needed and not installed.
         """
-        if isinstance(file, np.ndarray):
-            _check_picture(file)
-            if file.shape == (*self.size, self.channels):
-                return self._ordered(file.copy())
-        _check_pillow()
-        from PIL import Image, UnidentifiedImageError
-
-        name = _name(file)
-        try:
-            if isinstance(file, np.ndarray):
-                file = Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)
-            if isinstance(file, Image.Image):
-                return self._to_array(file.copy())
-            with Image.open(file) as image:
-                if image.format in _DRAWN_BY_PROGRAMS:
-                    raise ValueError(f"{image.format} is a program that draws; save it as PNG.")
-                return self._to_array(image)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"There is no file {name}.") from error
-        except UnidentifiedImageError as error:
-            raise ValueError(f"Cannot read {name}: it is not a picture that Pillow knows.") from (
-                error
-            )
-        # Pillow's plugins let out whatever a broken file makes them stumble over.
-        except Exception as error:
-            raise ValueError(f"Cannot read the picture {name}: {error}") from error
+        array = read_image(file, self.size, self.channels)
+        return array[..., ::-1] if self.color == "bgr" else array
 
     def to_dict(self):
         """The arguments as a dictionary that `json` can write, without a `dtype` of float32."""
@@ -267,59 +228,6 @@ class InputSpec:
         ends = [self.normalize(np.full(self.channels, byte, "uint8")) for byte in (0, 255)]
         return float(np.min(ends)), float(np.max(ends))
 
-    def _to_array(self, image):
-        from PIL import Image
-
-        image.draft(None, (2 * max(self.size),) * 2)
-        image.load()
-        upright = _UPRIGHT.get(_orientation(image))
-        if upright:
-            image = image.transpose(Image.Transpose[upright])
-        image = _to_bytes(image, "L" if self.channels == 1 else "RGB")
-        image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
-        return self._ordered(np.asarray(image).reshape(*self.size, self.channels))
-
-    def _ordered(self, array):
-        """An array whose channels are in the order of `color`, from one in RGB."""
-        return array[..., ::-1] if self.color == "bgr" else array
-
-
-def image_suffixes():
-    """The ends of file names that Pillow takes for images, in small letters: `{".png", …}`."""
-    _check_pillow()
-    from PIL import Image
-
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-
-
-def _check_pillow():
-    if importlib.util.find_spec("PIL") is None:
-        raise ImportError("Reading pictures needs Pillow; run: pip install pillow")
-
-
-def _orientation(image):
-    try:
-        return image.getexif().get(_ORIENTATION_TAG)
-    # Damaged EXIF data raises many kinds of errors, and the pixels are good all the same.
-    except Exception:
-        return None
-
-
-def _to_bytes(image, mode):
-    """Converts a Pillow image of any mode to `"L"` or `"RGB"`."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype("int64")
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("its values do not fit 16 bit; save it with 8 or 16 bit a channel.")
-        image = Image.fromarray((values >> 8).astype("uint8"))
-    if image.mode == "F":
-        raise ValueError("its values are floats of unknown range; save it with 8 bit a channel.")
-    if image.mode in ("P", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image if image.mode == mode else image.convert(mode)
-
 
 def _checked_size(size):
     integers = np.shape(size) == (2,) and all(map(is_integer, size))
@@ -334,20 +242,3 @@ def _checked_statistic(name, values, channels):
             f"{name} must be {channels} finite numbers, one a channel; received {values!r}."
         )
     return tuple(float(value) for value in values)
-
-
-def _check_picture(array):
-    shape = array.shape
-    if array.dtype != np.uint8 or not (len(shape) == 2 or shape[2:] in ((1,), (3,), (4,))):
-        raise ValueError(
-            f"A picture is a uint8 array (height, width), or with 1, 3 or 4 channels last; "
-            f"received {array.dtype} of shape {shape}."
-        )
-    if not array.size:
-        raise ValueError(f"The picture of shape {shape} is empty.")
-
-
-def _name(file):
-    if isinstance(file, str | os.PathLike):
-        return os.fspath(file)
-    return getattr(file, "name", "the given file")

@@ -1,4 +1,4 @@
-"""Mixup of pictures and whatever labels they have."""
+"""Mixup of images and whatever labels they have."""
 
 import numpy as np
 
@@ -8,30 +8,30 @@ _TOO_LARGE = 2**24  # the first whole number whose successor float32 does not ha
 
 
 class Mixup:
-    """Mixes each picture of a batch with another one of it, and their labels alike.
+    """Mixes each image of a batch with another one of it, and their labels alike.
 
     `x = λ · x_i + (1 − λ) · x_j`, with `j` from a random permutation of the batch, so that a
-    picture may meet itself, and `λ` from `Beta(α, α)`: its mean is ½ and its variance
+    image may meet itself, and `λ` from `Beta(α, α)`: its mean is ½ and its variance
     `1 / (4 (2α + 1))`. One `λ` serves the whole batch, as in the paper's code, or each sample has
     its own.
 
     Labels follow their dtype and shape:
 
-    - Whole numbers are class numbers: `(N,)` or `(N, 1)` of pictures, `(N, height, width)` or
+    - Whole numbers are class numbers: `(N,)` or `(N, 1)` of images, `(N, height, width)` or
       `(N, height, width, 1)` of pixels. They become float32 triples `(…, 3)` of `y_i`, `y_j` and
       `λ`, which `kdl.losses.MixupCrossentropy` and `kdl.metrics.MixupAccuracy` take; or, with
       `num_classes`, shares `(…, num_classes)` for any cross-entropy with dense labels.
       `class_weight` of `fit` doesn't go with triples, in which Keras takes the largest number for
       the class; with shares it is the weight of the larger class, not `λ w_i + (1 − λ) w_j`.
-    - Floats are mixed as the pictures are: one-hot labels, dense masks, targets of a regression.
+    - Floats are mixed as the images are: one-hot labels, dense masks, targets of a regression.
       Truth values are floats of 0 and 1.
     - A dict is mixed key by key. If it has `"boxes"` `(N, M, 4)` and `"classes"` `(N, M)`, the
-      boxes of both pictures are kept, `(N, 2M, 4)` and `(N, 2M)`, and `"weights"` `(N, 2M)` says
+      boxes of both images are kept, `(N, 2M, 4)` and `(N, 2M)`, and `"weights"` `(N, 2M)` says
       how much of each box there is: `λ` or `1 − λ`, times the weight that it had; 0 for padding
       (class −1).
 
     It is made for `augment` of `kdl.data.ArrayDataset`, also in a list after other augmentations,
-    and runs alone too: `Mixup()(pictures, labels, rng)`.
+    and runs alone too: `Mixup()(images, labels, rng)`.
 
     Args:
         alpha: `α`, at least 0; 0.2 by default, as for ImageNet; the paper has 1 for CIFAR. With 0,
@@ -41,15 +41,15 @@ class Mixup:
             triples.
 
     Raises:
-        ValueError: If an argument is out of range, the pictures are no batch `(N, height, width,
+        ValueError: If an argument is out of range, the images are no batch `(N, height, width,
             channels)`, or labels are of another length, shape or range.
 
     Source: mixup (arXiv 1710.09412), section 2, and its published code.
 
     Example:
         >>> import numpy as np
-        >>> pictures = np.ones((2, 8, 8, 1), "float32")
-        >>> mixed, labels = Mixup(alpha=0)(pictures, np.array([3, 7]), np.random.default_rng(0))
+        >>> images = np.ones((2, 8, 8, 1), "float32")
+        >>> mixed, labels = Mixup(alpha=0)(images, np.array([3, 7]), np.random.default_rng(0))
         >>> labels[:, [0, 2]].tolist()  # the label of its own, and λ
         [[3.0, 1.0], [7.0, 1.0]]
     """
@@ -66,7 +66,7 @@ class Mixup:
         self.num_classes = num_classes
 
     def __call__(self, images, labels, rng):
-        """The mixed pictures and labels.
+        """The mixed images and labels.
 
         Args:
             images: `(N, height, width, channels)`. Floats keep their dtype, others become float32.
@@ -76,7 +76,7 @@ class Mixup:
         images = np.asarray(images)
         if images.ndim != 4:
             raise ValueError(
-                f"Mixup needs a batch of pictures (N, height, width, channels), of which to mix "
+                f"Mixup needs a batch of images (N, height, width, channels), of which to mix "
                 f"two; received shape {images.shape}."
             )
         size = len(images)
@@ -96,7 +96,7 @@ class Mixup:
         labels = np.asarray(labels)
         if labels.ndim == 0 or len(labels) != len(shares):
             raise ValueError(
-                f"Expected one label for each of {len(shares)} pictures; received labels of shape "
+                f"Expected one label for each of {len(shares)} images; received labels of shape "
                 f"{labels.shape}."
             )
         _check_kind(labels)
@@ -171,7 +171,7 @@ def _without_last_axis(labels):
 
 
 def _both_boxes(labels, partners, shares):
-    """Boxes, classes and weights of both pictures, one after the other."""
+    """Boxes, classes and weights of both images, one after the other."""
     if "classes" not in labels:
         raise ValueError("Labels with 'boxes' must have 'classes' too, with −1 for padding.")
     boxes, classes = np.asarray(labels["boxes"]), np.asarray(labels["classes"])
@@ -180,7 +180,7 @@ def _both_boxes(labels, partners, shares):
     if boxes.shape != (*expected, 4) or not classes.shape == weights.shape == expected:
         raise ValueError(
             f"Expected boxes (N, M, 4), and classes and weights (N, M), for {len(shares)} "
-            f"pictures; received shapes {boxes.shape}, {classes.shape} and {weights.shape}."
+            f"images; received shapes {boxes.shape}, {classes.shape} and {weights.shape}."
         )
     weights = np.where(classes < 0, 0, weights).astype("float32")
     own, other = shares[:, None] * weights, (1 - shares[:, None]) * weights[partners]

@@ -20,7 +20,7 @@ class ModelInfo:
 
     Attributes:
         labels: Class names in the order of the outputs, or None.
-        input_spec: `kdl.data.InputSpec`, which turns a picture into an input, or None.
+        input_spec: `kdl.data.InputSpec`, which turns an image into an input, or None.
 
     Raises:
         ValueError: If the labels are no list of texts, each of one line that is not blank.

@@ -55,8 +55,8 @@ class PKSampler(Batches):
         >>> import numpy as np
         >>> x, y = np.zeros((60, 8, 8, 1), "float32"), np.arange(60) % 10
         >>> sampler = PKSampler(x, y, classes_per_batch=3, samples_per_class=4)
-        >>> pictures, labels = sampler[0]
-        >>> len(sampler), pictures.shape, np.unique(labels).size
+        >>> images, labels = sampler[0]
+        >>> len(sampler), images.shape, np.unique(labels).size
         (3, (12, 8, 8, 1), 3)
         >>> longer = PKSampler(x, y, classes_per_batch=5, samples_per_class=3, passes=2)
         >>> longer.num_samples  # as many as there are

@@ -1,4 +1,4 @@
-"""The augmentation of the quickstart: pictures moved by a few pixels."""
+"""The augmentation of the quickstart: images moved by a few pixels."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from kdl._checks import check_integer
 
 
 class RandomShift:
-    """Moves each picture by up to `pixels` in each direction; what enters is black (zero).
+    """Moves each image by up to `pixels` in each direction; what enters is black (zero).
 
     Offsets are whole pixels, drawn alike from `−pixels … pixels` for rows and columns.
 
@@ -33,7 +33,7 @@ class RandomShift:
         padded = np.pad(images, ((0, 0), (p, p), (p, p), (0, 0)))
         offsets = rng.integers(0, 2 * p + 1, (len(images), 2))
         moved = [
-            picture[top : top + height, left : left + width]
-            for picture, (top, left) in zip(padded, offsets, strict=True)
+            image[top : top + height, left : left + width]
+            for image, (top, left) in zip(padded, offsets, strict=True)
         ]
         return np.stack(moved)

@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""Images of a training run."""
 
 import numpy as np
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from kdl._compat import all_layers
-from kdl.data.samples import inputs_for_predict
+from kdl.data.reading import inputs_for_predict
 from kdl.layers import MovingAverageBatchNormalization, ScheduledDropPath, SwitchableNormalization
 
 NORMS = (

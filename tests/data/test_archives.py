@@ -13,7 +13,7 @@ from kdl.data.archives import open_archive, opened, read_entry
 SPEC = InputSpec((4, 4))
 
 
-def picture(color=0, kind="PNG"):
+def image(color=0, kind="PNG"):
     stream = io.BytesIO()
     Image.new("RGB", (8, 8), (color, 7, 9)).save(stream, kind)
     return stream.getvalue()
@@ -22,7 +22,7 @@ def picture(color=0, kind="PNG"):
 def archive_of(path, *more, **options):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, **options) as archive:
         for name in ("a/1.png", "a/2.png", "b/1.png"):
-            archive.writestr(name, picture())
+            archive.writestr(name, image())
         for name, content in more:
             archive.writestr(name, content)
     return path
@@ -39,7 +39,7 @@ def test_a_sound_archive_is_read(tmp_path):
     path = archive_of(tmp_path / "data.zip")
     read_all(path)
     with opened(path) as archive:
-        assert read_entry(archive, "a/1.png", path) == picture()
+        assert read_entry(archive, "a/1.png", path) == image()
         with pytest.raises(KeyError):
             read_entry(archive, "missing", path)
     with opened(tmp_path / __file__) as archive:
@@ -97,26 +97,26 @@ def test_random_damage_is_survived(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_random_damage_of_pictures_is_survived(kind, tmp_path):
-    path, content = tmp_path / "picture", picture(kind=kind)
+def test_random_damage_of_images_is_survived(kind, tmp_path):
+    path, content = tmp_path / "image", image(kind=kind)
     # Pillow asks the system for as many bytes as a part of a PNG says it has, and uses what comes.
     assert_survives(SPEC.load, path, mutations(content, 150), memory=2**32)
     path.write_bytes(content)
     assert SPEC.load(path).shape == (4, 4, 3)
 
 
-def test_pictures_of_too_many_pixels_are_refused_at_once(tmp_path):
-    content = bytearray(picture(kind="BMP"))
+def test_images_of_too_many_pixels_are_refused_at_once(tmp_path):
+    content = bytearray(image(kind="BMP"))
     content[18:26] = struct.pack("<ll", 60_000, 60_000)
     path = tmp_path / "large.bmp"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Cannot read the picture .*large\.bmp.*bomb"):
+    with pytest.raises(ValueError, match=r"Cannot read the image .*large\.bmp.*bomb"):
         SPEC.load(path)
     assert assert_survives(SPEC.load, path, [bytes(content)], memory=1 << 20) == 1
 
 
-def test_pictures_that_are_programs_are_not_run(tmp_path):
+def test_images_that_are_programs_are_not_run(tmp_path):
     path = tmp_path / "drawing.eps"
-    path.write_bytes(picture(kind="EPS"))
+    path.write_bytes(image(kind="EPS"))
     with pytest.raises(ValueError, match=r"drawing\.eps: EPS is a program"):
         SPEC.load(path)

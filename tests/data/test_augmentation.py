@@ -16,8 +16,8 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def box_pictures():
-    """Pictures with one bright box, and its mask with label 2."""
+def box_images():
+    """Images with one bright box, and its mask with label 2."""
     masks = np.zeros((4, 24, 24), "uint8")
     masks[:, BOX[1] : BOX[3], BOX[0] : BOX[2]] = 2
     return np.repeat(masks[..., None] / 2, 3, -1).astype("float32"), masks
@@ -99,8 +99,8 @@ GEOMETRIC = {
 
 
 @pytest.mark.parametrize("name", [*GEOMETRIC, "crop"])
-def test_masks_move_as_the_pictures_do(name):
-    images, masks = box_pictures()
+def test_masks_move_as_the_images_do(name):
+    images, masks = box_images()
     made = GEOMETRIC[name]() if name in GEOMETRIC else [layers.RandomCrop(16, 16)]
     augmentation = Augmentation(made, labels="masks")
     assert augmentation.takes_labels
@@ -109,15 +109,15 @@ def test_masks_move_as_the_pictures_do(name):
         assert moved.dtype == masks.dtype
         assert moved.shape == found.shape[:3]
         assert set(np.unique(moved)) <= {0, 2}
-        # At an edge the pictures are interpolated, and the masks are not.
+        # At an edge the images are interpolated, and the masks are not.
         assert np.mean((found[..., 0] > 0.5) == (moved == 2)) > 0.985
     with_axis = augmentation(images, masks[..., None], generator(seed))[1]
     np.testing.assert_array_equal(with_axis[..., 0], moved)
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
-def test_boxes_move_as_the_pictures_do(name):
-    images, _ = box_pictures()
+def test_boxes_move_as_the_images_do(name):
+    images, _ = box_images()
     boxes = np.full((4, 2, 4), -1.0, "float32")
     boxes[:, 0] = BOX
     classes = np.tile([3, -1], (4, 1))
@@ -128,15 +128,15 @@ def test_boxes_move_as_the_pictures_do(name):
         np.testing.assert_array_equal(moved["classes"], classes)
         np.testing.assert_array_equal(moved["boxes"][:, 1], boxes[:, 1])
         assert moved["weights"] is labels["weights"]
-        for picture, box in zip(found[..., 0], moved["boxes"][:, 0], strict=True):
-            rows, columns = np.nonzero(picture > 0.5)
+        for image, box in zip(found[..., 0], moved["boxes"][:, 0], strict=True):
+            rows, columns = np.nonzero(image > 0.5)
             seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             # Around a box that was turned, by a pixel or so.
             np.testing.assert_allclose(box, seen, atol=2.5)
     np.testing.assert_array_equal(labels["boxes"], boxes)
 
 
-def test_boxes_that_leave_the_picture_become_padding():
+def test_boxes_that_leave_the_image_become_padding():
     """And what has no class is padding, whatever its box."""
     boxes = np.array([[[0, 0, 4, 4], [10, 10, 24, 24], [10, 10, 20, 20]]] * 4, "float32")
     labels = {"boxes": boxes, "classes": np.array([[1, 2, -1]] * 4)}
@@ -150,7 +150,7 @@ def test_boxes_that_leave_the_picture_become_padding():
 @pytest.mark.parametrize(
     ("made", "labels", "message"),
     [
-        (lambda: [layers.MixUp()], None, "MixUp mixes pictures but not the labels"),
+        (lambda: [layers.MixUp()], None, "MixUp mixes images but not the labels"),
         (lambda: [layers.CutMix()], None, "use kdl.data.Mixup"),
         (lambda: [layers.RandomGrayscale()], None, "RandomGrayscale leaves its seed out"),
         (lambda: [layers.AugMix((0, 1))], None, "AugMix draws from outside its seed"),
@@ -192,7 +192,7 @@ def test_what_is_refused_is_still_wrong():
     crop = layers.RandomCrop(23, 4, seed=1, bounding_box_format="xyxy")
     boxes = {"boxes": np.array([[[23.0, 0, 24, 24]]] * 4, "float32"), "labels": np.ones((4, 1))}
     found = crop({"images": IMAGES, "bounding_boxes": boxes}, training=True)["bounding_boxes"]
-    assert float(keras.ops.max(found["boxes"][..., 0])) > 4  # right of the picture
+    assert float(keras.ops.max(found["boxes"][..., 0])) > 4  # right of the image
 
 
 @pytest.mark.tensorflow
@@ -210,5 +210,5 @@ def test_keras_cv():
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.shape == IMAGES.shape
-    with pytest.raises(ValueError, match="of KerasCV changes pictures alone"):
+    with pytest.raises(ValueError, match="of KerasCV changes images alone"):
         Augmentation([keras_cv.layers.RandomHue(0.3, (0, 1))], labels="masks")

@@ -20,8 +20,8 @@ def test_shapes_dtypes_and_range():
 
 def test_size_8_is_the_source_divided_by_16():
     (x_train, y_train), (x_test, y_test) = digits(size=8, channels=1)
-    ours = [(label, picture.tobytes()) for label, picture in zip(y_train, x_train, strict=True)]
-    ours += [(label, picture.tobytes()) for label, picture in zip(y_test, x_test, strict=True)]
+    ours = [(label, image.tobytes()) for label, image in zip(y_train, x_train, strict=True)]
+    ours += [(label, image.tobytes()) for label, image in zip(y_test, x_test, strict=True)]
     source = load_digits()
     images = (source.images / 16).astype("float32")
     theirs = [(t, i.tobytes()) for t, i in zip(source.target, images, strict=True)]

@@ -12,7 +12,7 @@ SPEC = InputSpec((2, 2), channels=1)
 
 
 def make_folder(root, files):
-    """Writes a 2×2 picture, its value the file's place in the list, for each name."""
+    """Writes a 2×2 image, its value the file's place in the list, for each name."""
     for value, name in enumerate(files):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

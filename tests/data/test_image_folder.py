@@ -93,7 +93,7 @@ def test_cache_limit_is_in_bytes(tmp_path):
     assert not ImageFolder(tmp_path, SPEC, cache_bytes=35 * 4 - 1).cached
 
 
-def test_cached_pictures_need_no_files(tmp_path):
+def test_cached_images_need_no_files(tmp_path):
     files = animals()
     write(tmp_path, files)
     cached = ImageFolder(tmp_path, SPEC, shuffle=False)
@@ -105,7 +105,7 @@ def test_cached_pictures_need_no_files(tmp_path):
         lazy[0]
 
 
-def test_pictures_are_normalized(tmp_path):
+def test_images_are_normalized(tmp_path):
     write(tmp_path, {"a/1.png": png(51), "b/1.png": png(255)})
     spec = InputSpec((3, 5), mean=(0.2, 0.1, 0.0), std=(0.5, 1.0, 2.0))
     images = ImageFolder(tmp_path, spec, shuffle=False)[0][0]
@@ -270,9 +270,9 @@ def test_test_without_train(tmp_path):
         read_image_folder(tmp_path, SPEC)
 
 
-def test_class_with_one_picture_cannot_be_split(tmp_path):
+def test_class_with_one_image_cannot_be_split(tmp_path):
     write(tmp_path, animals(counts={"ant": 3, "bee": 1}))
-    with pytest.raises(ValueError, match="'bee' has a single picture"):
+    with pytest.raises(ValueError, match="'bee' has a single image"):
         read_image_folder(tmp_path, SPEC)
 
 

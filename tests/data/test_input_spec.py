@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, JpegImagePlugin
 
 from kdl.data import InputSpec
-from kdl.data.input_spec import image_suffixes
+from kdl.data._decoding import image_suffixes
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -234,7 +234,7 @@ def test_missing_file(tmp_path):
         InputSpec((8, 8)).load(tmp_path / "nothing.png")
 
 
-def test_folder_is_no_picture(tmp_path):
+def test_folder_is_no_image(tmp_path):
     with pytest.raises(ValueError, match="Cannot read"):
         InputSpec((8, 8)).load(tmp_path)
 
@@ -340,8 +340,8 @@ def test_an_array_that_fits_is_copied_and_needs_no_pillow(monkeypatch):
 @pytest.mark.parametrize(
     "array", [np.zeros((4, 4, 2), "uint8"), np.zeros((4, 4)), np.zeros((2, 4, 4, 3), "uint8")]
 )
-def test_arrays_that_are_no_picture(array):
-    with pytest.raises(ValueError, match=r"A picture is a uint8 array .*received"):
+def test_arrays_that_are_no_image(array):
+    with pytest.raises(ValueError, match=r"An image is a uint8 array .*received"):
         InputSpec((4, 4)).decode(array)
     with pytest.raises(ValueError, match="is empty"):
         InputSpec((4, 4)).decode(np.zeros((0, 4), "uint8"))
@@ -349,15 +349,15 @@ def test_arrays_that_are_no_picture(array):
 
 def test_a_model_of_bytes_gets_the_bytes(tmp_path):
     spec = InputSpec((4, 6), dtype="uint8")
-    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
+    Image.fromarray(image).save(tmp_path / "a.png")
     loaded = spec.load(tmp_path / "a.png")
     assert loaded.dtype == np.uint8
-    np.testing.assert_array_equal(loaded, picture)
+    np.testing.assert_array_equal(loaded, image)
     # Its numbers are those of a float model that leaves 0 … 255, and so is what a file tells.
     as_float = InputSpec((4, 6), std=(1 / 255,) * 3)
     assert (spec.mean, spec.std) == (as_float.mean, as_float.std)
-    np.testing.assert_allclose(as_float.normalize(picture), picture, rtol=1e-6)
+    np.testing.assert_allclose(as_float.normalize(image), image, rtol=1e-6)
     assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert "dtype" not in as_float.to_dict()
     assert not spec.agrees_with(as_float)

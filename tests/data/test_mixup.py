@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from kdl.data import ArrayDataset, Mixup, RandomShift
 
 RNG = np.random.default_rng(0)
-PICTURES = RNG.random((6, 4, 5, 3)).astype("float32")
+IMAGES = RNG.random((6, 4, 5, 3)).astype("float32")
 CLASSES = np.array([0, 1, 2, 3, 4, 5])
 
 
-def mix(labels, images=PICTURES, seed=3, **arguments):
+def mix(labels, images=IMAGES, seed=3, **arguments):
     return Mixup(**arguments)(images, labels, np.random.default_rng(seed))
 
 
@@ -31,13 +31,13 @@ def by_hand(values, partners, shares):
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_pictures_are_mixed_as_the_labels_say(per_sample):
+def test_images_are_mixed_as_the_labels_say(per_sample):
     images, labels = mix(CLASSES, alpha=1.0, per_sample=per_sample)
     partners, shares = taken(labels)
     assert sorted(partners) == CLASSES.tolist()
     assert partners.tolist() != CLASSES.tolist()
     assert len(np.unique(shares)) == (6 if per_sample else 1)
-    np.testing.assert_allclose(images, by_hand(PICTURES, partners, shares), atol=1e-6)
+    np.testing.assert_allclose(images, by_hand(IMAGES, partners, shares), atol=1e-6)
     assert labels.dtype == images.dtype == np.float32
 
 
@@ -57,7 +57,7 @@ def test_shares_are_of_the_beta_distribution(alpha):
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_alpha_zero_mixes_nothing(per_sample):
     images, labels = mix(CLASSES, alpha=0, per_sample=per_sample)
-    np.testing.assert_array_equal(images, PICTURES)
+    np.testing.assert_array_equal(images, IMAGES)
     assert (labels[:, 2] == 1).all()
 
 
@@ -65,7 +65,7 @@ def test_alpha_zero_mixes_nothing(per_sample):
 def test_bounds(alpha, per_sample, seed):
     images, labels = mix(CLASSES, seed=seed, alpha=alpha, per_sample=per_sample)
     assert ((labels[:, 2] >= 0) & (labels[:, 2] <= 1)).all()
-    least, most = PICTURES.min(0) - 1e-6, PICTURES.max(0) + 1e-6
+    least, most = IMAGES.min(0) - 1e-6, IMAGES.max(0) + 1e-6
     assert ((images >= least) & (images <= most)).all()
 
 
@@ -77,9 +77,9 @@ def test_repeatable():
 
 
 def test_nothing_given_is_changed():
-    pictures, classes = PICTURES.copy(), CLASSES.copy()
+    images, classes = IMAGES.copy(), CLASSES.copy()
     mix(CLASSES)
-    np.testing.assert_array_equal(PICTURES, pictures)
+    np.testing.assert_array_equal(IMAGES, images)
     np.testing.assert_array_equal(CLASSES, classes)
 
 
@@ -179,19 +179,19 @@ def test_dicts_are_mixed_key_by_key():
 @pytest.mark.parametrize(
     ("given", "expected"), [("uint8", "float32"), ("float16", "float16"), ("float64", "float64")]
 )
-def test_dtypes_of_pictures(given, expected):
-    pictures = (255 * PICTURES).astype(given)
-    images, labels = mix(CLASSES, pictures)
-    assert images.dtype == expected
-    fine = by_hand(pictures.astype("float64"), *taken(labels))
-    np.testing.assert_allclose(images, fine, rtol=1e-3 if expected == "float16" else 1e-5)
+def test_dtypes_of_images(given, expected):
+    images = (255 * IMAGES).astype(given)
+    mixed, labels = mix(CLASSES, images)
+    assert mixed.dtype == expected
+    fine = by_hand(images.astype("float64"), *taken(labels))
+    np.testing.assert_allclose(mixed, fine, rtol=1e-3 if expected == "float16" else 1e-5)
 
 
 # --- in a data set -------------------------------------------------------------------------------
 
 
 def dataset(**arguments):
-    return ArrayDataset(PICTURES, CLASSES, batch_size=4, **arguments)
+    return ArrayDataset(IMAGES, CLASSES, batch_size=4, **arguments)
 
 
 def test_in_a_data_set():
@@ -233,12 +233,10 @@ def test_fit(num_classes):
 # --- bad input -----------------------------------------------------------------------------------
 
 
-def test_a_single_picture():
+def test_a_single_image():
     """Keras mixes it with itself, without a word."""
-    with pytest.raises(
-        ValueError, match=r"needs a batch of pictures .* received shape \(4, 5, 3\)"
-    ):
-        mix(CLASSES[:1], PICTURES[0])
+    with pytest.raises(ValueError, match=r"needs a batch of images .* received shape \(4, 5, 3\)"):
+        mix(CLASSES[:1], IMAGES[0])
 
 
 @pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf"), True])
@@ -255,7 +253,7 @@ def test_bad_number_of_classes(num_classes):
 
 @pytest.mark.parametrize("labels", [CLASSES[:5], np.array(3), {"labels": CLASSES[:5]}])
 def test_labels_of_another_length(labels):
-    with pytest.raises(ValueError, match="one label for each of 6 pictures"):
+    with pytest.raises(ValueError, match="one label for each of 6 images"):
         mix(labels)
 
 

@@ -4,14 +4,14 @@ import pytest
 from kdl.data import ArrayDataset, RandomShift
 
 
-def test_pictures_are_moved_and_black_enters():
+def test_images_are_moved_and_black_enters():
     images = np.arange(1, 1 + 5 * 6 * 7 * 2, dtype="float32").reshape(5, 6, 7, 2)
     moved = RandomShift(2)(images, np.random.default_rng(0))
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     places = [(top, left) for top in range(5) for left in range(5)]
-    for number, picture in enumerate(moved):
+    for number, image in enumerate(moved):
         candidates = [padded[number, t : t + 6, left : left + 7] for t, left in places]
-        assert any(np.array_equal(picture, candidate) for candidate in candidates)
+        assert any(np.array_equal(image, candidate) for candidate in candidates)
     assert not np.array_equal(moved, images)
 
 

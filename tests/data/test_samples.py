@@ -13,7 +13,8 @@ from kdl.data import (
     Samples,
     read_samples,
 )
-from kdl.data.samples import class_numbers, inputs_for_predict
+from kdl.data._class_numbers import class_numbers
+from kdl.data.reading import inputs_for_predict
 
 X = np.random.default_rng(0).random((10, 4, 5, 3), "float32")
 Y = np.arange(10) % 3
@@ -171,8 +172,8 @@ def folder(tmp_path):
     for number, name in enumerate(("cat", "dog")):
         (tmp_path / name).mkdir()
         for index in range(3):
-            picture = Image.new("RGB", (6, 6), (100 * number, 10 * index, 0))
-            picture.save(tmp_path / name / f"{index}.png")
+            image = Image.new("RGB", (6, 6), (100 * number, 10 * index, 0))
+            image.save(tmp_path / name / f"{index}.png")
     return tmp_path
 
 

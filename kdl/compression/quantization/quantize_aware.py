@@ -7,7 +7,7 @@ from kdl.compression.quantization._elementary import ALMOST_ONE, elementary
 from kdl.compression.quantization._placement import place
 from kdl.compression.quantization._ranges import observe_ranges
 from kdl.compression.quantization.quantization_report import KeptFloat, QuantizationReport
-from kdl.data.samples import inputs_for_predict
+from kdl.data.reading import inputs_for_predict
 from kdl.graph import copy_layer
 from kdl.graph.copy_model import keep_state
 from kdl.graph.flatten import flatten

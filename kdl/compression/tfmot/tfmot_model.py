@@ -10,7 +10,7 @@ from kdl.compression.tfmot._process import run_job
 from kdl.compression.tfmot._progress import Progress
 from kdl.compression.tfmot._training import as_job, learning_rates
 from kdl.data._input_form import fitted, form_of_model
-from kdl.data.samples import inputs_for_predict, samples_of_model
+from kdl.data.reading import inputs_for_predict, samples_of_model
 from kdl.graph import copy_model
 from kdl.graph.copy_weights import set_weights
 from kdl.graph.flatten import flatten_with_origin

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from kdl.data._class_numbers import class_numbers
 from kdl.data._input_form import Slot, fitted, form_of_model, form_of_shapes, leaves, map_form
 from kdl.data.model_info import ModelInfo, get_model_info
-from kdl.data.samples import Samples, class_numbers, read_samples
+from kdl.data.reading import read_samples
+from kdl.data.samples import Samples
 
 # Most samples taken from a data set; arrays are taken whole.
 REPRESENTATIVE_SAMPLES = 500

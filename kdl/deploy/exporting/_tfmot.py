@@ -1,7 +1,7 @@
 """int8 files of models that TensorFlow Model Optimization trained."""
 
+from kdl.data._class_numbers import class_numbers
 from kdl.data.model_info import ModelInfo
-from kdl.data.samples import class_numbers
 from kdl.deploy.exporting.conversion import ExportError, check_contents
 from kdl.deploy.exporting.signature import output_names
 from kdl.deploy.exporting.verify import (

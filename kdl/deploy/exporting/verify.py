@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from kdl._deprecation import renamed_argument
-from kdl.data.samples import class_numbers, samples_of_model
+from kdl.data._class_numbers import class_numbers
+from kdl.data.reading import samples_of_model
 from kdl.deploy.exporting._data import VERIFICATION_SAMPLES
 from kdl.deploy.exporting.accuracy import measure_accuracy
 from kdl.deploy.exporting.output_comparison import compare_output, sqnr
