@@ -23,7 +23,7 @@ from kdl._signals import exit_on_signals
 try:
     import fcntl
 except ImportError:  # on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _PREFIX = "kdl-process-"
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))

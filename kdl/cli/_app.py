@@ -1,14 +1,14 @@
 """The typer application that every module of commands adds to."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from kdl import __version__
 
 # Frames and colors are for people: a pipe gets plain lines of any length.
-_MARKUP = "rich" if sys.stdout.isatty() and sys.stderr.isatty() else None
+_MARKUP: Literal["rich"] | None = "rich" if sys.stdout.isatty() and sys.stderr.isatty() else None
 
 app = typer.Typer(
     help="Efficient vision models from training to the device.",

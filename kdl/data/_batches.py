@@ -5,6 +5,7 @@ import numpy as np
 
 from kdl._checks import check_integer
 from kdl._words import counted
+from kdl.data.input_spec import InputSpec
 
 
 class Batches(keras.utils.PyDataset):
@@ -28,8 +29,8 @@ class Batches(keras.utils.PyDataset):
         spec: `kdl.data.InputSpec` of the images, or None.
     """
 
-    class_names = None
-    spec = None
+    class_names: list[str] | None = None
+    spec: InputSpec | None = None
 
     def __init__(self, num_samples, batch_size, shuffle, seed, drop_remainder, augment=None):
         super().__init__()

@@ -3,6 +3,9 @@
 import contextlib
 import os
 import zipfile
+from typing import Any
+
+from kdl._typing import Path
 
 # An entry may have 64 MiB, or a hundred times its packed size: what holds weights or images packs
 # to a half, bytes that are all the same to a thousandth.
@@ -12,7 +15,7 @@ _KNOWN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: Path) -> Any:
     """The zip archive that a file is or ends with, as a `zipfile.ZipFile`; None if there is none.
 
     Raises:
@@ -25,7 +28,7 @@ def opened(path):
         yield archive
 
 
-def open_archive(path):
+def open_archive(path: Path) -> Any:
     """Opens the zip archive at `path` as `zipfile.ZipFile` does, with one kind of error.
 
     Raises:
@@ -47,7 +50,7 @@ def open_archive(path):
     return archive
 
 
-def read_entry(archive, name, path):
+def read_entry(archive: Any, name: str, path: Path) -> bytes:
     """The bytes of an entry, of which there are never more than the archive explains.
 
     Args:
@@ -74,7 +77,7 @@ def read_entry(archive, name, path):
     return content
 
 
-def check_entry(entry, path):
+def check_entry(entry: Any, path: Path) -> None:
     """Refuses a `zipfile.ZipInfo` of unknown packing, or that unpacks to far more than it takes.
 
     Raises:

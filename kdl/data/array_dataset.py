@@ -1,8 +1,12 @@
 """Arrays in memory as a data set for `fit`."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from kdl._typing import ArrayLike
 from kdl.data._batches import Batches
+from kdl.data.input_spec import InputSpec
 
 
 class ArrayDataset(Batches):
@@ -60,16 +64,16 @@ class ArrayDataset(Batches):
 
     def __init__(
         self,
-        x,
-        y,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-        drop_remainder=False,
-        augment=None,
-        class_names=None,
-        spec=None,
-    ):
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_remainder: bool = False,
+        augment: Callable | Sequence[Callable] | None = None,
+        class_names: Sequence[str] | None = None,
+        spec: InputSpec | None = None,
+    ) -> None:
         x, y = np.asarray(x), np.asarray(y)
         if x.ndim < 1 or y.ndim < 1 or len(x) != len(y) or len(x) == 0:
             raise ValueError(

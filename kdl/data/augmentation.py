@@ -1,5 +1,8 @@
 """Augmentation by the layers of Keras and KerasCV."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -59,7 +62,7 @@ class Augmentation:
         (2, 1, 4, 1)
     """
 
-    def __init__(self, layers, labels=None):
+    def __init__(self, layers: Any, labels: str | None = None) -> None:
         if labels not in (None, "masks", "boxes"):
             raise ValueError(f'labels must be "masks", "boxes" or None; received {labels!r}.')
         self.labels = labels
@@ -69,11 +72,11 @@ class Augmentation:
             _made_anew(layer, 0)
 
     @property
-    def takes_labels(self):
+    def takes_labels(self) -> bool:
         """Whether labels change as well."""
         return self.labels is not None
 
-    def __call__(self, images, *labels_and_rng):
+    def __call__(self, images: np.ndarray, *labels_and_rng: Any) -> Any:
         """Changed copies: of images for `(images, rng)`, of both for `(images, labels, rng)`.
 
         Args:
@@ -89,9 +92,14 @@ class Augmentation:
         *labels, rng = labels_and_rng
         seeds = rng.integers(1, 2**31 - 1, len(self.layers)).tolist()
         dtype = images.dtype if images.dtype.kind == "f" else np.dtype("float32")
-        change = {None: _change_images, "masks": _change_masks, "boxes": _change_boxes}[self.labels]
+        changes: dict[str | None, Callable] = {
+            None: _change_images,
+            "masks": _change_masks,
+            "boxes": _change_boxes,
+        }
         with keras.device("cpu"):
-            images, *labels = change(self.layers, seeds, images.astype("float32"), *labels)
+            single = images.astype("float32")
+            images, *labels = changes[self.labels](self.layers, seeds, single, *labels)
         images = images.astype(dtype)
         return (images, *labels) if self.takes_labels else images
 

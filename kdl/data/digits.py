@@ -8,7 +8,9 @@ _SOURCE_SIZE = 8
 _SOURCE_MAXIMUM = 16.0
 
 
-def digits(size=32, channels=3):
+def digits(
+    size: int | tuple[int, int] = 32, channels: int = 3
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """1,797 handwritten digits as float images, split into training and test, without a download.
 
     The 8×8 images with values 0 … 16 are divided by 16 and enlarged bilinearly with half-pixel

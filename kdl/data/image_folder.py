@@ -3,11 +3,14 @@
 import copy
 import math
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
 
+from kdl._typing import Path
 from kdl._warn import warn
 from kdl._words import counted
 from kdl.data._batches import Batches
@@ -80,17 +83,17 @@ class ImageFolder(Batches):
 
     def __init__(
         self,
-        path,
-        spec,
-        split=None,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-        drop_remainder=False,
-        augment=None,
-        cache_bytes=2**30,
-        verbose=0,
-    ):
+        path: Path,
+        spec: InputSpec,
+        split: str | None = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_remainder: bool = False,
+        augment: Callable | Sequence[Callable] | None = None,
+        cache_bytes: int = 2**30,
+        verbose: int = 0,
+    ) -> None:
         _check_spec(spec)
         files = ImageFiles(path)
         classes = files.class_files(split)
@@ -99,7 +102,7 @@ class ImageFolder(Batches):
         # Before the files are read, which takes long, so that a wrong argument is told at once.
         super().__init__(len(names), batch_size, shuffle, seed, drop_remainder, augment)
         self.spec = spec
-        self.class_names = list(classes)
+        self.class_names: list[str] = list(classes)
         self.cached = len(names) * math.prod(spec.size) * spec.channels <= cache_bytes
         self._names = names
         self._images, errors = _read_all(files, spec, names, self.cached, verbose)
@@ -111,7 +114,9 @@ class ImageFolder(Batches):
         _warn_of_too_deep(path, files.too_deep[files.split_of(split)])
         self._select(readable, labels[readable])
 
-    def train_test_split(self, test_fraction=0.2, seed=0):
+    def train_test_split(
+        self, test_fraction: float = 0.2, seed: int = 0
+    ) -> tuple["ImageFolder", "ImageFolder"]:
         """Splits every class into training and test images, always alike for the same `seed`.
 
         Of the `n` images of a class, `round(test_fraction · n)` go to the test, though at least
@@ -160,16 +165,16 @@ class ImageFolder(Batches):
 
 
 def read_image_folder(
-    path,
-    spec,
-    test_fraction=0.2,
-    seed=0,
-    batch_size=32,
-    drop_remainder=False,
-    augment=None,
-    cache_bytes=2**30,
-    verbose=0,
-):
+    path: Path,
+    spec: InputSpec,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    batch_size: int = 32,
+    drop_remainder: bool = False,
+    augment: Callable | Sequence[Callable] | None = None,
+    cache_bytes: int = 2**30,
+    verbose: int = 0,
+) -> tuple[ImageFolder, ImageFolder]:
     """Reads a folder or zip archive of images as a training and a test data set.
 
     Where the class folders lie in `train` and `test` (or else `validation` or `val`), these are
@@ -215,16 +220,19 @@ def read_image_folder(
     if held_out and "train" not in splits:
         raise ValueError(f"{path} has the splits {sorted(splits)}, but no folder 'train'.")
     _check_fraction(test_fraction)
-    batching = {"batch_size": batch_size, "seed": seed}
-    reading = {"cache_bytes": cache_bytes, "verbose": verbose}
+    both: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "cache_bytes": cache_bytes,
+        "verbose": verbose,
+    }
     split = "train" if "train" in splits else None
     if held_out:
         _check_same_classes(path, splits["train"], splits[held_out])
-    training = {"drop_remainder": drop_remainder, "augment": augment}
-    train = ImageFolder(path, spec, split, **training, **batching, **reading)
+    train = ImageFolder(path, spec, split, drop_remainder=drop_remainder, augment=augment, **both)
     if not held_out:
         return train.train_test_split(test_fraction, seed)
-    return train, ImageFolder(path, spec, held_out, shuffle=False, **batching, **reading)
+    return train, ImageFolder(path, spec, held_out, shuffle=False, **both)
 
 
 def _read_all(files, spec, names, keep, verbose):

@@ -1,11 +1,14 @@
 """Preprocessing of images: size, channels, order of colors and scale of a model's input."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from kdl._checks import is_integer
+from kdl._typing import ArrayLike, Shape
 from kdl.data._decoding import read_image
 
 
@@ -73,11 +76,11 @@ class InputSpec:
             )
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Shape of an image: `(height, width, channels)`."""
         return (*self.size, self.channels)
 
-    def agrees_with(self, other):
+    def agrees_with(self, other: "InputSpec") -> bool:
         """Whether images become the same inputs by both, but for rounding.
 
         Args:
@@ -87,7 +90,7 @@ class InputSpec:
         pairs = [(self.mean, other.mean), (self.std, other.std)]
         return same and all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
 
-    def place_among(self, shapes):
+    def place_among(self, shapes: Sequence[Shape]) -> int | None:
         """Place of the one among several shapes that images have; None unless one alone has it.
 
         Args:
@@ -96,7 +99,7 @@ class InputSpec:
         places = [place for place, shape in enumerate(shapes) if tuple(shape) == self.shape]
         return places[0] if len(places) == 1 else None
 
-    def check(self, inputs, argument="inputs"):
+    def check(self, inputs: np.ndarray, argument: str = "inputs") -> None:
         """Raises ValueError unless `inputs` are in the range that images have by this.
 
         A hundredth of the range is allowed beyond each end.
@@ -121,7 +124,7 @@ class InputSpec:
                 f"{low:.4g} … {high:.4g} by {self}: pass what its load or normalize gives."
             )
 
-    def normalize(self, images):
+    def normalize(self, images: ArrayLike) -> np.ndarray:
         """`(images / 255 − mean) / std` in float32; the bytes themselves if `dtype` is uint8.
 
         Args:
@@ -148,7 +151,7 @@ class InputSpec:
         scaled /= np.asarray(self.std, "float32")
         return scaled
 
-    def load(self, file):
+    def load(self, file: Any) -> np.ndarray:
         """Reads an image, ready for the model.
 
         Args:
@@ -165,7 +168,7 @@ class InputSpec:
         """
         return self.normalize(self.decode(file))
 
-    def decode(self, file):
+    def decode(self, file: Any) -> np.ndarray:
         """Reads an image as bytes of the right size and channels.
 
         The EXIF orientation is applied; palettes are looked up, transparency is dropped (what
@@ -194,7 +197,7 @@ class InputSpec:
         array = read_image(file, self.size, self.channels)
         return array[..., ::-1] if self.color == "bgr" else array
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The arguments as a dictionary that `json` can write, without a `dtype` of float32."""
         config = {
             key: list(value) if isinstance(value, tuple) else value
@@ -205,7 +208,7 @@ class InputSpec:
         return config
 
     @classmethod
-    def from_dict(cls, config):
+    def from_dict(cls, config: dict[str, Any]) -> "InputSpec":
         """Makes the `InputSpec` that `to_dict` wrote.
 
         Args:

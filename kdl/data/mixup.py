@@ -1,5 +1,7 @@
 """Mixup of images and whatever labels they have."""
 
+from typing import Any
+
 import numpy as np
 
 from kdl._checks import check_integer
@@ -56,7 +58,9 @@ class Mixup:
 
     takes_labels = True
 
-    def __init__(self, alpha=0.2, per_sample=False, num_classes=None):
+    def __init__(
+        self, alpha: float = 0.2, per_sample: bool = False, num_classes: int | None = None
+    ) -> None:
         if isinstance(alpha, bool) or not 0 <= alpha < np.inf:
             raise ValueError(f"alpha must be a number of at least 0; received {alpha!r}.")
         if num_classes is not None:
@@ -65,7 +69,9 @@ class Mixup:
         self.per_sample = bool(per_sample)
         self.num_classes = num_classes
 
-    def __call__(self, images, labels, rng):
+    def __call__(
+        self, images: np.ndarray, labels: Any, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Any]:
         """The mixed images and labels.
 
         Args:

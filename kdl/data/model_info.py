@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import zipfile
+from typing import Any
 
 from kdl._files import draft_of
+from kdl._typing import Path
 from kdl.data.archives import opened, read_entry
 from kdl.data.input_spec import InputSpec
 
@@ -49,7 +51,7 @@ class ModelInfo:
                     f"{index}."
                 )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The attributes as a dictionary that `json` can write."""
         return {
             "labels": None if self.labels is None else list(self.labels),
@@ -57,7 +59,7 @@ class ModelInfo:
         }
 
     @classmethod
-    def from_dict(cls, config):
+    def from_dict(cls, config: dict[str, Any]) -> "ModelInfo":
         """Makes the `ModelInfo` that `to_dict` wrote.
 
         Args:
@@ -67,7 +69,7 @@ class ModelInfo:
         return cls(config["labels"], InputSpec.from_dict(spec) if spec else None)
 
 
-def set_model_info(model, info):
+def set_model_info(model: Any, info: ModelInfo) -> None:
     """Makes a Keras model remember its class names and its input specification.
 
     `kdl.deploy.export_tflite` and `kdl.training.save_portable` write them into the file, and the
@@ -89,7 +91,7 @@ def set_model_info(model, info):
     model._kdl_info = info
 
 
-def get_model_info(model):
+def get_model_info(model: Any) -> ModelInfo:
     """The `ModelInfo` that a Keras model remembers; an empty one if there is none.
 
     Args:
@@ -98,7 +100,7 @@ def get_model_info(model):
     return getattr(model, "_kdl_info", ModelInfo())
 
 
-def write_model_info(path, info):
+def write_model_info(path: Path, info: ModelInfo) -> None:
     """Adds `info` to a `.keras` or `.tflite` file.
 
     A `.keras` file is a ZIP archive; a `.tflite` file may have one at its end, which its readers
@@ -123,7 +125,7 @@ def write_model_info(path, info):
                 archive.writestr(LABELS_FILE, "\n".join(content["labels"]) + "\n")
 
 
-def read_model_info(path):
+def read_model_info(path: Path) -> ModelInfo:
     """The `ModelInfo` kept in a `.keras` or `.tflite` file; an empty one if there is none.
 
     Args:

@@ -1,8 +1,11 @@
 """Batches of a few classes with a few samples each, for losses that compare samples."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike
 from kdl.data._batches import Batches
 
 _TAILS = ("drop", "complete")
@@ -65,16 +68,16 @@ class PKSampler(Batches):
 
     def __init__(
         self,
-        x,
-        y=None,
-        classes_per_batch=18,
-        samples_per_class=4,
-        tail="drop",
-        short_classes="repeat",
-        passes=1,
-        seed=0,
-        augment=None,
-    ):
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        classes_per_batch: int = 18,
+        samples_per_class: int = 4,
+        tail: str = "drop",
+        short_classes: str = "repeat",
+        passes: int = 1,
+        seed: int = 0,
+        augment: Callable | Sequence[Callable] | None = None,
+    ) -> None:
         classes_per_batch = check_integer("classes_per_batch", classes_per_batch)
         samples_per_class = check_integer("samples_per_class", samples_per_class)
         passes = check_integer("passes", passes)

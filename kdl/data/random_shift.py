@@ -23,10 +23,10 @@ class RandomShift:
         (2, 8, 8, 1)
     """
 
-    def __init__(self, pixels):
+    def __init__(self, pixels: int) -> None:
         self.pixels = check_integer("pixels", pixels)
 
-    def __call__(self, images, rng):
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Shifted copies of `images` `(N, height, width, channels)`, drawn from `rng`."""
         p = self.pixels
         _, height, width, _ = images.shape

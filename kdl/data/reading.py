@@ -1,6 +1,7 @@
 """Read data sets of any library as arrays."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from kdl.data.input_spec import InputSpec
 from kdl.data.samples import Samples
 
 
-def read_samples(data, limit=None, input_shape=None, argument="data"):
+def read_samples(
+    data: Any, limit: int | None = None, input_shape: Any = None, argument: str = "data"
+) -> Samples:
     """Reads samples as arrays, whatever library holds them.
 
     Accepted are an array `(samples, …)` of NumPy or any backend; a pair `(inputs, labels)`; and
@@ -59,7 +62,9 @@ def read_samples(data, limit=None, input_shape=None, argument="data"):
     return samples
 
 
-def samples_of_model(data, model, limit=None, argument="data"):
+def samples_of_model(
+    data: Any, model: Any, limit: int | None = None, argument: str = "data"
+) -> Samples:
     """`read_samples` for the inputs of a model, in the structure in which it takes them.
 
     Args:
@@ -71,7 +76,7 @@ def samples_of_model(data, model, limit=None, argument="data"):
     return read_samples(data, limit, form_of_model(model), argument)
 
 
-def inputs_for_predict(data, model, convert=False):
+def inputs_for_predict(data: Any, model: Any, convert: bool = False) -> Any:
     """`data` as `model.predict` takes it: without what it would mistake for other inputs.
 
     Keras reads a pair as two inputs, and a list of batches as many, and warns at the end of a

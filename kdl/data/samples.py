@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,22 +31,22 @@ class Samples:
     class_names: list | None = None
     input_spec: InputSpec | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of samples."""
         return len(self.arrays[0])
 
     @property
-    def arrays(self):
+    def arrays(self) -> list[np.ndarray]:
         """List of the arrays of all inputs."""
         return leaves(self.inputs)
 
-    def subset(self, chosen):
+    def subset(self, chosen: np.ndarray) -> "Samples":
         """Those samples that a boolean array `(samples,)` chooses."""
         labels = None if self.labels is None else self.labels[chosen]
         inputs = map_form(lambda array: array[chosen], self.inputs)
         return dataclasses.replace(self, inputs=inputs, labels=labels)
 
-    def matched(self, info, argument="data"):
+    def matched(self, info: Any, argument: str = "data") -> "Samples":
         """These samples with labels that count the classes as a model does.
 
         Classes are matched by name. Where the model does not have them all, there is a warning and
@@ -58,13 +59,13 @@ class Samples:
         Raises:
             ValueError: If the model wants its images otherwise than these were read.
         """
-        known = None not in (self.input_spec, info.input_spec)
-        if known and not self.input_spec.agrees_with(info.input_spec):
+        ours, theirs = self.input_spec, info.input_spec
+        if ours is not None and theirs is not None and not ours.agrees_with(theirs):
             raise ValueError(
                 f"{argument} was read with {self.input_spec}, but the model takes images by "
                 f"{info.input_spec}. Read the data with the model's."
             )
-        if self.labels is None or None in (self.class_names, info.labels):
+        if self.labels is None or self.class_names is None or info.labels is None:
             return self
         here, there = list(self.class_names), list(info.labels)
         if here == there or math.prod(self.labels.shape[2:]) != 1:  # alike, or labels of pixels

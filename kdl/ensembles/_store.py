@@ -15,7 +15,7 @@ from kdl._files import write_whole
 try:
     import fcntl
 except ImportError:  # on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "ensemble.json"
 FORMAT = 1

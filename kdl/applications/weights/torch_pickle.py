@@ -22,8 +22,8 @@ STORAGE_DTYPES = {
 }
 SAVE_ADVICE = "save model.state_dict() alone with torch.save"
 
-_PLAIN_TYPES = ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int")
-_PLAIN_TYPES += ("list", "object", "set", "str", "tuple")
+_NUMBERS = ("bool", "bytearray", "bytes", "complex", "float", "int", "str")
+_PLAIN_TYPES = (*_NUMBERS, "dict", "frozenset", "list", "object", "set", "tuple")
 # What training scripts keep beside the weights, as packages and as single names: it is left out.
 _LEFT_OUT = {
     "addict",
@@ -62,7 +62,7 @@ class Storage(NamedTuple):
 
     key: str
     dtype: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method, which nobody calls
 
 
 class StoredTensor(NamedTuple):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.layers.convolution.conv2d import Conv2D
 
 
@@ -34,7 +35,7 @@ class CentralizedConv2D(Conv2D):
 
     keras_class = None  # Keras has none
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves `inputs` with `kernel`, centred."""
         mean = ops.mean(kernel, (0, 1, 2), keepdims=True)
         return super().convolution_op(inputs, ops.subtract(kernel, mean))

@@ -1,10 +1,13 @@
 """The channel shuffle of ShuffleNet as a layer."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.ops.channels import channel_axis, channel_shuffle, check_divisible
 
 
@@ -39,7 +42,9 @@ class ChannelShuffle(keras.layers.Layer):
         [0, 2, 4, 1, 3, 5]
     """
 
-    def __init__(self, groups, mode="reshape", data_format=None, **kwargs):
+    def __init__(
+        self, groups: int, mode: str = "reshape", data_format: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if mode not in ("reshape", "conv1x1"):
             raise ValueError(f'mode must be "reshape" or "conv1x1"; received {mode!r}.')
@@ -48,11 +53,11 @@ class ChannelShuffle(keras.layers.Layer):
         self.data_format = data_format or keras.config.image_data_format()
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Checks that the groups fit the channels."""
         check_divisible(input_shape[channel_axis(self.data_format)], self.groups, "groups")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Shuffles the channels of `inputs`."""
         if self.mode == "reshape":
             return channel_shuffle(inputs, self.groups, self.data_format)
@@ -60,11 +65,11 @@ class ChannelShuffle(keras.layers.Layer):
         kernel = ops.cast(_permutation_kernel(channels, self.groups), inputs.dtype)
         return ops.conv(inputs, kernel, padding="valid", data_format=self.data_format)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(groups=self.groups, mode=self.mode, data_format=self.data_format)

@@ -1,7 +1,11 @@
 """Keras's convolution, carried out in the fastest form."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from kdl._typing import Tensor
 from kdl.ops.convolution import LOWERINGS, conv
 from kdl.ops.lowering import check_lowering
 
@@ -46,16 +50,16 @@ class Conv2D(keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        lowering="auto",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        groups: int = 1,
+        lowering: str = "auto",
+        **kwargs: Any,
+    ) -> None:
         if groups != 1:
             raise ValueError(
                 f"Conv2D has one group; received groups={groups}. Use kdl.layers.GroupedConv2D."
@@ -71,7 +75,7 @@ class Conv2D(keras.layers.Conv2D):
         )
         self.lowering = check_lowering(lowering, LOWERINGS)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves `inputs` with `kernel`."""
         return conv(
             inputs,
@@ -83,6 +87,6 @@ class Conv2D(keras.layers.Conv2D):
             lowering=self.lowering,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "lowering": self.lowering}

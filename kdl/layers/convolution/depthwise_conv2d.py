@@ -1,8 +1,12 @@
 """Keras's depthwise convolution, carried out in the fastest form."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.channels import channel_axis
 from kdl.ops.depthwise import LOWERINGS, depthwise_conv
 from kdl.ops.lowering import check_lowering
@@ -47,15 +51,15 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def __init__(
         self,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
-        depth_multiplier=1,
-        data_format=None,
-        dilation_rate=(1, 1),
-        lowering="auto",
-        **kwargs,
-    ):
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        lowering: str = "auto",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             kernel_size,
             strides=strides,
@@ -67,7 +71,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         )
         self.lowering = check_lowering(lowering, LOWERINGS)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Convolves each channel of `inputs` with its own kernel."""
         outputs = self.convolution_op(inputs, self.kernel)
         if self.use_bias:
@@ -75,7 +79,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             outputs = outputs + ops.reshape(self.bias, (1, 1, 1, -1) if last else (1, -1, 1, 1))
         return outputs if self.activation is None else self.activation(outputs)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves each channel of `inputs` with its own `kernel`."""
         return depthwise_conv(
             inputs,
@@ -87,6 +91,6 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             lowering=self.lowering,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "lowering": self.lowering}

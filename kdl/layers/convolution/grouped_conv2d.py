@@ -1,8 +1,12 @@
 """Keras's grouped convolution, carried out in the fastest form."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.ops.channels import channel_axis, check_groups
 from kdl.ops.grouped import LOWERINGS, grouped_conv
 from kdl.ops.lowering import check_lowering
@@ -56,16 +60,16 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        groups,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        dilation_rate=(1, 1),
-        lowering="auto",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Sequence[int],
+        groups: int,
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        lowering: str = "auto",
+        **kwargs: Any,
+    ) -> None:
         filters = check_integer("filters", filters)
         groups = check_groups(filters, groups, "filters")
         super().__init__(
@@ -80,13 +84,13 @@ class GroupedConv2D(keras.layers.Conv2D):
         )
         self.lowering = check_lowering(lowering, LOWERINGS)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the kernel and the bias."""
         channels = input_shape[channel_axis(self.data_format)]
         check_groups(channels, self.groups, "the channels of the input")
         super().build(input_shape)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves `inputs` with `kernel`."""
         return grouped_conv(
             inputs,
@@ -99,6 +103,6 @@ class GroupedConv2D(keras.layers.Conv2D):
             prepare=self._prepare,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "lowering": self.lowering}

@@ -1,9 +1,13 @@
 """Self-calibrated convolution."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.ops.tiles import average_tiles, image_size, resize_bilinear, resize_nearest
@@ -47,7 +51,14 @@ class SelfCalibratedConv2D(Block):
         (1, 7, 7, 8)
     """
 
-    def __init__(self, strides=1, dilation_rate=1, pooling_ratio=4, upsampling="nearest", **kwargs):
+    def __init__(
+        self,
+        strides: int | Sequence[int] = 1,
+        dilation_rate: int | Sequence[int] = 1,
+        pooling_ratio: int = 4,
+        upsampling: str = "nearest",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("strides", strides, (1, 2))
         dilation_rate = check_integer("dilation_rate", dilation_rate)
@@ -58,13 +69,13 @@ class SelfCalibratedConv2D(Block):
         self.pooling_ratio = pooling_ratio
         self.upsampling = upsampling
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the three convolutions, which keep the width of the input."""
         self._width(input_shape)
         self.k2, self.k3 = self._conv_norm("k2", input_shape), self._conv_norm("k3", input_shape)
         self.k4 = self._conv_norm("k4", input_shape, self.strides)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Convolves `inputs`."""
         size = image_size(inputs, self.data_format)
         tiles = average_tiles(inputs, self.pooling_ratio, self.data_format)
@@ -74,11 +85,11 @@ class SelfCalibratedConv2D(Block):
         gated = ops.multiply(run_chain(self.k3, inputs, training), gate)
         return run_chain(self.k4, gated, training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with its height and width over the stride."""
         return self._resized(input_shape, self.strides, self._width(input_shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(

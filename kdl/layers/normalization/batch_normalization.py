@@ -1,8 +1,11 @@
 """Keras's batch normalisation, carried out by one fused operation."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.normalization import can_fuse, fused_batch_norm, moments, normalize, widened
 
 
@@ -45,11 +48,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     keras_class = keras.layers.BatchNormalization  # the same weights and results
 
-    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, **kwargs):
+    def __init__(
+        self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any
+    ) -> None:
         super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
         self.autocast = False
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Normalises `inputs`."""
         inputs = widened(inputs, self.compute_dtype)
         from_batch = bool(training and self.trainable)

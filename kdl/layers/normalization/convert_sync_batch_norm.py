@@ -1,5 +1,7 @@
 """Batch norms of a model, made synchronised."""
 
+from typing import Any
+
 import keras
 
 from kdl._compat import all_layers
@@ -9,7 +11,7 @@ from kdl.layers.normalization.sync_batch_normalization import SyncBatchNormaliza
 _PLAIN = (keras.layers.BatchNormalization, BatchNormalization)
 
 
-def convert_sync_batch_norm(model, axis_name=None):
+def convert_sync_batch_norm(model: keras.Model, axis_name: str | None = None) -> keras.Model:
     """Makes every batch norm of a model a `SyncBatchNormalization`, those inside of blocks too.
 
     The model is changed in place, as PyTorch's function of this name does it: layers, weights and
@@ -34,14 +36,14 @@ def convert_sync_batch_norm(model, axis_name=None):
     return model
 
 
-def synchronize(norm, axis_name):
+def synchronize(norm: keras.layers.Layer, axis_name: str | None) -> keras.layers.Layer:
     """Makes a batch norm a `SyncBatchNormalization`, in place."""
     norm.__class__ = SyncBatchNormalization
     norm.axis_name = axis_name
     norm.autocast = False
 
 
-def synchronization(layer):
+def synchronization(layer: keras.layers.Layer) -> Any:
     """Arguments of `convert_sync_batch_norm` that make a new layer like this one; None if none do.
 
     Args:
@@ -51,6 +53,6 @@ def synchronization(layer):
     return {"axis_name": norms[0].axis_name} if norms else None
 
 
-def is_synchronized_plain(norm, other):
+def is_synchronized_plain(norm: keras.layers.Layer, other: keras.layers.Layer) -> bool:
     """Whether `norm` is what `convert_sync_batch_norm` makes of a norm such as `other`."""
     return type(norm) is SyncBatchNormalization and type(other) in _PLAIN

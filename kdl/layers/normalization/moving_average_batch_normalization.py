@@ -1,10 +1,13 @@
 """Batch normalisation for small batches, by moving averages."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
 from kdl._compat import averages_of_overwritten_weights
+from kdl._typing import Shape, Tensor
 from kdl.ops.moving_average import averaged_normalize, mean_over
 from kdl.ops.normalization import widened
 
@@ -64,17 +67,17 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
 
     def __init__(
         self,
-        axis=-1,
-        buffer_size=16,
-        momentum=0.98,
-        epsilon=1e-5,
-        max_correction=5.0,
-        warmup_steps=100,
-        correction_steps=1000,
-        synchronized=False,
-        axis_name=None,
-        **kwargs,
-    ):
+        axis: int = -1,
+        buffer_size: int = 16,
+        momentum: float = 0.98,
+        epsilon: float = 1e-5,
+        max_correction: float = 5.0,
+        warmup_steps: int = 100,
+        correction_steps: int = 1000,
+        synchronized: bool = False,
+        axis_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.autocast = False
         buffer_size = check_integer("buffer_size", buffer_size)
@@ -88,7 +91,7 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         self.synchronized = synchronized
         self.axis_name = axis_name
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes `γ`, `β`, the moving average, the step and the two buffers."""
         channels = input_shape[self.axis]
         if channels is None:
@@ -102,7 +105,7 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         self.squares = self._weight("squares", buffer, "zeros", trainable=False)
         self.products = self._weight("products", buffer, "zeros", overwrite_with_gradient=True)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Normalises `inputs`."""
         x = widened(inputs, self.compute_dtype)
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
@@ -156,11 +159,11 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
             name=name, shape=shape, initializer=initializer, autocast=False, **settings
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),

@@ -1,8 +1,11 @@
 """Switchable normalisation."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Initializer, Shape, Tensor
 from kdl.ops.normalization import widened
 from kdl.ops.switchable import (
     batch_moments,
@@ -60,16 +63,16 @@ class SwitchableNormalization(keras.layers.Layer):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.9,
-        epsilon=1e-5,
-        use_batch_norm=True,
-        unbiased=False,
-        synchronized=False,
-        axis_name=None,
-        gamma_initializer="ones",
-        **kwargs,
-    ):
+        axis: int = -1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        use_batch_norm: bool = True,
+        unbiased: bool = False,
+        synchronized: bool = False,
+        axis_name: str | None = None,
+        gamma_initializer: Initializer = "ones",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.autocast = False
         self.axis = axis
@@ -81,7 +84,7 @@ class SwitchableNormalization(keras.layers.Layer):
         self.axis_name = axis_name
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes `γ`, `β`, the numbers of the mixtures, and the moving averages."""
         rank = len(input_shape)
         if rank < 2 or input_shape[self.axis] is None or self.axis % rank == 0:
@@ -101,7 +104,7 @@ class SwitchableNormalization(keras.layers.Layer):
             self.moving_mean = self._weight("moving_mean", channels, "zeros", False)
             self.moving_variance = self._weight("moving_variance", channels, "zeros", False)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Normalises `inputs`."""
         x = widened(inputs, self.compute_dtype)
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
@@ -160,11 +163,11 @@ class SwitchableNormalization(keras.layers.Layer):
             name=name, shape=shape, initializer=initializer, trainable=trainable, autocast=False
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),

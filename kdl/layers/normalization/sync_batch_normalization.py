@@ -1,8 +1,11 @@
 """Batch normalisation by the statistics of the batches of all devices."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.layers.normalization.batch_normalization import BatchNormalization
 from kdl.ops.normalization import widened
 from kdl.ops.replicas import has_replicas, replica_moments
@@ -49,7 +52,14 @@ class SyncBatchNormalization(BatchNormalization):
         [-1.0, 1.0]
     """
 
-    def __init__(self, axis=-1, momentum=0.99, epsilon=1e-3, axis_name=None, **kwargs):
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        axis_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         for name in ("renorm", "synchronized"):
             if kwargs.get(name):
                 raise ValueError(
@@ -59,7 +69,9 @@ class SyncBatchNormalization(BatchNormalization):
         super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
         self.axis_name = axis_name
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Normalises `inputs`."""
         from_batch = training and self.trainable
         if not from_batch or not has_replicas(self.axis_name):
@@ -69,7 +81,7 @@ class SyncBatchNormalization(BatchNormalization):
         axes = self._other_axes(inputs)
         return self._normalized(inputs, *replica_moments(inputs, axes, weights, self.axis_name))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = {**super().get_config(), "axis_name": self.axis_name}
         config.pop("synchronized")

@@ -1,7 +1,11 @@
 """Keras's average pooling, with the same values on every backend."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from kdl._typing import Tensor
 from kdl.ops.pooling import average_pool
 
 
@@ -34,15 +38,21 @@ class AveragePooling2D(keras.layers.AveragePooling2D):
         1.5
     """
 
-    def __init__(self, pool_size, strides=None, padding="valid", **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, **kwargs)
 
     @property
-    def keras_class(self):
+    def keras_class(self) -> type[keras.layers.Layer] | None:
         """Keras's own layer, or None where its values are wrong."""
         wrong = self.padding == "same" and keras.backend.backend() == "torch"
         return None if wrong else keras.layers.AveragePooling2D
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Averages windows of `inputs`."""
         return average_pool(inputs, self.pool_size, self.strides, self.padding, self.data_format)

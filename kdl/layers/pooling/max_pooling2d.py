@@ -1,7 +1,11 @@
 """Keras's max-pooling, carried out in the fastest form."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from kdl._typing import Tensor
 from kdl.ops.lowering import check_lowering
 from kdl.ops.pooling import LOWERINGS, max_pool
 
@@ -37,16 +41,23 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
     keras_class = keras.layers.MaxPooling2D  # the same results
 
-    def __init__(self, pool_size=(2, 2), strides=None, padding="valid", lowering="auto", **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = (2, 2),
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        lowering: str = "auto",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, **kwargs)
         self.lowering = check_lowering(lowering, LOWERINGS)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Maximum over windows of `inputs`."""
         return max_pool(
             inputs, self.pool_size, self.strides, self.padding, self.data_format, self.lowering
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "lowering": self.lowering}

@@ -1,9 +1,13 @@
 """The mixed pooling module."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.pooling.strip_pooling import strips
@@ -51,7 +55,7 @@ class MixedPooling(Block):
         (1, 8, 6, 16)
     """
 
-    def __init__(self, pool_sizes=(20, 12), ratio=4, **kwargs):
+    def __init__(self, pool_sizes: Sequence[int] = (20, 12), ratio: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(pool_sizes, tuple | list):
             raise ValueError(f"pool_sizes must be a tuple of integers; received {pool_sizes!r}.")
@@ -59,7 +63,7 @@ class MixedPooling(Block):
         self.pool_sizes = tuple(check_integer("each of pool_sizes", n) for n in pool_sizes)
         self.ratio = ratio
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the convolutions; none of them changes height and width."""
         width = self._width(input_shape)
         if width % self.ratio:
@@ -91,18 +95,18 @@ class MixedPooling(Block):
         shape[self._make.axis] = 2 * narrow
         build_chain(self.end, shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Adds context."""
         near = self._near(run_chain(self.near_start, inputs, training), training)
         far = self._far(run_chain(self.far_start, inputs, training), training)
         both = ops.concatenate([near, far], axis=self._make.axis)
         return self.relu(ops.add(inputs, run_chain(self.end, both, training)))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "pool_sizes": self.pool_sizes, "ratio": self.ratio}
 

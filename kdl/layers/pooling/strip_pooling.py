@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 
@@ -41,7 +42,7 @@ class StripPooling(Block):
         ((1, 8, 6, 16), 1936)
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the three convolutions."""
         width, make = self._width(input_shape), self._make
         self.down = [*make.conv(width, (3, 1), "down_conv"), make.norm("down_bn")]
@@ -52,7 +53,7 @@ class StripPooling(Block):
         build_chain(self.across, input_shape)
         self.gate.build(input_shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Gates the values of `inputs`."""
         rows, columns = strips(inputs, self._make.axis)
         rows = run_chain(self.down, rows, training)
@@ -60,12 +61,12 @@ class StripPooling(Block):
         gate = self.gate(self.relu(ops.add(rows, columns)))
         return ops.multiply(inputs, gate)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
 
-def strips(images, axis):
+def strips(images: Tensor, axis: int) -> Tensor:
     """The mean of each row and that of each column, as images one pixel wide and one high.
 
     Args:

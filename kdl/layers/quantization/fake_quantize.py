@@ -1,9 +1,13 @@
 """Activations as a file of few bits will hold them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import check_choice
 from kdl.ops.lowering import lowering_scope, resolve_lowering
 from kdl.ops.quantization import check_bits, fake_quantize
@@ -48,7 +52,15 @@ class FakeQuantize(keras.layers.Layer):
         [-1.0, 0.0, 1.0, 2.0]
     """
 
-    def __init__(self, bits=8, observer="ema", momentum=0.99, sites=1, fixed_range=None, **kwargs):
+    def __init__(
+        self,
+        bits: int = 8,
+        observer: str = "ema",
+        momentum: float = 0.99,
+        sites: int = 1,
+        fixed_range: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("observer", observer, OBSERVERS)
         sites = check_integer("sites", sites)
@@ -63,7 +75,7 @@ class FakeQuantize(keras.layers.Layer):
         self.fixed_range = None if fixed_range is None else tuple(fixed_range)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the ends of the range, one pair a site."""
         if self.fixed_range is None:
             self.low, self.high = (
@@ -79,7 +91,9 @@ class FakeQuantize(keras.layers.Layer):
                 for name in ("low", "high")
             )
 
-    def call(self, inputs, site=0, ties=None, training=None):
+    def call(
+        self, inputs: Tensor, site: int = 0, ties: Any = None, training: bool | None = None
+    ) -> Tensor:
         """Rounds `inputs`; `site` tells which of the tensors they are, `ties` where halves go."""
         if training and self.trainable and self.fixed_range is None:
             self._observe(ops.stop_gradient(inputs), site)
@@ -90,14 +104,15 @@ class FakeQuantize(keras.layers.Layer):
             return fake_quantize(inputs, *self.range, self.bits, ties=ties)
 
     @property
-    def range(self):
+    def range(self) -> tuple[Any, Any]:
         """Pair `(low, high)` of what all sites hold."""
         if self.fixed_range is not None:
-            return self.fixed_range
+            low, high = self.fixed_range
+            return low, high
         return ops.min(self.low), ops.max(self.high)
 
     @property
-    def step(self):
+    def step(self) -> float:
         """Difference of neighbouring values, as a float."""
         low, high = self.range
         return float(high - low) / (2**self.bits - 1)
@@ -117,15 +132,17 @@ class FakeQuantize(keras.layers.Layer):
             return ops.minimum(before, now) if end is self.low else ops.maximum(before, now)
         return self.momentum * before + (1 - self.momentum) * now
 
-    def compute_output_spec(self, inputs, site=0, ties=None, training=None):
+    def compute_output_spec(
+        self, inputs: Tensor, site: int = 0, ties: Any = None, training: bool | None = None
+    ) -> keras.KerasTensor:
         """The shape and dtype of the input, known without a call."""
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),

@@ -1,7 +1,11 @@
 """Convolution with weights as a file of few bits will hold them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from kdl._typing import Tensor
 from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
@@ -37,7 +41,14 @@ class QuantizedConv2D(GroupedConv2D):
 
     keras_class = None  # not the results of Keras's layer
 
-    def __init__(self, filters, kernel_size, groups=1, weight_bits=8, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        groups: int = 1,
+        weight_bits: int = 8,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, kernel_size, groups, **kwargs)
         self.weight_bits = check_bits("weight_bits", weight_bits, most=8)
 
@@ -45,10 +56,10 @@ class QuantizedConv2D(GroupedConv2D):
         return fake_quantize_weights(kernel, self.weight_bits)
 
     @property
-    def weight_steps(self):
+    def weight_steps(self) -> Tensor:
         """Step of the rounded kernel for each filter, as `kdl.ops.weight_steps` gives it."""
         return weight_steps(self.kernel, self.weight_bits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight_bits": self.weight_bits}

@@ -1,8 +1,12 @@
 """Transposed convolution with weights as a file of few bits will hold them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.channels import channel_axis
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
@@ -36,11 +40,13 @@ class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
         (1, 8, 8, 6)
     """
 
-    def __init__(self, filters, kernel_size, weight_bits=8, **kwargs):
+    def __init__(
+        self, filters: int, kernel_size: int | Sequence[int], weight_bits: int = 8, **kwargs: Any
+    ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.weight_bits = check_bits("weight_bits", weight_bits, most=8)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Convolves `inputs` with the rounded kernel, transposed."""
         outputs = ops.conv_transpose(
             inputs,
@@ -57,10 +63,10 @@ class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
-    def weight_steps(self):
+    def weight_steps(self) -> Tensor:
         """Step of the rounded kernel, as `kdl.ops.weight_steps` gives it."""
         return weight_steps(self.kernel, self.weight_bits, axis=None)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight_bits": self.weight_bits}

@@ -1,8 +1,11 @@
 """Dense layer with weights as a file of few bits will hold them."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
 
@@ -32,11 +35,11 @@ class QuantizedDense(keras.layers.Dense):
         (2, 5)
     """
 
-    def __init__(self, units, weight_bits=8, **kwargs):
+    def __init__(self, units: int, weight_bits: int = 8, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
         self.weight_bits = check_bits("weight_bits", weight_bits, most=8)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Multiplies `inputs` with the rounded kernel."""
         kernel = fake_quantize_weights(self.kernel, self.weight_bits, axis=None)
         outputs = ops.matmul(inputs, kernel)
@@ -45,10 +48,10 @@ class QuantizedDense(keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
-    def weight_steps(self):
+    def weight_steps(self) -> Tensor:
         """Step of the rounded kernel, as `kdl.ops.weight_steps` gives it."""
         return weight_steps(self.kernel, self.weight_bits, axis=None)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight_bits": self.weight_bits}

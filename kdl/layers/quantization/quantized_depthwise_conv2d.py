@@ -1,8 +1,12 @@
 """Depthwise convolution with weights as a file of few bits will hold them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.layers.convolution.depthwise_conv2d import DepthwiseConv2D
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
 
@@ -36,21 +40,23 @@ class QuantizedDepthwiseConv2D(DepthwiseConv2D):
 
     keras_class = None  # not the results of Keras's layer
 
-    def __init__(self, kernel_size, weight_bits=8, **kwargs):
+    def __init__(
+        self, kernel_size: int | Sequence[int], weight_bits: int = 8, **kwargs: Any
+    ) -> None:
         super().__init__(kernel_size, **kwargs)
         self.weight_bits = check_bits("weight_bits", weight_bits, most=8)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolves `inputs` with the rounded kernel."""
         rounded = fake_quantize_weights(_with_one_channel_axis(kernel), self.weight_bits)
         return super().convolution_op(inputs, ops.reshape(rounded, kernel.shape))
 
     @property
-    def weight_steps(self):
+    def weight_steps(self) -> Tensor:
         """Step of the rounded kernel for each channel, as `kdl.ops.weight_steps` gives it."""
         return weight_steps(_with_one_channel_axis(self.kernel), self.weight_bits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "weight_bits": self.weight_bits}
 

@@ -27,7 +27,6 @@ class RecurrentCell(keras.layers.LSTMCell):
 
     blocks = 4
     forget_block = 1
-    peepholes = ()
 
     def __init__(
         self,
@@ -92,6 +91,11 @@ class RecurrentCell(keras.layers.LSTMCell):
             return self.combine(split(gates if bias is None else gates + bias), c, peepholes)
 
         return step
+
+    @property
+    def peepholes(self) -> tuple[str, ...]:
+        """Names of the peephole weights."""
+        return ()
 
     def combine(self, gates, c, peepholes):
         """The new `(h, c)` from the list of gates before their activation and the old `c`."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl.layers.recurrent._cell import RecurrentCell
 from kdl.layers.recurrent._loop import run_steps
 
 
@@ -10,7 +11,7 @@ class RecurrentLayer(keras.layers.RNN):
     """Base of the layers: a `keras.layers.RNN` that knows its cell, as `keras.layers.LSTM` does.
 
     It calls the cell's maths and not the cell at each step, and reads the weights once. To multiply
-    the inputs of all steps by the kernel before the loop gains nothing on a processor: PyTorch is
+    the inputs of all steps by the kernel before the loop gains nothing on a CPU: PyTorch is
     as fast, and the loops of TensorFlow and JAX, which then read and write the larger tensor, take
     up to twice as long.
 
@@ -25,8 +26,8 @@ class RecurrentLayer(keras.layers.RNN):
         **kwargs: Arguments of the cell and of `keras.layers.RNN`.
     """
 
-    cell_class = None
-    cell_arguments = (
+    cell_class: type[RecurrentCell]
+    cell_arguments: tuple[str, ...] = (
         "units",
         "activation",
         "recurrent_activation",

@@ -17,8 +17,11 @@ none. TensorFlow 1 stacks kernel and recurrent kernel, and adds 1 to the forget 
 the others keep that in the bias.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from kdl._typing import ArrayLike
 from kdl.layers._block import check_choice
 from kdl.layers.recurrent._formats import READ, READ_GRU, WRITE, WRITE_GRU, Layout
 
@@ -37,7 +40,9 @@ _GRU = {
 }
 
 
-def lstm_weights(weights, source, target, forget_bias=1.0):
+def lstm_weights(
+    weights: Sequence[ArrayLike], source: str, target: str, forget_bias: float = 1.0
+) -> list[np.ndarray]:
     """Converts the weights of an LSTM, with or without peepholes.
 
     Args:
@@ -62,7 +67,9 @@ def lstm_weights(weights, source, target, forget_bias=1.0):
     return _convert_lstm(weights, source, target, _LSTM, forget_bias)
 
 
-def coupled_lstm_weights(weights, source, target, forget_bias=1.0):
+def coupled_lstm_weights(
+    weights: Sequence[ArrayLike], source: str, target: str, forget_bias: float = 1.0
+) -> list[np.ndarray]:
     """Converts the weights of an LSTM with coupled gates: `kdl.layers.CoupledLSTM`.
 
     TensorFlow 1's is `tf.contrib.rnn.CoupledInputForgetGateLSTMCell` without layer norm: kernel and
@@ -91,7 +98,9 @@ def coupled_lstm_weights(weights, source, target, forget_bias=1.0):
     return _convert_lstm(weights, source, target, _COUPLED, forget_bias)
 
 
-def gru_weights(weights, source, target, reset_after=True):
+def gru_weights(
+    weights: Sequence[ArrayLike], source: str, target: str, reset_after: bool = True
+) -> list[np.ndarray]:
     """Converts the weights of a GRU.
 
     There are two GRUs, which compute different things. The paper's resets the state before the

@@ -1,7 +1,11 @@
 """One step of an LSTM with coupled input and forget gates."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from kdl._typing import Activation, Tensor
 from kdl.layers.recurrent._cell import RecurrentCell
 
 
@@ -49,21 +53,23 @@ class CoupledLSTMCell(RecurrentCell):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_peepholes=False,
-        **kwargs,
-    ):
+        units: int,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
+        use_peepholes: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(units, activation, recurrent_activation, **kwargs)
         self.use_peepholes = use_peepholes
 
     @property
-    def peepholes(self):
+    def peepholes(self) -> tuple[str, ...]:
         """Names of the peephole weights."""
         return ("forget_gate_peephole", "output_gate_peephole") if self.use_peepholes else ()
 
-    def combine(self, gates, c, peepholes):
+    def combine(
+        self, gates: Sequence[Tensor], c: Tensor, peepholes: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """The new `(h, c)` from the list of gates before their activation and the old `c`."""
         z_f, z_c, z_o = gates
         if self.use_peepholes:
@@ -74,6 +80,6 @@ class CoupledLSTMCell(RecurrentCell):
             z_o = z_o + peepholes[1] * c
         return self.recurrent_activation(z_o) * self.activation(c), c
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "use_peepholes": self.use_peepholes}

@@ -1,7 +1,10 @@
 """One step of an LSTM with peephole connections."""
 
+from collections.abc import Sequence
+
 import keras
 
+from kdl._typing import Tensor
 from kdl.layers.recurrent._cell import RecurrentCell
 
 
@@ -51,9 +54,14 @@ class PeepholeLSTMCell(RecurrentCell):
         (2, 5, 3)
     """
 
-    peepholes = ("input_gate_peephole", "forget_gate_peephole", "output_gate_peephole")
+    @property
+    def peepholes(self) -> tuple[str, ...]:
+        """Names of the peephole weights."""
+        return ("input_gate_peephole", "forget_gate_peephole", "output_gate_peephole")
 
-    def combine(self, gates, c, peepholes):
+    def combine(
+        self, gates: Sequence[Tensor], c: Tensor, peepholes: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """The new `(h, c)` from the list of gates before their activation and the old `c`."""
         z_i, z_f, z_c, z_o = gates
         p_i, p_f, p_o = peepholes

@@ -1,9 +1,12 @@
 """Drop path whose rate grows with depth and with training."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 
 # Names of the two weights that `kdl.training.DropPathSchedule` sets.
 STEP = "drop_path_step"
@@ -48,7 +51,14 @@ class ScheduledDropPath(keras.layers.Layer):
         0.9
     """
 
-    def __init__(self, final_keep_probability, cell=0, cells=1, seed=None, **kwargs):
+    def __init__(
+        self,
+        final_keep_probability: float,
+        cell: int = 0,
+        cells: int = 1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 < final_keep_probability <= 1:
             raise ValueError(
@@ -64,12 +74,12 @@ class ScheduledDropPath(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the two counters."""
         self.step = self._counter(STEP)
         self.total_steps = self._counter(TOTAL_STEPS)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Drops samples of `inputs` in training."""
         if not training:
             return inputs
@@ -81,22 +91,22 @@ class ScheduledDropPath(keras.layers.Layer):
         return ops.multiply(inputs, ops.cast(scale, inputs.dtype))
 
     @property
-    def progress(self):
+    def progress(self) -> Tensor:
         """`min(1, t / T)`, a float32 scalar; 0 while `T` is not set."""
         step, total = (ops.cast(n, "float32") for n in (self.step, self.total_steps))
         return ops.where(total > 0, ops.minimum(step / ops.maximum(total, 1.0), 1.0), 0.0)
 
     @property
-    def keep_probability(self):
+    def keep_probability(self) -> Tensor:
         """Chance that a sample is kept in the next step, a float32 scalar."""
         depth = (self.cell + 1) / self.cells
         return 1.0 - self.progress * depth * (1.0 - self.final_keep_probability)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
