@@ -123,7 +123,7 @@ def signals_in_force():
 
 
 @pytest.fixture
-def artefacts(root):
+def artifacts(root):
     return root / "saved_models" / "quickstart"
 
 

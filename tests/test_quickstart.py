@@ -16,7 +16,7 @@ FORMS = ("float32", "float16", "int8")
 
 
 @pytest.fixture(scope="module")
-def artefacts(root):
+def artifacts(root):
     return root / "saved_models" / "quickstart"
 
 
@@ -26,8 +26,8 @@ def test_digits():
 
 
 @pytest.fixture(scope="module")
-def model(artefacts):
-    return keras.models.load_model(artefacts / "model.keras")
+def model(artifacts):
+    return keras.models.load_model(artifacts / "model.keras")
 
 
 def test_the_model_loads_on_this_backend_and_is_accurate(model, test_digits):
@@ -37,26 +37,26 @@ def test_the_model_loads_on_this_backend_and_is_accurate(model, test_digits):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_files_answer_like_the_model(form, artefacts, model, test_digits):
-    result = verify_tflite(artefacts / f"{form}.tflite", model, test_digits)
+def test_the_files_answer_like_the_model(form, artifacts, model, test_digits):
+    result = verify_tflite(artifacts / f"{form}.tflite", model, test_digits)
     assert result.passed, str(result)
     assert result.quantization == form
     assert result.tflite_accuracy >= 0.97
 
 
-def test_the_card_tells_the_accuracies(artefacts, test_digits):
+def test_the_card_tells_the_accuracies(artifacts, test_digits):
     images, labels = test_digits
-    card = (artefacts / "README.md").read_text()
+    card = (artifacts / "README.md").read_text()
     for form in FORMS:
-        scores = TFLiteRunner(artefacts / f"{form}.tflite").predict(images)[0]
+        scores = TFLiteRunner(artifacts / f"{form}.tflite").predict(images)[0]
         accuracy = np.mean(scores.argmax(-1) == labels)
         told = re.search(rf"\| {form}\.tflite \|[^|]*\|[^|]*\| ([\d.]+)", card)[1]
         assert abs(float(told) - accuracy) < 0.003  # one picture: machines round differently
 
 
-def test_labels_and_input_scale_are_in_the_files(artefacts):
+def test_labels_and_input_scale_are_in_the_files(artifacts):
     for name in ("model.keras", *(f"{form}.tflite" for form in FORMS)):
-        info = read_model_info(artefacts / name)
+        info = read_model_info(artifacts / name)
         assert info.labels == [str(digit) for digit in range(10)]
         assert info.input_spec.size == (48, 48)
 

@@ -30,7 +30,7 @@ class Augmentation:
     out, in any number of threads. Each call makes the layers anew from their configs with new
     seeds; what has no seed, such as `Rescaling`, runs as it is.
 
-    The layers work on channels last. Colours depend on the range of values: for images in 0 … 1
+    The layers work on channels last. Colors depend on the range of values: for images in 0 … 1
     pass `value_range=(0, 1)`. `keras.layers.RandomCrop` cuts all images of a batch at one place.
 
     Layers of `keras_cv` work too, with any backend, on images alone: TensorFlow computes them,

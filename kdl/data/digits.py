@@ -14,12 +14,12 @@ def digits(
     """1,797 handwritten digits as float images, split into training and test, without a download.
 
     The 8×8 images with values 0 … 16 are divided by 16 and enlarged bilinearly with half-pixel
-    centres: output pixel `i` reads the input at `(i + 0.5) · 8 / size − 0.5`, limited to 0 … 7.
+    centers: output pixel `i` reads the input at `(i + 0.5) · 8 / size − 0.5`, limited to 0 … 7.
     The split is stratified (every digit has the same share in both) and always the same.
 
     Args:
         size: Height and width of the images in pixels, at least 8; or a pair `(height, width)`.
-        channels: 1, or 3 for the same grey image three times.
+        channels: 1, or 3 for the same gray image three times.
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`: float32 images `(N, size, size, channels)` in

@@ -24,7 +24,7 @@ class InputSpec:
 
     Args:
         size: `(height, width)` in pixels.
-        channels: 1 for grey, 3 (default) for colour.
+        channels: 1 for gray, 3 (default) for color.
         mean: One number a channel, in the order that `color` gives; zeros by default.
         std: One positive number a channel, in the same order; ones by default.
         color: `"rgb"` (default) or `"bgr"`, the order of the channels; weights that come from
@@ -179,7 +179,7 @@ class InputSpec:
         of more than twice the size is decoded at a half, quarter or eighth of its size, which is
         several times faster.
 
-        An array is an image `(height, width)`, or with 1 (grey), 3 (RGB) or 4 (RGBA) channels
+        An array is an image `(height, width)`, or with 1 (gray), 3 (RGB) or 4 (RGBA) channels
         last. One of the right size and channels needs no Pillow.
 
         Args:

@@ -24,8 +24,8 @@ class Block(keras.layers.Layer):
     Args:
         padding: `"symmetric"` (default; as many pixels on each side, as PyTorch pads) or `"same"`
             (TensorFlow's rule). They differ with stride 2 only.
-        epsilon: Epsilon of batch normalisation. Defaults to 1e-5.
-        momentum: Momentum of batch normalisation. Defaults to 0.9.
+        epsilon: Epsilon of batch normalization. Defaults to 1e-5.
+        momentum: Momentum of batch normalization. Defaults to 0.9.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
         **kwargs: `name`, `dtype` and `trainable`, as in every Keras layer.
     """

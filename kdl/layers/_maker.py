@@ -26,8 +26,8 @@ class LayerMaker:
             `"same"` (TensorFlow's rule: with stride 2 the odd pixel goes right and down).
         data_format: `"channels_last"` or `"channels_first"`.
         dtype: Dtype policy of the layers.
-        epsilon: Epsilon of batch normalisation.
-        momentum: Momentum of batch normalisation, as Keras counts it.
+        epsilon: Epsilon of batch normalization.
+        momentum: Momentum of batch normalization, as Keras counts it.
     """
 
     padding: str
@@ -86,7 +86,7 @@ class LayerMaker:
         return [*pad, conv]
 
     def norm(self, name):
-        """Batch normalisation."""
+        """Batch normalization."""
         return BatchNormalization(
             axis=self.axis,
             momentum=self.momentum,

@@ -35,7 +35,7 @@ def step(subject, name):
 def preserved_state(seed=0):
     """Run in float32 and repeatably, and leave the caller's global settings as they were.
 
-    Keras draws the default seed of initialisers and seed generators from Python's ``random``.
+    Keras draws the default seed of initializers and seed generators from Python's ``random``.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     floatx, data_format = keras.config.floatx(), keras.config.image_data_format()
@@ -122,7 +122,7 @@ def config_json(target):
         return json.dumps(config, sort_keys=True)
     except TypeError as error:
         raise AssertionError(
-            f"get_config is not JSON ({error}). Serialise objects with "
+            f"get_config is not JSON ({error}). Serialize objects with "
             "keras.saving.serialize_keras_object."
         ) from error
 
@@ -147,7 +147,7 @@ def check_config(target, init_kwargs, base):
     serialized = json.dumps(keras.saving.serialize_keras_object(target))
     revived = keras.saving.deserialize_keras_object(json.loads(serialized))
     if type(revived) is not type(target):
-        raise AssertionError(f"serialisation gave back another class, {type(revived)}.")
+        raise AssertionError(f"serialization gave back another class, {type(revived)}.")
 
 
 def named_arguments(cls):
@@ -189,7 +189,7 @@ def _takes(cls, arguments):
 
 
 def _check_config_values(init_kwargs, config):
-    """Numbers must come back as given. Other arguments may be normalised by the constructor."""
+    """Numbers must come back as given. Other arguments may be normalized by the constructor."""
     for name, given in init_kwargs.items():
         before, after = _numbers(given), _numbers(config.get(name))
         if len(before) == len(after) and before != after:

@@ -7,7 +7,7 @@ from kdl.testing import _checks
 
 
 def weighted_sum(outputs):
-    """Sum of the float outputs under fixed random weights, so that no normaliser cancels it."""
+    """Sum of the float outputs under fixed random weights, so that no normalizer cancels it."""
     floats = [o for o in keras.tree.flatten(outputs) if _checks.is_float(o)]
     if not floats:
         raise AssertionError("no output is a float tensor, so nothing can be learned.")

@@ -60,7 +60,7 @@ def run_layer_test(
     The steps, in order:
 
     1. The config holds every constructor argument with the value given and nothing else, is JSON,
-       and gives an equal layer back, by ``from_config`` and by Keras's serialisation.
+       and gives an equal layer back, by ``from_config`` and by Keras's serialization.
     2. Neither ``build`` nor ``call`` changes the config; ``build`` makes all weights; a layer
        rebuilt from the config gives the same outputs from the same weights.
     3. Symbolic shapes and dtypes, and ``compute_output_shape``, equal the real ones, with a fixed

@@ -27,7 +27,7 @@ def run_loss_test(
     The steps, in order:
 
     1. The config holds every constructor argument with the value given and nothing else, is JSON,
-       and gives an equal loss back, by ``from_config`` and by Keras's serialisation.
+       and gives an equal loss back, by ``from_config`` and by Keras's serialization.
     2. With ``v`` the losses of ``reduction="none"``: ``"sum"`` gives ``Σv``,
        ``"sum_over_batch_size"`` and ``"mean"`` give ``Σv / n``, and ``None`` gives ``v``. With
        sample weights ``w`` they give ``Σwv``, ``Σwv / n`` and ``wv``, and

@@ -29,7 +29,7 @@ def run_model_test(
 
     1. The config holds every constructor argument with the value given and nothing else, with
        ``weights=None``, is JSON, and gives an equal model back, by ``from_config`` and by Keras's
-       serialisation. The rebuilt model gives the same outputs from the same weights, and so does
+       serialization. The rebuilt model gives the same outputs from the same weights, and so does
        the model of ``to_json``. All layers are built, those within layers too.
     2. The output has `expected_output_shape`, and ``model.output_shape`` says so.
     3. The number of trainable parameters is `expected_parameters`.

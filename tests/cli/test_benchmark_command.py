@@ -48,15 +48,15 @@ def test_a_profile_says_what_it_cannot_show(done):
     assert "\t0.000\t" not in out
 
 
-def test_json(artefacts):
-    result = kdl_here("benchmark", artefacts / "int8.tflite", "--runs", "3", "--json")
+def test_json(artifacts):
+    result = kdl_here("benchmark", artifacts / "int8.tflite", "--runs", "3", "--json")
     [measured] = json.loads(result.stdout)
     assert (result.returncode, len(measured["times"])) == (0, 3)
 
 
-def test_a_plot_without_a_folder_is_refused_before_anything_is_measured(artefacts, tmp_path):
+def test_a_plot_without_a_folder_is_refused_before_anything_is_measured(artifacts, tmp_path):
     path = tmp_path / "missing" / "plot.png"
-    result = kdl_here("benchmark", artefacts / "int8.tflite", "--plot", path)
+    result = kdl_here("benchmark", artifacts / "int8.tflite", "--plot", path)
     assert (result.returncode, result.stdout) == (1, "")
     assert "does not exist" in result.stderr
 
@@ -66,19 +66,19 @@ def test_a_plot_without_a_folder_is_refused_before_anything_is_measured(artefact
     [("int8.tflite", "is read by this command"), ("plot.xyz", "to end in one of ")],
 )
 def test_a_plot_that_cannot_be_is_refused_before_anything_is_measured(
-    name, message, artefacts, tmp_path
+    name, message, artifacts, tmp_path
 ):
     file = tmp_path / "int8.tflite"
-    file.write_bytes((artefacts / "int8.tflite").read_bytes())
+    file.write_bytes((artifacts / "int8.tflite").read_bytes())
     done = kdl_here("benchmark", file, "--plot", tmp_path / name)
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
 
 
-def test_names_of_files_are_no_formulas(artefacts, tmp_path):
+def test_names_of_files_are_no_formulas(artifacts, tmp_path):
     names = ["_hidden.tflite", "$x^$.tflite"]
     for name in names:
-        (tmp_path / name).write_bytes((artefacts / "int8.tflite").read_bytes())
+        (tmp_path / name).write_bytes((artifacts / "int8.tflite").read_bytes())
     files = [tmp_path / name for name in names]
     done = kdl_here("benchmark", *files, "--runs", "2", "--plot", tmp_path / "plot.png")
     assert done.returncode == 0, done.stderr

@@ -99,8 +99,8 @@ def test_version():
     assert (done.returncode, done.stdout) == (0, f"kdl {kdl.__version__}\n")
 
 
-def test_verify_has_no_data_of_its_own(artefacts):
-    done = kdl_here("verify", artefacts / "int8.tflite", artefacts / "model.keras")
+def test_verify_has_no_data_of_its_own(artifacts):
+    done = kdl_here("verify", artifacts / "int8.tflite", artifacts / "model.keras")
     assert done.returncode == 2
     assert "Missing option '--data'" in done.stderr
 

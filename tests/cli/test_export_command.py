@@ -13,22 +13,22 @@ from kdl.training import save_portable
 
 
 @pytest.mark.every_backend
-def test_verify(artefacts, tmp_path):
+def test_verify(artifacts, tmp_path):
     data = ("--data", "digits")
-    done = kdl_here("verify", artefacts / "int8.tflite", artefacts / "model.keras", *data)
+    done = kdl_here("verify", artifacts / "int8.tflite", artifacts / "model.keras", *data)
     assert done.returncode == 0, done.stderr
     assert "passed as int8, 360 inputs" in done.stdout
     assert "accuracy 0.9" in done.stdout
-    model = keras.models.load_model(artefacts / "model.keras")
+    model = keras.models.load_model(artifacts / "model.keras")
     model.set_weights([w * 0.9 for w in model.get_weights()])
     model.save(tmp_path / "other.keras")
-    done = kdl_here("verify", artefacts / "int8.tflite", tmp_path / "other.keras", *data)
+    done = kdl_here("verify", artifacts / "int8.tflite", tmp_path / "other.keras", *data)
     assert done.returncode == 1
     assert "FAILED" in done.stdout
 
 
-def test_verify_on_other_classes_tells_no_accuracy(artefacts, pictures):
-    files = (artefacts / "int8.tflite", artefacts / "model.keras")
+def test_verify_on_other_classes_tells_no_accuracy(artifacts, pictures):
+    files = (artifacts / "int8.tflite", artifacts / "model.keras")
     done = kdl_here("verify", *files, "--data", pictures)
     assert "accuracy" not in done.stdout
     assert "accuracy is left out" in done.stderr
@@ -37,18 +37,18 @@ def test_verify_on_other_classes_tells_no_accuracy(artefacts, pictures):
 
 @pytest.mark.export
 @pytest.mark.every_backend
-def test_export(artefacts, tmp_path):
+def test_export(artifacts, tmp_path):
     target = tmp_path / "again.tflite"
     arguments = ("--quantization", "int8", "--data", "digits", "--target", "gpu")
-    done = kdl_here("export", artefacts / "model.keras", target, *arguments, "--sidecar")
+    done = kdl_here("export", artifacts / "model.keras", target, *arguments, "--sidecar")
     assert done.returncode == 0, done.stderr
     assert "passed as int8" in done.stdout
     assert "Nothing to rewrite for gpu." in done.stdout
-    assert f"Converting {artefacts / 'model.keras'} …\n" in done.stderr
-    assert read_model_info(target) == read_model_info(artefacts / "model.keras")
+    assert f"Converting {artifacts / 'model.keras'} …\n" in done.stderr
+    assert read_model_info(target) == read_model_info(artifacts / "model.keras")
     assert '"kind": "int8"' in (tmp_path / "again.tflite.json").read_text()
     done = kdl_here(
-        "export", artefacts / "model.keras", tmp_path / "x.tflite", "--quantization", "int8"
+        "export", artifacts / "model.keras", tmp_path / "x.tflite", "--quantization", "int8"
     )
     assert "int8 needs --data" in error_line(done)
 
@@ -72,7 +72,7 @@ SPECS = {
         (16, 16, 3),
         InputSpec((16, 16), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     ),
-    "grey, not square, of an open size": (
+    "gray, not square, of an open size": (
         (None, None, 1),
         InputSpec((12, 20), 1, mean=(0.5,), std=(0.5,)),
     ),
@@ -133,7 +133,7 @@ def test_a_model_that_takes_bytes_needs_no_scale(pictures, tmp_path):
     [
         (["--size", "16y16"], "120x160"),
         (["--size", "0"], "120x160"),
-        (["--mean", "grey"], "one a channel"),
+        (["--mean", "gray"], "one a channel"),
         (["--std", "1/0"], "one a channel"),
     ],
 )
@@ -143,40 +143,40 @@ def test_options_that_are_no_numbers(arguments, message, tmp_path):
     assert message in done.stderr
 
 
-def test_labels_that_do_not_fit(artefacts, tmp_path):
+def test_labels_that_do_not_fit(artifacts, tmp_path):
     (tmp_path / "names.txt").write_text("one\n\ntwo\n")
     (tmp_path / "two.txt").write_text("one\ntwo\n")
-    arguments = ("export", artefacts / "model.keras", tmp_path / "m.tflite", "--labels")
+    arguments = ("export", artifacts / "model.keras", tmp_path / "m.tflite", "--labels")
     assert "UTF-8) with the name of a class in each line" in error_line(
         kdl_here(*arguments, tmp_path / "names.txt")
     )
     assert "2 labels for a model of 10" in error_line(kdl_here(*arguments, tmp_path / "two.txt"))
 
 
-def test_an_export_does_not_take_the_place_of_its_model(artefacts, tmp_path):
+def test_an_export_does_not_take_the_place_of_its_model(artifacts, tmp_path):
     path = tmp_path / "m.keras"
-    path.write_bytes(content := (artefacts / "model.keras").read_bytes())
+    path.write_bytes(content := (artifacts / "model.keras").read_bytes())
     assert "is read by this command" in error_line(kdl_here("export", path, path))
     assert path.read_bytes() == content
 
 
-def test_an_export_takes_the_place_of_no_other_kind_of_file(artefacts, tmp_path):
+def test_an_export_takes_the_place_of_no_other_kind_of_file(artifacts, tmp_path):
     archive = tmp_path / "photos.zip"
     archive.write_bytes(b"images")
-    arguments = ("export", artefacts / "model.keras")
+    arguments = ("export", artifacts / "model.keras")
     assert "is read by" in error_line(kdl_here(*arguments, archive, "--data", archive))
     for name in ("photos.zip", "other.keras"):
         assert "call it .tflite" in error_line(kdl_here(*arguments, tmp_path / name))
     assert archive.read_bytes() == b"images"
 
 
-def test_verify_compares_class_names_and_images_too(artefacts, tmp_path):
+def test_verify_compares_class_names_and_images_too(artifacts, tmp_path):
     file = tmp_path / "m.tflite"
-    file.write_bytes((artefacts / "int8.tflite").read_bytes())
-    info = read_model_info(artefacts / "model.keras")
+    file.write_bytes((artifacts / "int8.tflite").read_bytes())
+    info = read_model_info(artifacts / "model.keras")
     spec = dataclasses.replace(info.input_spec, mean=(0.01,) * 3)
     write_metadata(file, ModelInfo(info.labels[::-1], spec))
-    done = kdl_here("verify", file, artefacts / "model.keras", "--data", "digits")
+    done = kdl_here("verify", file, artifacts / "model.keras", "--data", "digits")
     assert done.returncode == 1
     assert "FAILED: the file's class names are ['9'" in done.stdout
     assert "FAILED: the file's images are InputSpec(" in done.stdout

@@ -46,9 +46,9 @@ def test_worked_row():
     assert enlarged[7, 8] == pytest.approx(0.25 * top[3] + 0.75 * top[4])
 
 
-def test_colour_repeats_grey():
-    grey, colour = digits(size=10, channels=1)[1][0], digits(size=10)[1][0]
-    np.testing.assert_array_equal(colour, np.concatenate([grey] * 3, axis=-1))
+def test_color_repeats_grey():
+    gray, color = digits(size=10, channels=1)[1][0], digits(size=10)[1][0]
+    np.testing.assert_array_equal(color, np.concatenate([gray] * 3, axis=-1))
 
 
 def test_split_is_stratified_and_fixed():

@@ -41,7 +41,7 @@ WRITERS = pytest.mark.parametrize("store", [write, write_archive])
 
 
 def animals(prefix="", counts=COUNTS):
-    """Files whose grey value says which they are: 50 · class + number."""
+    """Files whose gray value says which they are: 50 · class + number."""
     return {
         f"{prefix}{name}/{number:02}.png": png(50 * label + number)
         for label, (name, count) in enumerate(counts.items())
@@ -50,7 +50,7 @@ def animals(prefix="", counts=COUNTS):
 
 
 def grey_values(dataset):
-    """The grey value and the label of every sample, in the order served."""
+    """The gray value and the label of every sample, in the order served."""
     pairs = []
     for images, labels in dataset:
         values = np.rint(images[:, 0, 0, 0] * 255).astype(int)

@@ -144,14 +144,14 @@ def transparent_palette(pixels):
     ],
     ids=["rgb", "rgba", "palette", "transparent palette", "bmp"],
 )
-def test_colour_modes(tmp_path, make, suffix):
+def test_color_modes(tmp_path, make, suffix):
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [40, 80, 120]]], "uint8")
     path = saved(make(pixels), tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(InputSpec((2, 2)).decode(path), pixels)
-    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    gray = pixels @ np.array([0.299, 0.587, 0.114])
     decoded = InputSpec((2, 2), channels=1).decode(path)
     assert decoded.shape == (2, 2, 1)
-    np.testing.assert_allclose(decoded[..., 0], grey, atol=1)
+    np.testing.assert_allclose(decoded[..., 0], gray, atol=1)
 
 
 def test_grey_modes(tmp_path):
@@ -165,10 +165,10 @@ def test_grey_modes(tmp_path):
     }
     for name, image in images.items():
         path = saved(image, tmp_path / name)
-        grey = InputSpec((2, 2), channels=1).decode(path)
-        np.testing.assert_array_equal(grey[..., 0], pixels, err_msg=name)
-        colour = InputSpec((2, 2)).decode(path)
-        np.testing.assert_array_equal(colour, np.dstack([pixels] * 3), err_msg=name)
+        gray = InputSpec((2, 2), channels=1).decode(path)
+        np.testing.assert_array_equal(gray[..., 0], pixels, err_msg=name)
+        color = InputSpec((2, 2)).decode(path)
+        np.testing.assert_array_equal(color, np.dstack([pixels] * 3), err_msg=name)
 
 
 def test_black_and_white(tmp_path):
@@ -320,10 +320,10 @@ def test_pillow_images_and_arrays_are_read_as_files_are(tmp_path):
     assert image.size == (20, 30)  # left as it was
     rgba = np.concatenate([pixels, noise((30, 20, 1))], axis=-1)
     np.testing.assert_array_equal(spec.load(rgba), expected)
-    grey = InputSpec((12, 9), channels=1)
+    gray = InputSpec((12, 9), channels=1)
     one = pixels[..., :1]
-    np.testing.assert_array_equal(grey.decode(one), grey.decode(one[..., 0]))
-    assert grey.decode(pixels).shape == (12, 9, 1)
+    np.testing.assert_array_equal(gray.decode(one), gray.decode(one[..., 0]))
+    assert gray.decode(pixels).shape == (12, 9, 1)
 
 
 def test_an_array_that_fits_is_copied_and_needs_no_pillow(monkeypatch):

@@ -17,7 +17,7 @@ IMAGE = (1, 8, 8, 8)
 SMALL = (1, 4, 4, 8)
 STEP = {"strideW": 1, "strideH": 1}
 WINDOW = {**STEP, "filterWidth": 3, "filterHeight": 3, "padding": 1}
-# Quantised results whose scale the kernels prescribe: type → (scale, zero point).
+# Quantized results whose scale the kernels prescribe: type → (scale, zero point).
 _OF_ONE = {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)}
 _AROUND_ZERO = {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)}
 _OF_LOGARITHMS = {"INT8": (16 / 256, 127), "UINT8": (16 / 256, 255)}

@@ -147,7 +147,7 @@ def test_plot(tmp_path):
     plot_benchmarks(results, path)
     assert os.listdir(tmp_path) == ["plot.png"]
     pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
-    for color in ((31, 119, 180), (255, 127, 14)):  # the first two of matplotlib's colours
+    for color in ((31, 119, 180), (255, 127, 14)):  # the first two of matplotlib's colors
         assert np.all(pixels == color, axis=1).sum() > 500
     with pytest.raises(ValueError, match="at least one"):
         plot_benchmarks([], path)

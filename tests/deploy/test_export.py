@@ -204,7 +204,7 @@ def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, pictures):
 
 @pytest.fixture
 def rounding(pictures):
-    """A quantised model whose file takes another step here and there: LiteRT's kernels for leaky
+    """A quantized model whose file takes another step here and there: LiteRT's kernels for leaky
     ReLU multiply by numbers of eight bits."""
     x = inputs = keras.Input((12, 12, 3))
     for _ in range(5):

@@ -82,7 +82,7 @@ def test_the_answer_is_frozen(runner, picture):
         runner.predict(picture)[0].score = 1.0
 
 
-def test_mean_and_colour_come_from_the_file(files, picture, tmp_path):
+def test_mean_and_color_come_from_the_file(files, picture, tmp_path):
     """A file that says bgr and another mean gets other numbers from the same picture."""
     path = without_info(files / "float32.tflite", tmp_path / "other.tflite")
     spec = InputSpec((48, 48), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), color="bgr")

@@ -35,12 +35,12 @@ CASES = {
         {"use_batch_norm": False},
         (3, 4, 5, 2),
     ),
-    "synchronised": (SyncBatchNormalization, {}, (4, 3, 3, 2)),
+    "synchronized": (SyncBatchNormalization, {}, (4, 3, 3, 2)),
     "peephole LSTM": (PeepholeLSTM, {"units": 3, "return_sequences": True}, (2, 4, 2)),
     "coupled LSTM": (CoupledLSTM, {"units": 3, "use_peepholes": True}, (2, 4, 2)),
     "strip pooling": (StripPooling, LAST, (3, 4, 5, 4)),
     "mixed pooling": (MixedPooling, {"pool_sizes": (3, 2), **LAST}, (4, 7, 6, 8)),
-    "centred": (CentralizedConv2D, {"filters": 3, "kernel_size": 2}, (2, 4, 4, 2)),
+    "centered": (CentralizedConv2D, {"filters": 3, "kernel_size": 2}, (2, 4, 4, 2)),
 }
 
 

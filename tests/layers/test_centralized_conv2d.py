@@ -18,8 +18,8 @@ def test_equals_a_convolution_by_centred_kernels():
     layer.kernel.assign(kernel)
     plain = keras.layers.Conv2D(5, 3, strides=2, padding="same", data_format="channels_last")
     plain.build(x.shape)
-    centred = kernel - kernel.reshape(-1, 5).mean(axis=0)
-    plain.set_weights([centred, np.zeros(5)])
+    centered = kernel - kernel.reshape(-1, 5).mean(axis=0)
+    plain.set_weights([centered, np.zeros(5)])
     np.testing.assert_allclose(to_numpy(layer(x)), to_numpy(plain(x)), atol=1e-4)
 
 
@@ -28,7 +28,7 @@ def test_layer():
 
 
 def test_survives_flattening():
-    """No tool may take it for Keras's convolution, whose kernels are not centred."""
+    """No tool may take it for Keras's convolution, whose kernels are not centered."""
     from kdl.compression import flatten
 
     inputs = keras.Input((5, 5, 3))

@@ -22,7 +22,7 @@ def normalized(x, axes):
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 6, -1])
 def test_groups_of_channels(groups):
-    """Contiguous groups, each normalised over its channels and all pixels of one image."""
+    """Contiguous groups, each normalized over its channels and all pixels of one image."""
     x = images()
     count = 6 if groups == -1 else groups
     apart = x.reshape(3, 4, 5, count, 6 // count)

@@ -68,7 +68,7 @@ def test_same_padding_is_tensorflows():
                 weight.assign(np.arange(1.0, 1.0 + np.prod(weight.shape)).reshape(weight.shape))
         seen[padding] = float(keras.ops.convert_to_numpy(block(x))[0, 0, 0, 0])
     assert seen["same"] == pytest.approx(1.0, abs=1e-4)  # the kernel's first value
-    assert seen["symmetric"] == pytest.approx(5.0, abs=1e-4)  # its centre
+    assert seen["symmetric"] == pytest.approx(5.0, abs=1e-4)  # its center
 
 
 def test_block_is_transparent():

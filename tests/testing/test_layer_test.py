@@ -317,7 +317,7 @@ def test_a_config_that_swaps_numbers_of_a_pair_is_caught():
 def test_a_class_registered_under_the_name_of_another_is_caught():
     tested = register(type("Twice", (Affine,), {}))
     register(type("Twice", (Affine,), {}))
-    fails(tested, "config: serialisation gave back another class, .*Twice")
+    fails(tested, "config: serialization gave back another class, .*Twice")
 
 
 def test_keras_layer_normalization_is_known_to_change_its_config_in_build():

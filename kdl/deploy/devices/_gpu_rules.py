@@ -52,7 +52,7 @@ _REFUSED = {
     "IF": "compute both branches and SELECT",
     "L2_NORMALIZATION": "square, sum, take the reciprocal root, multiply",
     "L2_POOL_2D": "square, average, take the root",
-    "LOCAL_RESPONSE_NORMALIZATION": "use batch normalisation",
+    "LOCAL_RESPONSE_NORMALIZATION": "use batch normalization",
     "LOG_SOFTMAX": "use SOFTMAX, then LOG",
     "SCATTER_ND": _PLAIN,
     "SPACE_TO_BATCH_ND": "use a dilated convolution, which the converter keeps in one",

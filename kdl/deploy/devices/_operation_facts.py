@@ -481,7 +481,7 @@ def symmetric_mode(operation):
 
 
 def float_quantize(operation):
-    """A quantisation of floating-point input."""
+    """A quantization of floating-point input."""
     return operation.inputs[0].type if operation.inputs[0].type.startswith("FLOAT") else ""
 
 

@@ -171,7 +171,7 @@ class DeviceReport:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     def to_html(self):
-        """The report as one page that needs nothing else: the operations coloured by verdict."""
+        """The report as one page that needs nothing else: the operations colored by verdict."""
         return page(self)
 
     def save(self, path, form=None):

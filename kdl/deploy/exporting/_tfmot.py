@@ -15,7 +15,7 @@ from kdl.deploy.tflite.metadata import write_metadata
 
 
 def write_and_compare(wrapped, path, shapes, samples, tolerances, info=None):
-    """Writes the int8 file of a quantised `TFMOTModel`, and compares it with that model.
+    """Writes the int8 file of a quantized `TFMOTModel`, and compares it with that model.
 
     Args:
         wrapped: `kdl.compression.tfmot.TFMOTModel`.
@@ -26,7 +26,7 @@ def write_and_compare(wrapped, path, shapes, samples, tolerances, info=None):
         info: `ModelInfo` to keep in the file, or None.
 
     Returns:
-        `Verification`, whose "Keras model" is the quantise-aware model in tf_keras.
+        `Verification`, whose "Keras model" is the quantize-aware model in tf_keras.
 
     Raises:
         ExportError: If there is no such file, or it holds floating-point numbers.

@@ -28,7 +28,7 @@ def convert(model, targets, shapes, representative_data=None):
         model: A functional or Sequential float32 model.
         targets: Dict: quantization → file to write.
         shapes: Dict: name of an input (see `input_names`) → its static shape, batch included.
-        representative_data: Dict: name of an input → array, for int8 unless the model is quantised.
+        representative_data: Dict: name of an input → array, for int8 unless the model is quantized.
 
     Raises:
         ExportError: If there is no TFLite form of the model.

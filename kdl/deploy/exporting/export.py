@@ -62,7 +62,7 @@ def export_tflite(
 
     - `"float32"`: the network as it is.
     - `"float16"`: weights stored in half the space.
-    - `"dynamic"`: weights in int8, activations quantised while running.
+    - `"dynamic"`: weights in int8, activations quantized while running.
     - `"int8"`: all in int8, input and output too; what accelerators want. The ranges of the
       activations are measured on `representative_data`, or are those of a model of
       `kdl.compression.quantize_aware`, `calibrate` or `tfmot.quantize`, which needs no data and has
@@ -244,7 +244,7 @@ def _check_integers(path, model, quantized):
 
 def _explain(result, quantization):
     advice = {
-        "int8": "Was the model trained, or its batch normalisation run on data? Does "
+        "int8": "Was the model trained, or its batch normalization run on data? Does "
         "representative_data look like the inputs in use?",
         "float32": "Does the model mix the samples of a batch? Else this is a defect of the "
         "conversion: please report it with the model.",

@@ -62,10 +62,10 @@ def rewrite_for(model, target):
     For `"cpu"`, what is only slow there:
 
     - zeros around what a ReLU has left, for a max-pool alone, become the lowest float32: LiteRT
-      pads by such a number some two times faster. For float files, not before quantisation
+      pads by such a number some two times faster. For float files, not before quantization
 
     Fold batch norms before it (`kdl.compression.fold_batch_norm`): after a convolution that was
-    split none can be folded. Quantise after it. What it does not know is left as it is: `check` the
+    split none can be folded. Quantize after it. What it does not know is left as it is: `check` the
     file.
 
     Args:

@@ -71,7 +71,7 @@ class ImageClassifier:
 
         A picture is the name of a file, an open file, a Pillow image, or a uint8 array
         `(height, width)` or `(height, width, channels)` in RGB of any size; it is resized and
-        normalised as the file's input specification says. A float array is taken for a finished
+        normalized as the file's input specification says. A float array is taken for a finished
         input, of the file's input shape.
 
         Args:

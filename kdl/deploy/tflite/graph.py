@@ -33,7 +33,7 @@ class FileTensor:
         dynamic_axes: Numbers of the axes whose size is not fixed.
         type: Name of its element type, such as `INT8`.
         constant: Whether its values stand in the file.
-        scales: How many scales it is quantised with; 0 for none.
+        scales: How many scales it is quantized with; 0 for none.
         scale: The first of them; 0 for none.
         zero_point: The number that stands for zero; 0 without scales.
         readers: How many operations of its graph take it.
@@ -230,7 +230,7 @@ def _tensor(index, raw, buffers, types, readers):
 
 
 def _scales(quantization):
-    """The scales and zero points of a tensor; both empty if it is not quantised."""
+    """The scales and zero points of a tensor; both empty if it is not quantized."""
     if quantization is None or quantization.scale is None:
         return (), ()
     zero_points = quantization.zeroPoint

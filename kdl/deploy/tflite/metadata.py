@@ -23,7 +23,7 @@ def write_metadata(path, info, name=None):
 
     They go where each reader looks for them: into `kdl.json` and `labels.txt` in the archive at the
     end of the file, and into the entry `TFLITE_METADATA` of the model (schema "M001"), which
-    MediaPipe and Android's tools read: size and colours of the picture, mean and standard deviation
+    MediaPipe and Android's tools read: size and colors of the picture, mean and standard deviation
     in units of bytes, the range of the inputs, the role of `labels.txt`. What was there of these is
     replaced, and all else stays: operations, constants, other entries, other files of the archive.
     (MediaPipe's image tasks take files with float32 or uint8 inputs and refuse int8 ones, whatever

@@ -9,7 +9,7 @@ from kdl.layers.convolution.conv2d import Conv2D
 
 @keras.saving.register_keras_serializable("kdl")
 class CentralizedConv2D(Conv2D):
-    """A convolution whose kernels are centred: `y = x ∗ (W − mean(W)) + b`.
+    """A convolution whose kernels are centered: `y = x ∗ (W − mean(W)) + b`.
 
     The mean of each output channel runs over height, width and input channels. What it convolves
     has, on inputs of one mean, mean zero: this stands in for the subtraction of the mean that
@@ -36,6 +36,6 @@ class CentralizedConv2D(Conv2D):
     keras_class = None  # Keras has none
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """Convolves `inputs` with `kernel`, centred."""
+        """Convolves `inputs` with `kernel`, centered."""
         mean = ops.mean(kernel, (0, 1, 2), keepdims=True)
         return super().convolution_op(inputs, ops.subtract(kernel, mean))

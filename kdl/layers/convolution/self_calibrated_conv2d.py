@@ -15,7 +15,7 @@ from kdl.ops.tiles import average_tiles, image_size, resize_bilinear, resize_nea
 
 @keras.saving.register_keras_serializable("kdl")
 class SelfCalibratedConv2D(Block):
-    """Convolution whose result is gated by what the neighbourhood looks like from afar.
+    """Convolution whose result is gated by what the neighborhood looks like from afar.
 
     `T = average over pooling_ratio × pooling_ratio tiles of x`, `G = σ(x + up(BN(K2 ∗ T)))`,
     `y = BN(K4 ∗ (BN(K3 ∗ x) · G))`. The three kernels are 3×3, without bias, and keep the width;

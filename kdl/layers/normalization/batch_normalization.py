@@ -1,4 +1,4 @@
-"""Keras's batch normalisation, carried out by one fused operation."""
+"""Keras's batch normalization, carried out by one fused operation."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Normalises `inputs`."""
+        """Normalizes `inputs`."""
         inputs = widened(inputs, self.compute_dtype)
         from_batch = bool(training and self.trainable)
         if self.renorm or self.synchronized:
@@ -85,7 +85,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def _normalized(self, inputs, mean, variance, count):
-        """Normalises by moments of the batch, which the moving averages follow."""
+        """Normalizes by moments of the batch, which the moving averages follow."""
         self._follow(mean, variance, count)
         x = ops.cast(inputs, mean.dtype)
         y = normalize(x, mean, variance, self.gamma, self.beta, self.epsilon, self.axis)

@@ -1,4 +1,4 @@
-"""Batch norms of a model, made synchronised."""
+"""Batch norms of a model, made synchronized."""
 
 from typing import Any
 

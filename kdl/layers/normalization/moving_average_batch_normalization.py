@@ -1,4 +1,4 @@
-"""Batch normalisation for small batches, by moving averages."""
+"""Batch normalization for small batches, by moving averages."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ class MovingAverageBatchNormalization(keras.layers.Layer):
         self.products = self._weight("products", buffer, "zeros", overwrite_with_gradient=True)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Normalises `inputs`."""
+        """Normalizes `inputs`."""
         x = widened(inputs, self.compute_dtype)
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         rank = len(x.shape)

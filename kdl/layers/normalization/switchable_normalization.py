@@ -1,4 +1,4 @@
-"""Switchable normalisation."""
+"""Switchable normalization."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from kdl.ops.switchable import (
 
 @keras.saving.register_keras_serializable("kdl")
 class SwitchableNormalization(keras.layers.Layer):
-    """Normalises by a learned mixture of instance, layer and batch statistics.
+    """Normalizes by a learned mixture of instance, layer and batch statistics.
 
     `y = γ · (x − μ) / √(σ² + ε) + β` with `μ = Σₖ wₖ μₖ` and `σ² = Σₖ w'ₖ σₖ²`, where `k` runs over
     instance, layer and batch norm, and `w` and `w'` are softmaxes of three trainable numbers each.
@@ -43,7 +43,7 @@ class SwitchableNormalization(keras.layers.Layer):
         synchronized: Whether batch norm sees the batches of all devices, as in
             `SyncBatchNormalization`. Defaults to False.
         axis_name: Name of the axis that JAX maps over, with `synchronized`.
-        gamma_initializer: Initialiser of `γ`; `"zeros"` for the last norm of a residual block
+        gamma_initializer: Initializer of `γ`; `"zeros"` for the last norm of a residual block
             (`last_gamma` in the official code). Defaults to `"ones"`.
         **kwargs: `name`, `dtype` and `trainable`.
 
@@ -105,7 +105,7 @@ class SwitchableNormalization(keras.layers.Layer):
             self.moving_variance = self._weight("moving_variance", channels, "zeros", False)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Normalises `inputs`."""
+        """Normalizes `inputs`."""
         x = widened(inputs, self.compute_dtype)
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         rank = len(x.shape)

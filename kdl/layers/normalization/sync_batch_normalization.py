@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the batches of all devices."""
+"""Batch normalization by the statistics of the batches of all devices."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from kdl.ops.replicas import has_replicas, replica_moments
 
 @keras.saving.register_keras_serializable("kdl")
 class SyncBatchNormalization(BatchNormalization):
-    """Batch normalisation by the mean and variance of the whole batch, on however many devices.
+    """Batch normalization by the mean and variance of the whole batch, on however many devices.
 
     `y = γ · (x − μ) / √(σ² + ε) + β` with the mean and the biased variance of the batch on all
     devices, joined from those of its parts, see `kdl.ops.replica_moments`. They go through one
@@ -24,7 +24,7 @@ class SyncBatchNormalization(BatchNormalization):
     - TensorFlow: devices work together in `tf.distribute.MirroredStrategy`
     - PyTorch: in processes of `torch.distributed`
     - JAX: in `pmap` or `shard_map` over `axis_name`. With `keras.distribution.DataParallel` every
-      batch norm is synchronised, this one too
+      batch norm is synchronized, this one too
 
     On one device, in inference and when frozen it is `kdl.layers.BatchNormalization`.
 
@@ -63,8 +63,8 @@ class SyncBatchNormalization(BatchNormalization):
         for name in ("renorm", "synchronized"):
             if kwargs.get(name):
                 raise ValueError(
-                    f"SyncBatchNormalization has no {name}: it always synchronises, and never "
-                    f"renormalises. Leave the argument out."
+                    f"SyncBatchNormalization has no {name}: it always synchronizes, and never "
+                    f"renormalizes. Leave the argument out."
                 )
         super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
         self.axis_name = axis_name
@@ -72,7 +72,7 @@ class SyncBatchNormalization(BatchNormalization):
     def call(
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Normalises `inputs`."""
+        """Normalizes `inputs`."""
         from_batch = training and self.trainable
         if not from_batch or not has_replicas(self.axis_name):
             return super().call(inputs, training=training, mask=mask)

@@ -13,7 +13,7 @@ class StripPooling(Block):
     """Scales each value by a gate that sees the whole row and the whole column of its pixel.
 
     Strips one pixel wide average the map: `rows[i] = mean_j x[i, j]` and
-    `columns[j] = mean_i x[i, j]`. Each is convolved along itself with 3 taps and batch-normalised,
+    `columns[j] = mean_i x[i, j]`. Each is convolved along itself with 3 taps and batch-normalized,
     and a pixel joins what its row and its column give:
 
     `y[i, j] = x[i, j] · σ(W · relu(rows'[i] + columns'[j]) + b)`

@@ -113,7 +113,7 @@ class FakeQuantize(keras.layers.Layer):
 
     @property
     def step(self) -> float:
-        """Difference of neighbouring values, as a float."""
+        """Difference of neighboring values, as a float."""
         low, high = self.range
         return float(high - low) / (2**self.bits - 1)
 

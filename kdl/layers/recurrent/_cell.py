@@ -132,7 +132,7 @@ class RecurrentCell(keras.layers.LSTMCell):
         return ops.split(gates, self.blocks, axis=-1)
 
     def _slice(self, gates):
-        # TFLite's quantiser leaves a split in float where nothing reads one of its outputs: at the
+        # TFLite's quantizer leaves a split in float where nothing reads one of its outputs: at the
         # first of unrolled steps, whose state is zero, nothing reads the forget gate.
         starts = range(0, self.blocks * self.units, self.units)
         return [gates[:, start : start + self.units] for start in starts]
