@@ -1,4 +1,4 @@
-"""What kdl needs of other libraries and is not in their public interface, each with its reason."""
+"""Private names and patches of other libraries that kdl needs, each with its reason."""
 
 import contextlib
 import functools

@@ -128,10 +128,10 @@ def artifacts(root):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two classes of eight pictures each, a truncated file and a text among them."""
+def image_folder(tmp_path):
+    """Two classes of eight images each, a truncated file and a text among them."""
     rng = np.random.default_rng(0)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for label, name in enumerate(("dark", "light")):
         (folder / name).mkdir(parents=True)
         for number in range(8):
@@ -139,16 +139,16 @@ def pictures(tmp_path):
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     whole = (folder / "dark" / "0.png").read_bytes()
     (folder / "dark" / "cut.png").write_bytes(whole[:1000])
-    (folder / "light" / "notes.jpg").write_text("not a picture")
+    (folder / "light" / "notes.jpg").write_text("not an image")
     return folder
 
 
 @pytest.fixture
 def three(tmp_path):
-    """A picture of a digit as scikit-learn ships it."""
+    """An image of a digit as scikit-learn ships it."""
     import sklearn.datasets
 
     digits = sklearn.datasets.load_digits()
-    picture = Image.fromarray((digits.images[3] * 255 / 16).astype("uint8"))
-    picture.save(tmp_path / "three.png")
+    image = Image.fromarray((digits.images[3] * 255 / 16).astype("uint8"))
+    image.save(tmp_path / "three.png")
     return tmp_path / "three.png"

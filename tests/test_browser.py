@@ -63,7 +63,7 @@ def page(site, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ten():
-    """One test digit of each class: 8×8 numbers from 0 to 16, and the picture of 48×48."""
+    """One test digit of each class: 8×8 numbers from 0 to 16, and the image of 48×48."""
     _, (images, labels) = digits(size=48)
     _, (small, _) = digits(size=8, channels=1)
     rows = [int(np.flatnonzero(labels == digit)[0]) for digit in range(10)]
@@ -119,13 +119,13 @@ def test_the_input_is_that_of_python(page, ten, site):
     const { enlarge, normalize } = await import("./digits.js");
     return [...normalize(enlarge(args[0].flat(), 48), args[1])];
     """
-    for counts, picture in zip(ten[0], ten[1], strict=True):
+    for counts, image in zip(ten[0], ten[1], strict=True):
         ink = (counts / 16).tolist()
         plain = page.run(script, ink, {"mean": [0, 0, 0], "std": [1, 1, 1]})
-        np.testing.assert_array_equal(np.array(plain, "float32"), picture.ravel())
+        np.testing.assert_array_equal(np.array(plain, "float32"), image.ravel())
     mean, std = [0.5, 0.25, 0.1], [0.5, 0.2, 0.3]
     scaled = np.array(page.run(script, ink, {"mean": mean, "std": std})).reshape(48, 48, 3)
-    np.testing.assert_allclose(scaled, (picture - mean) / std, atol=1e-6)
+    np.testing.assert_allclose(scaled, (image - mean) / std, atol=1e-6)
 
 
 def test_drawn_with_the_mouse(page):

@@ -1,4 +1,4 @@
-"""What `kdl train` prints while it trains."""
+"""Progress lines of `kdl train`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `kdl train` does: from its options to a run, its data and its network."""
+"""Training from the command line: options, run, data and network."""
 
 import math
 import os

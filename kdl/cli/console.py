@@ -1,4 +1,4 @@
-"""What the command prints to.
+"""Output of the command.
 
 All text goes through here, since labels, file names and tensor names are other people's: they are
 never read as rich's markup, and control characters in them are shown, not sent to the terminal.

@@ -113,7 +113,7 @@ def _keras_classifier(model):
             f"{model} is no classifier: expected one output (batch, two classes or more); it has "
             f"{shape}."
         )
-    answer = package("deploy").Classification
+    classification = package("deploy").Classification
     labels = info.labels or list(map(str, range(shape[1])))
     if len(labels) != shape[1]:
         raise ValueError(f"{model} holds {len(labels)} labels for {shape[1]} classes.")
@@ -121,20 +121,20 @@ def _keras_classifier(model):
     def classify(image, top):
         scores = network.predict(info.input_spec.load(image)[None], verbose=0)[0]
         order = (-scores).argsort(kind="stable")[:top]
-        return [answer(labels[i], int(i), float(scores[i])) for i in order]
+        return [classification(labels[i], int(i), float(scores[i])) for i in order]
 
     return classify
 
 
 def _print(results, as_json, as_csv):
-    rows = [[image, a.label, a.score] for image, answers in results for a in answers]
+    rows = [[image, a.label, a.score] for image, classes in results for a in classes]
     if as_json:
         content = [
             {
                 "image": str(image),
-                "classes": list(map(dataclasses.asdict, answers)),
+                "classes": list(map(dataclasses.asdict, classes)),
             }
-            for image, answers in results
+            for image, classes in results
         ]
         console.say_json(content)
     elif as_csv:

@@ -1,4 +1,4 @@
-"""How a model takes its inputs: one array, or several in lists and dictionaries.
+"""Structure of a model's inputs: one array, or several in lists and dictionaries.
 
 The *form* of a model's inputs is a `Slot`, or a list, tuple or dictionary of forms.
 """

@@ -25,7 +25,7 @@ _REFUSED_WITH_BOXES = {
 class Augmentation:
     """A list of Keras's preprocessing layers as `augment` of kdl's data sets.
 
-    The layers run on NumPy arrays of any backend, on the processor, in float32 whatever the dtype
+    The layers run on NumPy arrays of any backend, on the CPU, in float32 whatever the dtype
     policy, and draw from the generator that they are given: seed, epoch and batch decide what comes
     out, in any number of threads. Each call makes the layers anew from their configs with new
     seeds; what has no seed, such as `Rescaling`, runs as it is.
@@ -117,10 +117,10 @@ def _change_masks(layers, seeds, images, masks):
         if hasattr(layer, "transform_segmentation_masks"):
             # By a layer of their own with the same seed: on PyTorch, Keras overwrites the matrix of
             # a rotation as it uses it, and would turn the masks elsewhere.
-            twin = _made_anew(layer, seed)
-            move = twin.get_random_transformation(keras.ops.convert_to_tensor(images))
+            copied = _made_anew(layer, seed)
+            move = copied.get_random_transformation(keras.ops.convert_to_tensor(images))
             changed = keras.ops.convert_to_tensor(changed)
-            changed = _numpy(twin.transform_segmentation_masks(changed, move))
+            changed = _numpy(copied.transform_segmentation_masks(changed, move))
         images = _run(_made_anew(layer, seed), seed, images)
     return images, changed.reshape(changed.shape[: masks.ndim]).astype(masks.dtype)
 

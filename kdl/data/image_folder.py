@@ -33,7 +33,7 @@ class ImageFolder(Batches):
     moves on by itself after a full pass and may be set, as `kdl.data.ArrayDataset` explains: for
     repeatable runs, pass `shuffle=False` to `fit`.
 
-    Every file is decoded once when the data set is made, on all processor cores. The resized
+    Every file is decoded once when the data set is made, on all CPU cores. The resized
     images stay in memory as bytes if `N · height · width · channels` is at most `cache_bytes`;
     otherwise they are decoded again for every batch. Files that cannot be read are left out with
     one warning, files in folders inside the class folders with another.

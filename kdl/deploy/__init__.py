@@ -1,4 +1,4 @@
-"""From a trained model to a file on a device, and the proof that it answers alike."""
+"""Export to TensorFlow Lite with a proof of equal outputs, runtimes, device reports, benchmarks."""
 
 from kdl import _lazy
 from kdl.deploy.devices.check import check

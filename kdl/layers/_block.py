@@ -1,4 +1,4 @@
-"""What the composite layers share."""
+"""Base class of the composite layers."""
 
 import functools
 

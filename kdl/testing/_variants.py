@@ -18,16 +18,16 @@ def check_data_format(case, layer):
     def move(array, start, end):
         return np.moveaxis(array, start, end) if array.ndim == max(rank, 3) else array
 
-    twin = case.create(data_format=other)
+    copied = case.create(data_format=other)
     inputs = keras.tree.map_structure(lambda a: move(a, start, end), case.inputs)
     try:
-        case.call(twin, inputs)
+        case.call(copied, inputs)
     except Exception:
         if _runs_convolution(data_format=other):
             raise
         return
-    _checks.copy_variables(layer, twin)
-    outputs = _checks.to_numpy(case.call(twin, inputs))
+    _checks.copy_variables(layer, copied)
+    outputs = _checks.to_numpy(case.call(copied, inputs))
     outputs = keras.tree.map_structure(lambda a: move(a, end, start), outputs)
     expected = _checks.to_numpy(case.call(layer))
     _checks.check_close(outputs, expected, case.atol, f"outputs in {other}")
@@ -46,13 +46,13 @@ def check_mixed_precision(case, layer, policy):
     dtype = policy.removeprefix("mixed_")
     if not _runs_convolution(dtype=dtype):
         return
-    twin = case.create(dtype=policy)
-    case.call(twin)
-    _checks.copy_variables(layer, twin)
-    for old, new in zip(layer.variables, twin.variables, strict=True):
+    copied = case.create(dtype=policy)
+    case.call(copied)
+    _checks.copy_variables(layer, copied)
+    for old, new in zip(layer.variables, copied.variables, strict=True):
         if new.dtype != old.dtype:
             raise AssertionError(f"weight {new.path!r} is {new.dtype}, expected {old.dtype}.")
-    outputs = [keras.tree.flatten(case.call(each)) for each in (layer, twin)]
+    outputs = [keras.tree.flatten(case.call(each)) for each in (layer, copied)]
     for real, half in zip(*outputs, strict=True):
         _check_half(real, half, dtype, ROUNDING[policy])
 

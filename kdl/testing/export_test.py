@@ -1,4 +1,4 @@
-"""One call that tests that a model gives the same answers on a device."""
+"""Export test: a model gives the same outputs on a device."""
 
 import itertools
 import tempfile
@@ -67,7 +67,7 @@ def _random_data(model):
     form = form_of_model(model)
     shapes = [slot.shape for slot in leaves(form)]
     if any(None in shape for shape in shapes):
-        raise ValueError(f"Expected data, since the input shapes {shapes} have open sizes.")
+        raise ValueError(f"Expected data, since the input shapes {shapes} have dynamic dimensions.")
     seeds = itertools.count()  # inputs that are alike would hide that they are swapped
 
     def draw(slot):

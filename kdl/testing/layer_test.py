@@ -14,7 +14,7 @@ from kdl.testing.export_test import run_export_test
 
 @dataclass(frozen=True)
 class _Case:
-    """What is called how: the same for every step."""
+    """A layer and its inputs, the same for every step."""
 
     cls: type
     init_kwargs: dict
@@ -64,7 +64,7 @@ def run_layer_test(
     2. Neither ``build`` nor ``call`` changes the config; ``build`` makes all weights; a layer
        rebuilt from the config gives the same outputs from the same weights.
     3. Symbolic shapes and dtypes, and ``compute_output_shape``, equal the real ones, with a fixed
-       and with an open batch size. A symbolic call builds the layer and all layers within it.
+       and with a dynamic batch size. A symbolic call builds the layer and all layers within it.
     4. The outputs equal those of `reference`.
     5. ``channels_first`` equals ``channels_last``, if the layer has an argument ``data_format``.
        Skipped where the backend itself cannot run a ``channels_first`` convolution.
@@ -199,10 +199,10 @@ def _built(case, expected_shape):
 
 
 def _check_rebuilt(case, layer):
-    twin = case.cls.from_config(json.loads(_checks.config_json(layer)))
-    case.call(twin)
-    _checks.copy_variables(layer, twin)
-    outputs = [_checks.to_numpy(case.call(each)) for each in (twin, layer)]
+    copied = case.cls.from_config(json.loads(_checks.config_json(layer)))
+    case.call(copied)
+    _checks.copy_variables(layer, copied)
+    outputs = [_checks.to_numpy(case.call(each)) for each in (copied, layer)]
     _checks.check_close(*outputs, case.atol, "outputs from the same weights")
 
 
@@ -238,7 +238,7 @@ def _check_shapes(case, open_batch, found, real, what):
     batch = len(keras.tree.flatten(case.inputs)[0])
     if open_batch:
         real = [(None, *shape[1:]) if shape[:1] == (batch,) else shape for shape in real]
-        what += " with an open batch size"
+        what += " with a dynamic batch size"
     if found != real:
         raise AssertionError(f"{what} is {found}, the real shape {real}.")
 

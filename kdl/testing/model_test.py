@@ -130,9 +130,9 @@ def _check_config(model, arguments):
 def _check_rebuilt(model, images, atol):
     config = json.loads(_checks.config_json(model))
     expected = _checks.to_numpy(model(images))
-    for twin in (type(model).from_config(config), keras.models.model_from_json(model.to_json())):
-        _checks.copy_variables(model, twin)
-        outputs = _checks.to_numpy(twin(images))
+    for copied in (type(model).from_config(config), keras.models.model_from_json(model.to_json())):
+        _checks.copy_variables(model, copied)
+        outputs = _checks.to_numpy(copied(images))
         _checks.check_close(outputs, expected, atol, "outputs from the same weights")
 
 

@@ -16,7 +16,7 @@ from kdl.cli._wording import in_words_of_the_command
         (["train", "--data", "missing"], "There is no folder or zip archive"),
         (["train", "--output", "/proc/run"], "/proc/run"),
         (["verify", "m.tflite", "missing.keras", "--data", "digits"], "no such model file"),
-        (["predict", "picture.png"], "Name a model first: kdl predict MODEL.tflite IMAGE…"),
+        (["predict", "image.png"], "Name a model first: kdl predict MODEL.tflite IMAGE…"),
         (["predict", "--model", "missing.tflite", "missing.png"], "missing.tflite"),
         (["predict", "missing.tflite", "missing.png"], "missing.tflite"),
         (["predict", "a.tflite", "b.png", "--model", "c.tflite"], "one model; received a.tflite"),

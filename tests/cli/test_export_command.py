@@ -27,9 +27,9 @@ def test_verify(artifacts, tmp_path):
     assert "FAILED" in done.stdout
 
 
-def test_verify_on_other_classes_tells_no_accuracy(artifacts, pictures):
+def test_verify_on_other_classes_tells_no_accuracy(artifacts, image_folder):
     files = (artifacts / "int8.tflite", artifacts / "model.keras")
-    done = kdl_here("verify", *files, "--data", pictures)
+    done = kdl_here("verify", *files, "--data", image_folder)
     assert "accuracy" not in done.stdout
     assert "accuracy is left out" in done.stderr
     assert "'dark', 'light'" in done.stderr
@@ -81,29 +81,29 @@ SPECS = {
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", SPECS)
-def test_data_is_read_as_the_model_wants_it(kind, pictures, tmp_path):
+def test_data_is_read_as_the_model_wants_it(kind, image_folder, tmp_path):
     shape, spec = SPECS[kind]
     model = network(*shape)
     save_portable(model, tmp_path / "m.keras", ModelInfo(["dark", "light"], spec))
     arguments = (tmp_path / "m.keras", tmp_path / "m.tflite", "--quantization", "int8")
-    done = kdl_here("export", *arguments, "--data", pictures, "--samples", "12")
+    done = kdl_here("export", *arguments, "--data", image_folder, "--samples", "12")
     assert done.returncode == 0, done.stderr
     assert read_model_info(tmp_path / "m.tflite") == ModelInfo(["dark", "light"], spec)
     # What the file is true to are images as the model wants them.
-    inputs = np.stack([spec.load(file) for file in sorted(pictures.glob("*/[0-9].png"))])
+    inputs = np.stack([spec.load(file) for file in sorted(image_folder.glob("*/[0-9].png"))])
     assert verify_tflite(tmp_path / "m.tflite", model, inputs).sqnr > 25
     [image] = describe(tmp_path / "m.tflite")["inputs"]
     assert 255 * image["quantization"]["scale"] == pytest.approx(np.ptp(inputs), rel=0.2)
-    done = kdl_here("verify", tmp_path / "m.tflite", tmp_path / "m.keras", "--data", pictures)
+    done = kdl_here("verify", tmp_path / "m.tflite", tmp_path / "m.keras", "--data", image_folder)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
 
 
 @pytest.mark.export
-def test_export_of_a_plain_model(pictures, tmp_path):
+def test_export_of_a_plain_model(image_folder, tmp_path):
     network(None, None, 4 - 1, groups=3).save(tmp_path / "m.keras")
     (tmp_path / "names.txt").write_text("\ufeffdark\nlight\n\n", encoding="utf-8")
-    arguments = ("export", tmp_path / "m.keras", tmp_path / "m.tflite", "--data", pictures)
+    arguments = ("export", tmp_path / "m.keras", tmp_path / "m.tflite", "--data", image_folder)
     assert "Pass --mean and --std" in error_line(kdl_here(*arguments))
     assert "takes images of any size: pass --size" in error_line(kdl_here(*arguments, "--mean", 0))
     told = ("--mean", "0", "--std", "1/255", "--size", "16x20", "--labels", tmp_path / "names.txt")
@@ -112,15 +112,15 @@ def test_export_of_a_plain_model(pictures, tmp_path):
     assert "split, convolutions, concatenation: exact" in done.stdout
     spec = InputSpec((16, 20), std=(1 / 255,) * 3)
     assert read_model_info(tmp_path / "m.tflite") == ModelInfo(["dark", "light"], spec)
-    done = kdl_here("predict", tmp_path / "m.tflite", pictures / "light" / "1.png")
+    done = kdl_here("predict", tmp_path / "m.tflite", image_folder / "light" / "1.png")
     assert done.returncode == 0, done.stderr
     assert "\tlight\t" in done.stdout
 
 
 @pytest.mark.export
-def test_a_model_that_takes_bytes_needs_no_scale(pictures, tmp_path):
+def test_a_model_that_takes_bytes_needs_no_scale(image_folder, tmp_path):
     network(16, 16, 3, dtype="uint8").save(tmp_path / "m.keras")
-    arguments = ("export", tmp_path / "m.keras", tmp_path / "m.tflite", "--data", pictures)
+    arguments = ("export", tmp_path / "m.keras", tmp_path / "m.tflite", "--data", image_folder)
     done = kdl_here(*arguments)
     assert done.returncode == 0, done.stderr
     info = ModelInfo(["dark", "light"], InputSpec((16, 16), dtype="uint8"))
@@ -183,7 +183,7 @@ def test_verify_compares_class_names_and_images_too(artifacts, tmp_path):
 
 
 @pytest.mark.export
-def test_a_model_for_the_cpu_answers_like_the_model(pictures, tmp_path):
+def test_a_model_for_the_cpu_answers_like_the_model(image_folder, tmp_path):
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(inputs))
     x = keras.layers.MaxPooling2D(3, 2)(keras.layers.ZeroPadding2D(1)(x))
@@ -191,10 +191,10 @@ def test_a_model_for_the_cpu_answers_like_the_model(pictures, tmp_path):
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
     save_portable(model, tmp_path / "m.keras", ModelInfo(["dark", "light"], SPECS["bytes"][1]))
     files = (tmp_path / "m.keras", tmp_path / "m.tflite")
-    done = kdl_here("export", *files, "--target", "cpu", "--data", pictures)
+    done = kdl_here("export", *files, "--target", "cpu", "--data", image_folder)
     assert done.returncode == 0, done.stderr
     assert "padding by the lowest number: exact" in done.stdout
-    done = kdl_here("verify", *reversed(files), "--data", pictures)
+    done = kdl_here("verify", *reversed(files), "--data", image_folder)
     assert done.returncode == 0, done.stderr
     assert "passed as float32" in done.stdout
 

@@ -40,10 +40,12 @@ def test_predict_several_images(artifacts, three, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.keras", "int8.tflite"])
-def test_what_cannot_be_read_is_told_beside_the_results(artifacts, three, pictures, tmp_path, name):
-    (pictures / "readme.txt").write_text("no image, and not called one")
+def test_what_cannot_be_read_is_told_beside_the_results(
+    artifacts, three, image_folder, tmp_path, name
+):
+    (image_folder / "readme.txt").write_text("no image, and not called one")
     (tmp_path / "empty").mkdir()
-    arguments = (three, tmp_path / "missing.png", pictures, tmp_path / "empty", "--top", "1")
+    arguments = (three, tmp_path / "missing.png", image_folder, tmp_path / "empty", "--top", "1")
     done = kdl_here("predict", artifacts / name, *arguments)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -136,6 +138,6 @@ def test_a_model_that_does_not_tell_its_input_says_what_to_do(artifacts, three, 
     content = (artifacts / "int8.tflite").read_bytes()
     bare.write_bytes(content[: content.index(b"PK\x03\x04")])
     message = error_line(kdl_here("predict", bare, three))
-    assert "does not say how a picture becomes its input" in message
+    assert "does not say how an image becomes its input" in message
     assert "kdl export --mean … --std" in message
     assert "input_spec" not in message

@@ -13,9 +13,9 @@ from kdl.training.callbacks.backup import read_history
 
 
 @pytest.mark.every_backend
-def test_train_on_a_folder_then_predict(pictures, tmp_path):
+def test_train_on_a_folder_then_predict(image_folder, tmp_path):
     run = tmp_path / "run"
-    arguments = ("--data", pictures, "--epochs", "2", "--output", run, *FAST)
+    arguments = ("--data", image_folder, "--epochs", "2", "--output", run, *FAST)
     done = kdl("train", *arguments)
     assert done.returncode == 0, done.stderr
     # Nothing of a GPU that is not there, and no line of TensorFlow's.
@@ -35,15 +35,15 @@ def test_train_on_a_folder_then_predict(pictures, tmp_path):
     longer = kdl_here("train", *arguments[:3], "3", *arguments[4:])
     assert "Resuming after epoch 2." in longer.stdout
     assert "3 epochs, 3 steps" in longer.stdout
-    done = kdl_here("predict", pictures / "light" / "1.png", "--model", run / "model.keras")
+    done = kdl_here("predict", image_folder / "light" / "1.png", "--model", run / "model.keras")
     assert done.returncode == 0, done.stderr
     assert "dark" in done.stdout
     assert "light" in done.stdout
 
 
-def test_an_empty_class_folder_is_named(pictures, tmp_path):
-    (pictures / "empty").mkdir()
-    done = kdl_here("train", "--data", pictures, "--output", tmp_path / "run")
+def test_an_empty_class_folder_is_named(image_folder, tmp_path):
+    (image_folder / "empty").mkdir()
+    done = kdl_here("train", "--data", image_folder, "--output", tmp_path / "run")
     assert "'empty'" in error_line(done)
     assert not (tmp_path / "run").exists()
 
@@ -55,15 +55,15 @@ def test_a_size_below_the_least_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("output", [".", "runs", "light/run"])
-def test_a_run_among_its_images_is_refused(output, pictures, monkeypatch):
-    monkeypatch.chdir(pictures)
-    before = sorted(pictures.rglob("*"))
+def test_a_run_among_its_images_is_refused(output, image_folder, monkeypatch):
+    monkeypatch.chdir(image_folder)
+    before = sorted(image_folder.rglob("*"))
     done = kdl_here("train", "--data", ".", "--output", output, "--overwrite")
     assert "pass --output with a folder elsewhere" in error_line(done)
-    assert sorted(pictures.rglob("*")) == before
+    assert sorted(image_folder.rglob("*")) == before
 
 
-def test_weights_that_are_no_model_and_numbers_that_are_none(pictures, tmp_path):
+def test_weights_that_are_no_model_and_numbers_that_are_none(image_folder, tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     for options, message in (
         (("--weights", tmp_path / "text.keras"), "text.keras is not a model that Keras can load"),
@@ -72,15 +72,15 @@ def test_weights_that_are_no_model_and_numbers_that_are_none(pictures, tmp_path)
         (("--learning-rate", "nan"), "--learning-rate must be positive; received nan"),
         (("--weight-decay", "inf"), "--weight-decay must be finite; received inf"),
     ):
-        done = kdl_here("train", "--data", pictures, "--output", tmp_path / "run", *options)
+        done = kdl_here("train", "--data", image_folder, "--output", tmp_path / "run", *options)
         assert message in error_line(done)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_killed_run_resumes(pictures, tmp_path):
+def test_a_killed_run_resumes(image_folder, tmp_path):
     """Killed at a random moment and started again, a run has all epochs once, and all its steps."""
     run, epochs = tmp_path / "run", 6
-    arguments = ("train", "--data", pictures, "--epochs", epochs, "--output", run, *FAST)
+    arguments = ("train", "--data", image_folder, "--epochs", epochs, "--output", run, *FAST)
     process = subprocess.Popen(
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -100,11 +100,11 @@ def test_a_killed_run_resumes(pictures, tmp_path):
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="compiling takes a minute; the road is the same"
 )
-def test_two_devices(pictures, tmp_path):
+def test_two_devices(image_folder, tmp_path):
     """Two processes leave one run, whose errors are one line."""
     run = tmp_path / "run"
-    fast = (*FAST, "--batch-size", 8)  # of twelve pictures
-    arguments = ("train", "--devices", 2, "--data", pictures, "--output", run, *fast)
+    fast = (*FAST, "--batch-size", 8)  # of twelve images
+    arguments = ("train", "--devices", 2, "--data", image_folder, "--output", run, *fast)
     done = kdl(*arguments, "--epochs", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 epochs, 2 steps") == 1
@@ -120,18 +120,18 @@ def test_two_devices(pictures, tmp_path):
     assert "epochs: 2 there, 1 now" in error_line(kdl(*arguments, "--epochs", 1))
 
 
-def test_fine_tuning_from_a_file(pictures, tmp_path):
+def test_fine_tuning_from_a_file(image_folder, tmp_path):
     first, run = tmp_path / "first", tmp_path / "run"
-    done = kdl_here("train", "--data", pictures, "--epochs", 1, "--output", first, *FAST)
+    done = kdl_here("train", "--data", image_folder, "--epochs", 1, "--output", first, *FAST)
     assert done.returncode == 0, done.stderr
-    (pictures / "other").mkdir()
+    (image_folder / "other").mkdir()
     for number in range(4):
-        image = (pictures / "light" / "1.png").read_bytes()
-        (pictures / "other" / f"{number}.png").write_bytes(image)
+        image = (image_folder / "light" / "1.png").read_bytes()
+        (image_folder / "other" / f"{number}.png").write_bytes(image)
     options = ("--flip", "--crop", "--class-weights", "--early-stopping", 3)
     options += ("--optimizer", "sgd", "--weight-decay", 0.001, "--freeze-epochs", 1)
     weights = ("--weights", first / "model.keras")
-    arguments = ("--data", pictures, "--epochs", 2, "--output", run, *FAST)
+    arguments = ("--data", image_folder, "--epochs", 2, "--output", run, *FAST)
     done = kdl_here("train", *arguments, *weights, *options)
     assert done.returncode == 0, done.stderr
     assert "in 3 classes" in done.stdout
@@ -148,7 +148,7 @@ def test_fine_tuning_from_a_file(pictures, tmp_path):
     assert "--freeze-epochs needs --weights" in error_line(done)
 
 
-def test_the_default_rate_is_the_models(pictures, tmp_path, monkeypatch):
+def test_the_default_rate_is_the_models(image_folder, tmp_path, monkeypatch):
     """And an interrupted run says how it goes on."""
 
     def interrupt(*args, **kwargs):
@@ -157,7 +157,7 @@ def test_the_default_rate_is_the_models(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(kdl_library.training.ClassifierRun, "train", interrupt)
     for model, rate in (("squeezenet1_1", 0.0005), ("shufflenet_v2_x0_5", 0.02)):
         run = tmp_path / model
-        done = kdl_here("train", "--model", model, "--data", pictures, "--output", run, *FAST)
+        done = kdl_here("train", "--model", model, "--data", image_folder, "--output", run, *FAST)
         assert done.returncode == 130
         assert "Stopped after epoch 0; the same command goes on." in done.stderr
         assert json.loads((run / "run.json").read_text())["arguments"]["learning_rate"] == rate

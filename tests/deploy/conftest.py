@@ -33,7 +33,7 @@ def network():
 
 
 @pytest.fixture
-def pictures():
+def images():
     return np.random.default_rng(0).random((20, 12, 12, 3)).astype("float32")
 
 

@@ -73,7 +73,7 @@ def test_truncated(use, share, good, tmp_path):
 
 @pytest.mark.parametrize("use", ALL.values(), ids=ALL)
 def test_no_model(use, tmp_path):
-    path = tmp_path / "picture.tflite"
+    path = tmp_path / "image.tflite"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     refused(use, path, "is not a TFLite model: it lacks the mark TFL3")
 

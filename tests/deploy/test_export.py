@@ -55,40 +55,40 @@ def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
     assert summary.inputs == {"image": ((1, 48, 48, 3), "INT8")}
 
 
-def test_a_quantised_model_has_one_form(pictures, tmp_path):
+def test_a_quantised_model_has_one_form(images, tmp_path):
     inputs = keras.Input((12, 12, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
-    quantized, _ = calibrate(model, pictures, verbose=0)
+    quantized, _ = calibrate(model, images, verbose=0)
     with pytest.raises(ValueError, match='pass quantization="int8"'):
         export_tflite(quantized, tmp_path / "model.tflite")
     # Other data does not change the ranges.
     files = [tmp_path / name for name in ("without.tflite", "with.tflite")]
-    export_tflite(quantized, files[0], "int8", verification_data=pictures)
-    export_tflite(quantized, files[1], "int8", representative_data=pictures / 2)
+    export_tflite(quantized, files[0], "int8", verification_data=images)
+    export_tflite(quantized, files[1], "int8", representative_data=images / 2)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_what_stays_float_is_float_in_the_file(last, pictures, tmp_path):
+def test_what_stays_float_is_float_in_the_file(last, images, tmp_path):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Activation("elu")(keras.layers.Conv2D(2, 3)(inputs))
     x = x if last else keras.layers.Conv2D(2, 3)(x)
-    quantized, report = calibrate(keras.Model(inputs, x), pictures, verbose=0)
+    quantized, report = calibrate(keras.Model(inputs, x), images, verbose=0)
     assert not report.complete
     path = tmp_path / "model.tflite"
     with pytest.warns(UserWarning, match=r"ELU.* stays floating-point in the int8 file"):
-        result = export_tflite(quantized, path, "int8", verification_data=pictures)
+        result = export_tflite(quantized, path, "int8", verification_data=images)
     assert result.sqnr > 25
     operations = read_tflite(path).operations
     assert operations["CONV_2D"] == 2 - last
     assert operations["ELU"] == 1
 
 
-def test_mixed_precision_is_exported_as_float32(tmp_path, pictures):
+def test_mixed_precision_is_exported_as_float32(tmp_path, images):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(inputs)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(x))
-    export_tflite(model, tmp_path / "m.tflite", verification_data=pictures)
+    export_tflite(model, tmp_path / "m.tflite", verification_data=images)
     summary = read_tflite(tmp_path / "m.tflite")
     assert set(summary.tensor_types) <= {"FLOAT32", "INT32"}
     assert summary.outputs == {"logits": ((1, 4), "FLOAT32")}
@@ -107,28 +107,28 @@ def test_labels_and_input_spec_travel_in_the_file(network, tmp_path):
     assert read_tflite(path).outputs["probabilities"] == ((1, 4), "FLOAT32")
 
 
-def test_batch_and_open_input_shape(tmp_path, pictures):
+def test_batch_and_open_input_shape(tmp_path, images):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
     with pytest.raises(ValueError, match=r"leaves sizes open.*input_shape="):
         export_tflite(model, tmp_path / "m.tflite")
     export_tflite(
-        model, tmp_path / "m.tflite", "int8", pictures[:7], batch_size=4, input_shape=(12, 12, 3)
+        model, tmp_path / "m.tflite", "int8", images[:7], batch_size=4, input_shape=(12, 12, 3)
     )
     summary = read_tflite(tmp_path / "m.tflite")
     assert summary.inputs == {"image": ((4, 12, 12, 3), "INT8")}
     assert summary.outputs == {"features": ((4, 10, 10, 2), "INT8")}
 
 
-def test_several_outputs_keep_their_names(tmp_path, pictures):
+def test_several_outputs_keep_their_names(tmp_path, images):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Conv2D(2, 3, name="map")(inputs)
     y = keras.layers.GlobalAveragePooling2D(name="mean")(x)
     as_list = keras.Model(inputs, [y, x])
-    export_tflite(as_list, tmp_path / "list.tflite", verification_data=pictures)
+    export_tflite(as_list, tmp_path / "list.tflite", verification_data=images)
     assert set(read_tflite(tmp_path / "list.tflite").outputs) == {"map", "mean"}
     as_dict = keras.Model(inputs, {"vector": y, "grid": x})
-    export_tflite(as_dict, tmp_path / "dict.tflite", verification_data=pictures)
+    export_tflite(as_dict, tmp_path / "dict.tflite", verification_data=images)
     assert set(read_tflite(tmp_path / "dict.tflite").outputs) == {"vector", "grid"}
 
 
@@ -187,23 +187,23 @@ def test_a_model_that_keras_cannot_read_back(tmp_path):
         copy_model(model)
 
 
-def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, pictures):
-    """Ranges measured on pictures a thousand times darker clip everything."""
+def test_an_unfaithful_file_is_not_left_behind(network, tmp_path, images):
+    """Ranges measured on images a thousand times darker clip everything."""
     (tmp_path / "m.tflite").write_bytes(b"earlier")
-    with pytest.raises(ExportError, match=r"does not answer like the model: .*SQNR"):
+    with pytest.raises(ExportError, match=r"outputs do not match the model's: .*SQNR"):
         export_tflite(
             network_with_large_logits(),
             tmp_path / "m.tflite",
             "int8",
-            representative_data=pictures / 1000,
-            verification_data=pictures,
+            representative_data=images / 1000,
+            verification_data=images,
         )
     assert os.listdir(tmp_path) == ["m.tflite"]
     assert (tmp_path / "m.tflite").read_bytes() == b"earlier"
 
 
 @pytest.fixture
-def rounding(pictures):
+def rounding(images):
     """A quantized model whose file takes another step here and there: LiteRT's kernels for leaky
     ReLU multiply by numbers of eight bits."""
     x = inputs = keras.Input((12, 12, 3))
@@ -212,12 +212,12 @@ def rounding(pictures):
     model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
     rng = np.random.default_rng(0)  # the same weights on every backend
     model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
-    return calibrate(model, pictures, verbose=0)[0]
+    return calibrate(model, images, verbose=0)[0]
 
 
 @pytest.mark.parametrize(("apart", "passes"), [(12.0, True), (300.0, False)])
 def test_a_file_is_held_to_what_the_kernels_leave_open(
-    apart, passes, rounding, pictures, tmp_path, monkeypatch
+    apart, passes, rounding, images, tmp_path, monkeypatch
 ):
     """A gate that no file meets, and kernels that are some dB apart from each other."""
     monkeypatch.setattr(
@@ -226,29 +226,29 @@ def test_a_file_is_held_to_what_the_kernels_leave_open(
     monkeypatch.setattr(export, "between_kernels", lambda path, inputs: {"logits": apart})
     path = tmp_path / "model.tflite"
     if passes:
-        result = export_tflite(rounding, path, "int8", verification_data=pictures)
+        result = export_tflite(rounding, path, "int8", verification_data=images)
         assert result.tolerances == Tolerances(sqnr=apart, top1_agreement=0.9)
     else:
         with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 200 dB"):
-            export_tflite(rounding, path, "int8", verification_data=pictures)
+            export_tflite(rounding, path, "int8", verification_data=images)
     assert path.exists() == passes
 
 
 @pytest.mark.parametrize("apart", [-np.inf, np.nan])
-def test_no_file_is_so_open_that_all_passes(apart, rounding, pictures, tmp_path, monkeypatch):
+def test_no_file_is_so_open_that_all_passes(apart, rounding, images, tmp_path, monkeypatch):
     """Kernels that have nothing in common do not excuse a file that has nothing of its model."""
     monkeypatch.setattr(export, "_QUANTIZE_AWARE_TOLERANCES", Tolerances(sqnr=200.0))
     monkeypatch.setattr(export, "_LEAST_SQNR", 150.0)
     monkeypatch.setattr(export, "between_kernels", lambda path, inputs: {"logits": apart})
     with pytest.raises(ExportError, match=r"SQNR [\d.]+ dB is below 150 dB"):
-        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=pictures)
+        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=images)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_low_ratio_is_told(rounding, pictures, tmp_path, monkeypatch):
+def test_a_low_ratio_is_told(rounding, images, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_LOW_SQNR", 100.0)
     with pytest.warns(UserWarning, match=r"LiteRT's own kernels are 20.0 dB apart"):
-        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=pictures)
+        export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=images)
 
 
 def network_with_large_logits():

@@ -93,29 +93,29 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_data_is_read(network, pictures, form):
+def test_every_form_of_data_is_read(network, images, form):
     y = np.arange(20) % 4
-    data = read(network, representative=FORMS[form](pictures, y), proof=FORMS[form](pictures, y))
+    data = read(network, representative=FORMS[form](images, y), proof=FORMS[form](images, y))
     for samples in (data.representative, data.verification):
-        np.testing.assert_array_equal(samples.inputs, pictures)
+        np.testing.assert_array_equal(samples.inputs, images)
         np.testing.assert_array_equal(samples.labels, y)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_calibrate_reads_every_form(network, pictures, form):
-    expected, _ = kdl.compression.calibrate(network, pictures, verbose=0)
-    data = FORMS[form](pictures, np.arange(20) % 4)
+def test_calibrate_reads_every_form(network, images, form):
+    expected, _ = kdl.compression.calibrate(network, images, verbose=0)
+    data = FORMS[form](images, np.arange(20) % 4)
     quantized, _ = kdl.compression.calibrate(network, data, verbose=0)
     for one, other in zip(quantized.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_recalibrate_reads_every_form(pictures, form):
+def test_recalibrate_reads_every_form(images, form):
     model = keras.Sequential([keras.Input((12, 12, 3)), keras.layers.BatchNormalization()])
-    kdl.training.recalibrate(model, FORMS[form](pictures, np.arange(20)), verbose=0)
+    kdl.training.recalibrate(model, FORMS[form](images, np.arange(20)), verbose=0)
     mean = keras.ops.convert_to_numpy(model.layers[-1].moving_mean)
-    np.testing.assert_allclose(mean, pictures.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-4)
 
 
 def test_a_data_set_is_read_in_part(network):

@@ -81,7 +81,7 @@ def test_of_several_languages_the_one_without_a_name_counts(tmp_path):
         (
             description(("NormalizationOptions", {"mean": [1.0, 2.0], "std": [1.0]})),
             "a\nb\nc",
-            "does not say how a picture becomes its input",
+            "does not say how an image becomes its input",
         ),
         (
             description(("NormalizationOptions", {"mean": [float("nan")], "std": [1.0]})),

@@ -29,7 +29,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def picture(digits):
+def image(digits):
     return np.round(digits[0][1] * 255).astype("uint8")
 
 
@@ -52,42 +52,42 @@ def test_float_batch_is_what_the_file_says(files, digits):
     assert np.mean([row[0].index for row in answers] == digits[1]) >= 0.95
 
 
-def test_one_picture_in_every_form(runner, picture, tmp_path):
+def test_one_image_in_every_form(runner, image, tmp_path):
     """The bytes are the same whatever brings them, so the answers are."""
-    image = Image.fromarray(picture)
-    image.save(tmp_path / "six.png")
+    pil = Image.fromarray(image)
+    pil.save(tmp_path / "six.png")
     opened = io.BytesIO((tmp_path / "six.png").read_bytes())
-    expected = runner.predict(picture)
+    expected = runner.predict(image)
     assert expected[0] == Classification("6", 6, expected[0].score)
     assert expected[0].score > 0.9
     assert len(expected) == 3
-    for form in (tmp_path / "six.png", str(tmp_path / "six.png"), opened, image, picture[..., 0]):
+    for form in (tmp_path / "six.png", str(tmp_path / "six.png"), opened, pil, image[..., 0]):
         assert runner.predict(form) == expected
-    assert runner.predict([image, picture]) == [expected] * 2
-    assert runner.predict((picture,)) == [expected]
-    assert runner.predict(np.stack([picture] * 2)) == [expected] * 2
+    assert runner.predict([pil, image]) == [expected] * 2
+    assert runner.predict((image,)) == [expected]
+    assert runner.predict(np.stack([image] * 2)) == [expected] * 2
     assert runner.predict([]) == []
-    assert runner.predict(picture, top=99) == runner.predict(picture, top=10)
+    assert runner.predict(image, top=99) == runner.predict(image, top=10)
 
 
-def test_other_sizes_are_resized_as_files_are(runner, picture, tmp_path):
-    large = np.kron(picture, np.ones((3, 2, 1), "uint8"))
+def test_other_sizes_are_resized_as_files_are(runner, image, tmp_path):
+    large = np.kron(image, np.ones((3, 2, 1), "uint8"))
     Image.fromarray(large).save(tmp_path / "large.png")
     assert runner.predict(large, 1) == runner.predict(tmp_path / "large.png", 1)
     assert runner.predict(large, 1)[0].label == "6"
 
 
-def test_the_answer_is_frozen(runner, picture):
+def test_the_classification_is_frozen(runner, image):
     with pytest.raises(AttributeError):
-        runner.predict(picture)[0].score = 1.0
+        runner.predict(image)[0].score = 1.0
 
 
-def test_mean_and_color_come_from_the_file(files, picture, tmp_path):
-    """A file that says bgr and another mean gets other numbers from the same picture."""
+def test_mean_and_color_come_from_the_file(files, image, tmp_path):
+    """A file that says bgr and another mean gets other numbers from the same image."""
     path = without_info(files / "float32.tflite", tmp_path / "other.tflite")
     spec = InputSpec((48, 48), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), color="bgr")
     write_model_info(path, ModelInfo([*"abcdefghij"], spec))
-    red = picture * np.array([1, 0, 0], "uint8")
+    red = image * np.array([1, 0, 0], "uint8")
     answers = ImageClassifier(path).predict(red, top=10)
     by_hand = (red[..., ::-1] / 255 - spec.mean) / spec.std
     [scores] = TFLiteRunner(path).predict(by_hand[None])
@@ -112,9 +112,9 @@ def test_arrays_that_are_no_input(runner, images, message):
 
 
 @pytest.mark.parametrize("top", [0, -1, 1.5, True])
-def test_bad_top(runner, picture, top):
+def test_bad_top(runner, image, top):
     with pytest.raises(ValueError, match="top must be a positive integer"):
-        runner.predict(picture, top)
+        runner.predict(image, top)
 
 
 def test_bad_files(runner, files, tmp_path):
@@ -135,11 +135,11 @@ def test_one_number_an_image_is_no_classifier(tmp_path):
         ImageClassifier(path)
 
 
-def test_a_file_that_says_nothing(files, digits, picture, tmp_path):
+def test_a_file_that_says_nothing(files, digits, image, tmp_path):
     runner = ImageClassifier(without_info(files / "int8.tflite", tmp_path / "m.tflite"))
     assert runner.predict(digits[0][0], 1)[0].label == "7"
-    with pytest.raises(ValueError, match=r"does not say how a picture.*input_spec="):
-        runner.predict(picture)
+    with pytest.raises(ValueError, match=r"does not say how an image.*input_spec="):
+        runner.predict(image)
 
 
 def test_info_that_does_not_fit(files, tmp_path):
@@ -169,8 +169,8 @@ except ImportError as error:
 """
 
 
-def test_neither_keras_nor_tensorflow_is_needed(files, picture, tmp_path):
-    Image.fromarray(picture).save(tmp_path / "six.png")
+def test_neither_keras_nor_tensorflow_is_needed(files, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "six.png")
     done = subprocess.run(
         [sys.executable, "-c", ALONE, files / "int8.tflite", tmp_path / "six.png"],
         capture_output=True,

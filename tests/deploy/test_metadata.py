@@ -225,7 +225,7 @@ def bare(folder):
     ("info", "message"),
     [
         (ModelInfo(NAMES[:3]), "no output for 3 classes"),
-        (ModelInfo(NAMES, InputSpec((32, 32))), r"pictures of shape \(32, 32, 3\)"),
+        (ModelInfo(NAMES, InputSpec((32, 32))), r"images of shape \(32, 32, 3\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(path, info, message):

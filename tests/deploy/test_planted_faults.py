@@ -140,7 +140,9 @@ def test_file_with_a_planted_fault_is_refused(
     if fault == "nothing":
         assert export_tflite(network[0], path, form, **arguments).quantization == form
         return
-    reason = "gave the file the outputs" if "missing" in fault else "does not answer like the model"
+    reason = (
+        "gave the file the outputs" if "missing" in fault else "outputs do not match the model's"
+    )
     with pytest.raises(ExportError, match=reason) as caught:
         export_tflite(network[0], path, form, **arguments)
     named = [name for name in FAULTS[fault] if f"{name}: " in str(caught.value)]

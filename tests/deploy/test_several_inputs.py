@@ -161,11 +161,11 @@ def test_swapped_and_lost_inputs_are_refused(tmp_path, monkeypatch):
     model, path = siamese(), tmp_path / "m.tflite"
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "input_names", lambda model: input_names(model)[::-1])
-        with pytest.raises(ExportError, match="does not answer like the model"):
+        with pytest.raises(ExportError, match="outputs do not match the model's"):
             export_tflite(model, path)
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "input_paths", lambda model: [("1",), ("0",)])
-        with pytest.raises(ExportError, match="does not answer like the model"):
+        with pytest.raises(ExportError, match="outputs do not match the model's"):
             export_tflite(model, path)
     with monkeypatch.context() as patch:
         summary = read_tflite

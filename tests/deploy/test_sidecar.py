@@ -64,8 +64,8 @@ def test_its_numbers_are_enough_to_run_the_file(path):
 
     content = read(write_sidecar(path))
     [image], [scores] = content["inputs"], content["outputs"]
-    picture = np.random.default_rng(0).integers(0, 256, image["shape"], "uint8")
-    real = (picture / np.float32(255) - np.float32(image["mean"])) / np.float32(image["std"])
+    pixels = np.random.default_rng(0).integers(0, 256, image["shape"], "uint8")
+    real = (pixels / np.float32(255) - np.float32(image["mean"])) / np.float32(image["std"])
     stored = np.round(real / image["quantization"]["scale"]) + image["quantization"]["zero_point"]
     interpreter = Interpreter(str(path))
     run = interpreter.get_signature_runner()

@@ -75,17 +75,17 @@ def test_shapes_that_differ_are_another_model():
 
 
 @pytest.mark.export
-def test_a_file_of_other_weights_fails(network, pictures, tmp_path):
+def test_a_file_of_other_weights_fails(network, images, tmp_path):
     path = tmp_path / "m.tflite"
     export_tflite(network, path)
-    assert verify_tflite(path, network, pictures).passed
+    assert verify_tflite(path, network, images).passed
     network.set_weights([w + 0.1 for w in network.get_weights()])
-    result = verify_tflite(path, network, (pictures, np.zeros(len(pictures), int)))
+    result = verify_tflite(path, network, (images, np.zeros(len(images), int)))
     assert not result.passed
     assert "SQNR" in str(result.failures)
-    assert verify_tflite(path, network, pictures, tolerances=Tolerances(sqnr=0)).passed
+    assert verify_tflite(path, network, images, tolerances=Tolerances(sqnr=0)).passed
     with pytest.warns(FutureWarning, match="gates is now tolerances"):
-        assert verify_tflite(path, network, pictures, gates=Tolerances(sqnr=0)).passed
+        assert verify_tflite(path, network, images, gates=Tolerances(sqnr=0)).passed
     with pytest.warns(FutureWarning, match="gates is now tolerances"):
         assert result.gates == result.tolerances
 
@@ -98,42 +98,42 @@ class Decoding(keras.Model):
 
 
 @pytest.mark.export
-def test_a_file_is_compared_with_the_outputs_of_the_call(network, pictures, tmp_path):
+def test_a_file_is_compared_with_the_outputs_of_the_call(network, images, tmp_path):
     path = tmp_path / "m.tflite"
     export_tflite(network, path)
     detector = Decoding(network.inputs, network.outputs)
-    result = verify_tflite(path, detector, pictures)
+    result = verify_tflite(path, detector, images)
     assert result.passed
-    assert result.sqnr == pytest.approx(verify_tflite(path, network, pictures).sqnr, abs=3)
+    assert result.sqnr == pytest.approx(verify_tflite(path, network, images).sqnr, abs=3)
 
 
 @pytest.mark.export
-def test_one_hot_labels_and_bad_data(network, pictures, tmp_path):
+def test_one_hot_labels_and_bad_data(network, images, tmp_path):
     path = tmp_path / "m.tflite"
     export_tflite(network, path)
     labels = np.arange(20) % 4
     one_hot = np.eye(4)[labels]
-    results = [verify_tflite(path, network, (pictures, y)) for y in (labels, one_hot)]
+    results = [verify_tflite(path, network, (images, y)) for y in (labels, one_hot)]
     assert results[0].keras_accuracy == results[1].keras_accuracy
     with pytest.raises(ValueError, match=r"must have shape \(samples, 12, 12, 3\)"):
-        verify_tflite(path, network, pictures[:, :8])
+        verify_tflite(path, network, images[:, :8])
 
 
-def test_bad_files(tmp_path, network, pictures):
+def test_bad_files(tmp_path, network, images):
     with pytest.raises(FileNotFoundError, match="no such"):
-        verify_tflite(tmp_path / "missing.tflite", network, pictures)
+        verify_tflite(tmp_path / "missing.tflite", network, images)
     (tmp_path / "text.tflite").write_text("hello")
     with pytest.raises(ValueError, match="not a TFLite model"):
-        verify_tflite(tmp_path / "text.tflite", network, pictures)
+        verify_tflite(tmp_path / "text.tflite", network, images)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
-def test_truncated_files(root, share, tmp_path, network, pictures):
+def test_truncated_files(root, share, tmp_path, network, images):
     whole = (root / "saved_models" / "quickstart" / "int8.tflite").read_bytes()
     path = tmp_path / "cut.tflite"
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"cut.tflite"):
-        verify_tflite(path, network, pictures)
+        verify_tflite(path, network, images)
 
 
 def test_one_output_is_told_in_one_line_and_several_in_one_each():

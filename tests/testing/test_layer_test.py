@@ -381,7 +381,7 @@ class NanOutput(Affine):
     [
         (WeightsInCall, r"call made the weights \['weights_in_call\w*/late'\]"),
         (WrongShape, r"symbolic call: symbolic shape is \[\(2, 4, 4, 4\)\], the real shape"),
-        (FixedBatch, r"symbolic shape with an open batch size is \[\(2, 4, 4, 3\)\]"),
+        (FixedBatch, r"symbolic shape with a dynamic batch size is \[\(2, 4, 4, 3\)\]"),
         (WrongShapeMethod, r"compute_output_shape is \[\(2, 4, 4\)\], the real shape"),
         (WrongDtype, "symbolic dtype float32, real dtype int32"),
         (WrongCount, "2 symbolic outputs, but 1 real ones"),

@@ -1,1 +1,1 @@
-"""What mobile GPUs, Edge TPUs and processors run of a `.tflite` file."""
+"""What mobile GPUs, Edge TPUs and CPUs run of a `.tflite` file."""

@@ -1,4 +1,4 @@
-"""What rules ask of an operation: each function gives a text of what it found, or nothing."""
+"""Predicates of operations for the rules: each gives a text of what it found, or nothing."""
 
 import numpy as np
 

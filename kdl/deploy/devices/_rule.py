@@ -1,4 +1,4 @@
-"""How a table of rules judges the operations of a `.tflite` file."""
+"""Rules that judge the operations of a `.tflite` file, as a table."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Rule:
         when: Function of a `FileOperation`: a text that says what was found, or nothing.
         verdict: What follows.
         cause: Why; `{}` stands for what was found.
-        rewrite: What mends it.
+        rewrite: What fixes it.
         source: Where that is known from.
     """
 

@@ -34,7 +34,7 @@ class DeviceRun:
     """What became of a `.tflite` file on the real accelerator.
 
     Attributes:
-        outcome: `"ran"`, `"wrong"` (it ran, and answers otherwise than the CPU), `"refused"`,
+        outcome: `"ran"`, `"wrong"` (it ran, and its outputs differ from the CPU's), `"refused"`,
             `"died"` (it ended its process) or `"not comparable"` (the CPU cannot run it).
         cause: Why, if it did not run.
         refused: List of `(operation, reason)`, as the accelerator named them.
@@ -84,16 +84,16 @@ def run_on_gpu(path):
         ImportError: If `ai-edge-litert` is missing.
     """
     with tempfile.TemporaryDirectory(prefix="kdl-check-") as folder:
-        code, messages, answers = _run(path, folder, "gpu")
+        code, messages, outputs = _run(path, folder, "gpu")
         _check_driver(messages)
         _, other_messages, expected = _run(path, folder, "cpu")
-        failure = None if answers else _failure(code, messages)
+        failure = None if outputs else _failure(code, messages)
         if failure and (failure.refused or expected):
             return failure
         if expected is None:
             cause = f"the CPU cannot run it: {_last_error(other_messages)}"
             return DeviceRun("not comparable", cause)
-        return _comparison(expected, answers, lambda: _run(path, folder, "plain")[2])
+        return _comparison(expected, outputs, lambda: _run(path, folder, "plain")[2])
 
 
 def _run(path, folder, accelerator):
@@ -147,21 +147,21 @@ def _last_error(messages):
     return lines[-1] if lines else "it gave no reason"
 
 
-def _comparison(expected, answers, run_plainly):
+def _comparison(expected, outputs, run_plainly):
     """The verdict on the worst output, each beside its own magnitude."""
     plain = functools.cache(run_plainly)
     judged = [
         _judged(*pair, place, plain)
-        for place, pair in enumerate(zip(expected, answers, strict=True))
+        for place, pair in enumerate(zip(expected, outputs, strict=True))
     ]
     close, largest, scale = min(judged, key=lambda one: (one[0], -one[1] / one[2]))
-    outcome, cause = ("ran", "") if close else ("wrong", "it answers otherwise than the CPU")
+    outcome, cause = ("ran", "") if close else ("wrong", "its outputs differ from the CPU's")
     return DeviceRun(outcome, cause, max_error=largest, relative_error=largest / scale)
 
 
-def _judged(expected, answer, place, run_plainly):
+def _judged(expected, output, place, run_plainly):
     """Whether an output is near enough, its largest difference, and its magnitude."""
-    largest, scale = _largest_difference(expected, answer)
+    largest, scale = _largest_difference(expected, output)
     steps = np.issubdtype(expected.dtype, np.integer)
     allowed = max(LARGEST_RELATIVE_ERROR * scale, steps)
     if steps and largest > allowed:
@@ -172,10 +172,10 @@ def _judged(expected, answer, place, run_plainly):
     return largest <= allowed, largest, scale
 
 
-def _largest_difference(expected, answer):
+def _largest_difference(expected, output):
     """The largest difference of two outputs, and the largest of the first."""
     with np.errstate(invalid="ignore"):  # an accelerator may leave anything in an output
-        y, z = (x.ravel().astype("float64") for x in (expected, answer))
+        y, z = (x.ravel().astype("float64") for x in (expected, output))
         difference = np.where((y == z) | (np.isnan(y) & np.isnan(z)), 0, np.abs(y - z))
     largest = float(np.max(difference, initial=0))
     scale = float(np.max(np.abs(y[np.isfinite(y)]), initial=0)) or 1.0

@@ -1,1 +1,1 @@
-"""From a Keras model to a `.tflite` file, and the proof that both answer alike."""
+"""Export of a Keras model as a `.tflite` file, and the proof that their outputs match."""

@@ -29,7 +29,7 @@ _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 # Against a model that rounds as its file does.
 _QUANTIZE_AWARE_TOLERANCES = dataclasses.replace(TOLERANCES["int8"], sqnr=20.0, rounded=True)
 
-# int8 answers below this ratio still pass, but deserve a look.
+# int8 outputs below this ratio still pass, but deserve a look.
 _LOW_SQNR = 20.0
 
 # TFLite's dynamic form leaves smaller weights as they are.
@@ -50,7 +50,7 @@ def export_tflite(
     verification_data=None,
     input_spec=None,
 ):
-    """Writes `model` as a `.tflite` file that is proven to answer like it.
+    """Writes `model` as a `.tflite` file whose outputs are proven to match the model's.
 
     The model is saved and converted by TensorFlow in a process of its own, so that it may come from
     any backend and one model gives one file. The file takes a static batch under the name `image`
@@ -99,7 +99,7 @@ def export_tflite(
         ValueError: If an argument is out of range, int8 lacks representative data, data is not
             finite, not in the range that `input_spec` gives, or read by another one, or the model
             is above 2 GB.
-        ExportError: A ValueError: the model has no TFLite form, or the file answers otherwise.
+        ExportError: A ValueError: the model has no TFLite form, or its outputs differ.
         OSError: If `path` cannot be written (`FileNotFoundError` if its folder does not exist).
         ImportError: If TensorFlow or `ai-edge-litert` is missing.
 
@@ -253,8 +253,8 @@ def _explain(result, quantization):
         advice[quantization] = "The model itself gives them: are its weights finite?"
     default = "Compare with float32 to see what the smaller form costs."
     return (
-        f"The {quantization} file does not answer like the model: {'; '.join(result.failures)}. "
-        f"{advice.get(quantization, default)} No file was written."
+        f"The {quantization} file's outputs do not match the model's: "
+        f"{'; '.join(result.failures)}. {advice.get(quantization, default)} No file was written."
     )
 
 
@@ -286,7 +286,7 @@ def _explain_low(result, quantized):
         return f"{text} More representative data may help."
     return (
         f"{text} LiteRT's own kernels are {result.tolerances.sqnr:.1f} dB apart on it: so deep a "
-        f"network rounds too often for answers that are closer."
+        f"network rounds too often for outputs that are closer."
     )
 
 

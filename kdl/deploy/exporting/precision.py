@@ -1,4 +1,4 @@
-"""The float32 twin of a model."""
+"""Float32 copy of a model in another precision."""
 
 from kdl._compat import all_layers
 from kdl.graph import copy_model

@@ -1,4 +1,4 @@
-"""What a `.tflite` file must reach to count as equal to its model."""
+"""Tolerances within which the outputs of a `.tflite` file match those of its model."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Does a `.tflite` file answer like the model it came from?"""
+"""Compare the outputs of a `.tflite` file with those of its model."""
 
 import keras
 import numpy as np
@@ -82,7 +82,7 @@ def compare_outputs(
     """
     names = unique_names(["output"] * len(expected)) if names is None else names
     kinds = [None] * len(expected) if kinds is None else kinds
-    _check_alike(path, expected, actual, names, kinds)
+    _check_same_form(path, expected, actual, names, kinds)
     maps = labels is not None and labels.ndim > 1
     outputs = []
     for name, kind, y, z in zip(names, kinds, expected, actual, strict=True):
@@ -97,7 +97,7 @@ def compare_outputs(
     )
 
 
-def _check_alike(path, expected, actual, names, kinds):
+def _check_same_form(path, expected, actual, names, kinds):
     if not len(expected) == len(actual) == len(names) == len(kinds) or not expected:
         raise ValueError(
             f"{path} gives {len(actual)} outputs where the model gives {len(expected)}: it was "

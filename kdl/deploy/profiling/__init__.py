@@ -1,1 +1,1 @@
-"""How long a `.tflite` file takes, in all and by operation, and what memory it needs."""
+"""Latency of a `.tflite` file, in all and by operation, and its memory."""

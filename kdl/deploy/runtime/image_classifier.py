@@ -15,9 +15,9 @@ from kdl.deploy.tflite.tensor_names import SCORES
 class ImageClassifier:
     """A classifier in a `.tflite` file, used with images.
 
-    The file tells by itself how a picture becomes its input and what its classes are called, if it
+    The file tells by itself how an image becomes its input and what its classes are called, if it
     was exported with `input_spec` and `labels`. Needs `ai-edge-litert` and NumPy, and Pillow where
-    pictures are read or resized: neither Keras nor TensorFlow.
+    images are read or resized: neither Keras nor TensorFlow.
 
     Args:
         path: The file, with one input.
@@ -37,8 +37,8 @@ class ImageClassifier:
         >>> files = pathlib.Path(kdl.__file__).parents[1] / "saved_models" / "quickstart"
         >>> runner = kdl.deploy.ImageClassifier(files / "int8.tflite")
         >>> _, (images, labels) = kdl.data.digits(size=48)
-        >>> [answer] = runner.predict(images[0], top=1)
-        >>> answer.label, int(labels[0])
+        >>> [classification] = runner.predict(images[0], top=1)
+        >>> classification.label, int(labels[0])
         ('7', 7)
     """
 
@@ -67,35 +67,35 @@ class ImageClassifier:
         return f"<ImageClassifier: {self.path}, input {height_width_channels}, {classes}>"
 
     def predict(self, images, top=3):
-        """The likeliest classes of one picture, or of each of several.
+        """The likeliest classes of one image, or of each of several.
 
-        A picture is the name of a file, an open file, a Pillow image, or a uint8 array
+        An image is the name of a file, an open file, a Pillow image, or a uint8 array
         `(height, width)` or `(height, width, channels)` in RGB of any size; it is resized and
         normalized as the file's input specification says. A float array is taken for a finished
         input, of the file's input shape.
 
         Args:
-            images: One picture, or several: a list or tuple, or an array with the samples first.
+            images: One image, or several: a list or tuple, or an array with the samples first.
             top: How many classes to name, the likeliest first; at most all are. Defaults to 3.
 
         Returns:
-            List of `Classification`, for one picture; a list of such lists for several.
+            List of `Classification`, for one image; a list of such lists for several.
 
         Raises:
-            FileNotFoundError: If there is no such picture.
-            ValueError: If a picture cannot be read or does not fit, or the file does not say how a
-                picture becomes its input.
+            FileNotFoundError: If there is no such image.
+            ValueError: If an image cannot be read or does not fit, or the file does not say how a
+                image becomes its input.
             ImportError: If Pillow is needed and missing.
         """
         top = check_integer("top", top)
         several = self._is_several(images)
-        pictures = list(images) if several else [images]
-        if not pictures:
+        images = list(images) if several else [images]
+        if not images:
             return []
-        inputs = np.stack([self._input(picture) for picture in pictures])
+        inputs = np.stack([self._input(image) for image in images])
         scores = self._runner.predict(inputs)[self._output]
-        answers = [self._answers(row, top) for row in scores]
-        return answers if several else answers[0]
+        classifications = [self._classifications(row, top) for row in scores]
+        return classifications if several else classifications[0]
 
     def _is_several(self, images):
         if isinstance(images, list | tuple):
@@ -106,28 +106,28 @@ class ImageClassifier:
             return images.ndim == 4
         return images.ndim == len(self._runner.input_shape)
 
-    def _input(self, picture):
-        if isinstance(picture, np.ndarray) and picture.dtype != np.uint8:
-            return self._finished(picture)
+    def _input(self, image):
+        if isinstance(image, np.ndarray) and image.dtype != np.uint8:
+            return self._finished(image)
         if self.info.input_spec is None:
             raise ValueError(
-                f"{self.path} does not say how a picture becomes its input. Export it with "
+                f"{self.path} does not say how an image becomes its input. Export it with "
                 f"input_spec=, or pass float arrays of shape {self._runner.input_shape[1:]}."
             )
-        return self.info.input_spec.load(picture)
+        return self.info.input_spec.load(image)
 
     def _finished(self, array):
         shape = self._runner.input_shape[1:]
         if not np.issubdtype(array.dtype, np.floating) or array.shape != shape:
             raise ValueError(
-                f"Expected a uint8 picture, or a float input of shape {shape}; received "
+                f"Expected a uint8 image, or a float input of shape {shape}; received "
                 f"{array.dtype} of shape {array.shape}."
             )
         if not np.isfinite(array).all():
             raise ValueError("The input holds NaN or infinite numbers.")
         return array.astype("float32")
 
-    def _answers(self, scores, top):
+    def _classifications(self, scores, top):
         order = np.argsort(-scores, kind="stable")[:top]
         return [Classification(self.labels[i], int(i), float(scores[i])) for i in order]
 

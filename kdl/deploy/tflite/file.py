@@ -1,4 +1,4 @@
-"""What stands in a `.tflite` file."""
+"""Contents of a `.tflite` file: inputs, outputs, operations, quantization."""
 
 import contextlib
 import dataclasses

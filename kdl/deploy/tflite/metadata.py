@@ -1,4 +1,4 @@
-"""What a `.tflite` file says about itself, for kdl and for TensorFlow Lite's own tools."""
+"""Metadata in a `.tflite` file, for kdl and for TensorFlow Lite's own tools."""
 
 import os
 import warnings
@@ -23,7 +23,7 @@ def write_metadata(path, info, name=None):
 
     They go where each reader looks for them: into `kdl.json` and `labels.txt` in the archive at the
     end of the file, and into the entry `TFLITE_METADATA` of the model (schema "M001"), which
-    MediaPipe and Android's tools read: size and colors of the picture, mean and standard deviation
+    MediaPipe and Android's tools read: size and colors of the image, mean and standard deviation
     in units of bytes, the range of the inputs, the role of `labels.txt`. What was there of these is
     replaced, and all else stays: operations, constants, other entries, other files of the archive.
     (MediaPipe's image tasks take files with float32 or uint8 inputs and refuse int8 ones, whatever
@@ -124,7 +124,7 @@ def _check_fits(path, model, info):
     if info.input_spec is not None and _described_input(graph, info.input_spec) is None:
         shapes = [tuple(int(n) for n in graph.tensors[i].shape) for i in graph.inputs]
         raise ValueError(
-            f"input_spec describes pictures of shape {info.input_spec.shape}, of one input; "
+            f"input_spec describes images of shape {info.input_spec.shape}, of one input; "
             f"{path} takes {shapes}, with the batch first."
         )
     names = _signature_names(model)
@@ -267,7 +267,7 @@ def _other_files(path):
 
 
 def _spec_of(metadata, model, path):
-    """The `InputSpec` that a description of an input tells; None if it is no picture's."""
+    """The `InputSpec` that a description of an input tells; None if it is no image's."""
     kind, image = metadata.get("content", {}).get("content_properties", (None, None))
     graph = model.subgraphs[0]
     if not len(graph.inputs) or kind != "ImageProperties" or not image.get("color_space", 0):
@@ -282,7 +282,7 @@ def _spec_of(metadata, model, path):
         return InputSpec(shape[1:3], shape[3], mean, std)
     except ValueError as error:
         warnings.warn(
-            f"{path} does not say how a picture becomes its input, since its metadata cannot be "
+            f"{path} does not say how an image becomes its input, since its metadata cannot be "
             f"used: {error}",
             stacklevel=3,
         )
@@ -293,7 +293,7 @@ def _scale_of(metadata, tensor):
     """`(mean, std)` of pixels in [0, 1]; None if the metadata tells none, or several."""
     quantization = tensor.quantization
     if type_name(tensor) == "UINT8" and quantization is not None and quantization.scale is not None:
-        # The bytes of a picture are this input as they are, whatever normalization is named:
+        # The bytes of an image are this input as they are, whatever normalization is named:
         # `scale · (x − zero point)`, and no other reader of such files computes more.
         scales, zeros = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
         if len(scales) == 1 and scales[0] > 0:

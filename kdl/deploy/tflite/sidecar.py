@@ -1,4 +1,4 @@
-"""What an application must know of a `.tflite` file, as JSON beside it."""
+"""JSON sidecar of a `.tflite` file: all that an application must know of it."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def write_sidecar(path):
     The keys are `name`, `file`, `bytes`, `sha256`, `kind` (float32, float16, dynamic, int8 or
     int16), `inputs`, `outputs` and `labels`. An input or output has `name`, `shape`, `dtype` and
     `quantization` (`scale` and `zero_point`, so that `real = scale · (stored − zero_point)`, or
-    null). An input that is a picture has `layout`, `color`, `mean`, `std` (in units of [0, 1]
+    null). An input that is an image has `layout`, `color`, `mean`, `std` (in units of [0, 1]
     pixels: `(x / 255 − mean) / std`) and `range`, the least and the largest real number that this
     gives. The file is written as a whole or left as it was.
 
@@ -59,7 +59,7 @@ def _describe(path):
     if info.input_spec is not None:
         place = info.input_spec.place_among([one["shape"][1:] for one in described])
     if place is not None:
-        described[place] |= _picture(info.input_spec)
+        described[place] |= _image(info.input_spec)
     name = os.path.basename(path)
     return {
         "name": read_metadata(path).get("name") or os.path.splitext(name)[0],
@@ -90,7 +90,7 @@ def _tensor(name, tensor):
     }
 
 
-def _picture(spec):
+def _image(spec):
     mean, std = np.array(spec.mean), np.array(spec.std)
     limits = [float(((0 - mean) / std).min()), float(((1 - mean) / std).max())]
     return {

@@ -1,4 +1,4 @@
-"""What the cells share."""
+"""Base class of the recurrent cells."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""How each library lays out the weights of a recurrent layer: reading and writing, in NumPy."""
+"""Weight layouts of recurrent layers in each library: reading and writing, in NumPy."""
 
 from dataclasses import dataclass, field, replace
 
@@ -213,7 +213,7 @@ def _split_rows(kernel, units):
     if len(kernel) <= units:
         raise ValueError(
             f"tf_v1: the kernel has {len(kernel)} rows for inputs and state, of which the state "
-            f"takes {units}. A cell with a projection has no twin in Keras."
+            f"takes {units}. A cell with a projection has no counterpart in Keras."
         )
     return kernel[:-units], kernel[-units:]
 

@@ -1,4 +1,4 @@
-"""What the layers share."""
+"""Base class of the recurrent layers."""
 
 import keras
 from keras import ops
