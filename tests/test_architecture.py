@@ -14,7 +14,7 @@ from kdl._packages import PACKAGES
 
 # Modules on the ground, and below it what child processes run; then the packages.
 FLOORS = {
-    **dict.fromkeys(("_child", "_packages", "_signals", "_warn"), -1),
+    **dict.fromkeys(("_child", "_packages", "_signals", "_typing", "_warn"), -1),
     **dict.fromkeys(("_checks", "_compat", "_deprecation", "_files", "_process", "_words"), 0),
     **dict.fromkeys(("_lazy", "_plots"), 0.5),
     **{package.name: package.floor for package in PACKAGES},

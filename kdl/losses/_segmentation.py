@@ -7,7 +7,7 @@ import numbers
 
 from keras import ops
 
-from kdl.losses._places import spread_over
+from kdl.losses._masked_loss import spread_over
 from kdl.ops._known import marked, refuse
 
 # Above what rounding in half precision adds to a probability.

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
 from kdl.ops._known import marked
 from kdl.ops._labels import (
@@ -99,7 +99,7 @@ def focal_loss(
 
 
 @keras.saving.register_keras_serializable("kdl")
-class FocalLoss(LossOfPlaces):
+class FocalLoss(MaskedLoss):
     """Cross-entropy that fades where the answer is right already.
 
     Sigmoid form, for each anchor the sum over its classes, a question of yes or no each:
@@ -153,7 +153,7 @@ class FocalLoss(LossOfPlaces):
         0.4318
     """
 
-    one_a_place = True
+    elementwise = True
 
     def __init__(
         self,
@@ -169,36 +169,9 @@ class FocalLoss(LossOfPlaces):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check(alpha, gamma, activation)
-        self.alpha = None if alpha is None else np.asarray(alpha).tolist()
-        self.gamma = gamma
-        self.from_logits = from_logits
-        self.activation = activation
-        self.normalize_by_positives = normalize_by_positives
-        self.background_class = background_class
-        self.ignore_class = ignore_class
-        self.axis_name = axis_name
-
-    def values(self, y_true, y_pred, mask):
-        """One value an anchor."""
-        return focal_loss(y_true, y_pred, **self._arguments(), mask=mask)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), **self._arguments(), "dtype": self.dtype}
-
-    def _arguments(self):
-        return {
-            "alpha": self.alpha,
-            "gamma": self.gamma,
-            "from_logits": self.from_logits,
-            "activation": self.activation,
-            "normalize_by_positives": self.normalize_by_positives,
-            "background_class": self.background_class,
-            "ignore_class": self.ignore_class,
-            "axis_name": self.axis_name,
-        }
+        alpha = None if alpha is None else np.asarray(alpha).tolist()
+        super().__init__(focal_loss, locals())
 
 
 def _check(alpha, gamma, activation):

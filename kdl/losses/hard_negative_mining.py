@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
 from kdl.ops._known import marked
 from kdl.ops._labels import check_labels, cross_entropy, one_hot
@@ -77,7 +77,7 @@ def hard_negative_mining(
 
 
 @keras.saving.register_keras_serializable("kdl")
-class HardNegativeMining(LossOfPlaces):
+class HardNegativeMining(MaskedLoss):
     """Wraps the loss of an anchor: all positives count, and of the negatives only the hardest.
 
     `L = (Σ_positives l + Σ_hard l) / max(N, 1)`, with `N` positives in the batch, on all
@@ -131,7 +131,7 @@ class HardNegativeMining(LossOfPlaces):
         [0.1269, 0.0, 1.3133, 0.0]
     """
 
-    one_a_place = True
+    elementwise = True
 
     def __init__(
         self,
@@ -147,48 +147,12 @@ class HardNegativeMining(LossOfPlaces):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_arguments(loss, ratio, minimum_negatives, score, background)
-        self.loss = loss
-        self.ratio = ratio
-        self.background = background
-        self.ignore_class = ignore_class
-        self.minimum_negatives = minimum_negatives
-        self.score = score
-        self.normalize = normalize
-        self.axis_name = axis_name
-
-    def values(self, y_true, y_pred, mask):
-        """One value an anchor."""
-        return hard_negative_mining(
-            y_true,
-            y_pred,
-            loss=self.loss,
-            ratio=self.ratio,
-            background=self.background,
-            ignore_class=self.ignore_class,
-            minimum_negatives=self.minimum_negatives,
-            score=self.score,
-            normalize=self.normalize,
-            axis_name=self.axis_name,
-            mask=mask,
-        )
+        super().__init__(hard_negative_mining, locals())
 
     def get_config(self):
-        """The constructor's arguments."""
-        return {
-            "loss": keras.saving.serialize_keras_object(self.loss),
-            "ratio": self.ratio,
-            "background": self.background,
-            "ignore_class": self.ignore_class,
-            "minimum_negatives": self.minimum_negatives,
-            "score": self.score,
-            "normalize": self.normalize,
-            "name": self.name,
-            "reduction": self.reduction,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-        }
+        """The constructor's arguments, with the loss inside serialized."""
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
     def from_config(cls, config):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
     checked_classes,
     class_maps,
@@ -18,7 +18,7 @@ _EMPTY = 1e-12
 
 
 @keras.saving.register_keras_serializable("kdl")
-class JaccardLoss(LossOfPlaces):
+class JaccardLoss(MaskedLoss):
     """One minus the soft Jaccard index (intersection over union), for segmentation.
 
     With probabilities `p` and truth `y` of one class, `I = Σ p·y` and `U = Σ p + Σ y − I`, the loss
@@ -86,38 +86,9 @@ class JaccardLoss(LossOfPlaces):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_smoothing(smoothing)
-        self.from_logits = from_logits
-        self.multi_label = multi_label
-        self.smoothing = smoothing
-        self.squared = squared
-        self.per_image = per_image
-        self.classes = checked_classes(classes)
-        self.ignore_class = ignore_class
-        self.axis = axis
-        self.axis_name = axis_name
-
-    def values(self, y_true, y_pred, mask):
-        """One loss a sample."""
-        return jaccard_loss(y_true, y_pred, **self._settings(), mask=mask)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), **self._settings(), "dtype": self.dtype}
-
-    def _settings(self):
-        return {
-            "from_logits": self.from_logits,
-            "multi_label": self.multi_label,
-            "smoothing": self.smoothing,
-            "squared": self.squared,
-            "per_image": self.per_image,
-            "classes": self.classes,
-            "ignore_class": self.ignore_class,
-            "axis": self.axis,
-            "axis_name": self.axis_name,
-        }
+        classes = checked_classes(classes)
+        super().__init__(jaccard_loss, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")

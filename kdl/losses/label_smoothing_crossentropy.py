@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops._known import marked
 from kdl.ops._labels import (
     as_float,
@@ -60,7 +60,7 @@ def label_smoothing_crossentropy(
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LabelSmoothingCrossentropy(LossOfPlaces):
+class LabelSmoothingCrossentropy(MaskedLoss):
     """Cross-entropy that asks for a little less than certainty.
 
     `CE = −Σ_k q_k ln p_k`. With `K` classes and `spread="all"` the share ε of each label is given
@@ -95,7 +95,7 @@ class LabelSmoothingCrossentropy(LossOfPlaces):
         0.64019
     """
 
-    one_a_place = True
+    elementwise = True
 
     def __init__(
         self,
@@ -107,33 +107,18 @@ class LabelSmoothingCrossentropy(LossOfPlaces):
         name="label_smoothing_crossentropy",
         dtype=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check(label_smoothing, spread)
-        self.label_smoothing = label_smoothing
-        self.spread = spread
-        self.from_logits = from_logits
-        self.axis = axis
+        super().__init__(label_smoothing_crossentropy, locals())
 
-    def values(self, y_true, y_pred, mask):
-        """One value a sample, or a place of it."""
-        return label_smoothing_crossentropy(y_true, y_pred, **self._arguments())
 
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), **self._arguments(), "dtype": self.dtype}
-
-    def _arguments(self):
-        return {
-            "label_smoothing": self.label_smoothing,
-            "spread": self.spread,
-            "from_logits": self.from_logits,
-            "axis": self.axis,
-        }
+def check_smoothing(label_smoothing):
+    """Raises ValueError unless a share is between 0 and 1."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1; received {label_smoothing!r}.")
 
 
 def _check(label_smoothing, spread):
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be between 0 and 1; received {label_smoothing!r}.")
+    check_smoothing(label_smoothing)
     if spread not in SPREADS:
         raise ValueError(f"spread must be one of {SPREADS}; received {spread!r}.")
 

@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from kdl.losses._lovasz import lovasz_extension, of_all_replicas
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import each_sample, refuse_between, truth_maps
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LovaszHinge(LossOfPlaces):
+class LovaszHinge(MaskedLoss):
     """Piecewise linear loss of logits whose values at margins 1 are Jaccard distances.
 
     The errors are `e = 1 − z·(2y − 1)` with logits `z`, sorted from large to small, and the loss is
@@ -50,25 +50,7 @@ class LovaszHinge(LossOfPlaces):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.per_image = per_image
-        self.ignore_class = ignore_class
-        self.axis_name = axis_name
-
-    def values(self, y_true, y_pred, mask):
-        """One loss a sample."""
-        settings = (self.per_image, self.ignore_class, self.axis_name)
-        return lovasz_hinge(y_true, y_pred, *settings, mask=mask)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "per_image": self.per_image,
-            "ignore_class": self.ignore_class,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-        }
+        super().__init__(lovasz_hinge, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")

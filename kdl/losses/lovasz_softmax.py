@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl.losses._lovasz import lovasz_extension, of_all_replicas
-from kdl.losses._places import LossOfPlaces
+from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
     checked_classes,
     class_maps,
@@ -16,7 +16,7 @@ from kdl.losses._segmentation import (
 
 
 @keras.saving.register_keras_serializable("kdl")
-class LovaszSoftmax(LossOfPlaces):
+class LovaszSoftmax(MaskedLoss):
     """Piecewise linear loss whose values at hard predictions are Jaccard distances.
 
     For each class the errors are `e = |y − p|`, sorted from large to small, and the loss is
@@ -71,31 +71,8 @@ class LovaszSoftmax(LossOfPlaces):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.from_logits = from_logits
-        self.classes = checked_classes(classes)
-        self.per_image = per_image
-        self.ignore_class = ignore_class
-        self.axis = axis
-        self.axis_name = axis_name
-
-    def values(self, y_true, y_pred, mask):
-        """One loss a sample."""
-        return lovasz_softmax(y_true, y_pred, **self._settings(), mask=mask)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), **self._settings(), "dtype": self.dtype}
-
-    def _settings(self):
-        return {
-            "from_logits": self.from_logits,
-            "classes": self.classes,
-            "per_image": self.per_image,
-            "ignore_class": self.ignore_class,
-            "axis": self.axis,
-            "axis_name": self.axis_name,
-        }
+        classes = checked_classes(classes)
+        super().__init__(lovasz_softmax, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")

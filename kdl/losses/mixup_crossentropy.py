@@ -3,8 +3,11 @@
 import keras
 from keras import ops
 
-from kdl.losses._places import LossOfPlaces
-from kdl.losses.label_smoothing_crossentropy import label_smoothing_crossentropy
+from kdl.losses._masked_loss import MaskedLoss
+from kdl.losses.label_smoothing_crossentropy import (
+    check_smoothing,
+    label_smoothing_crossentropy,
+)
 from kdl.ops._known import marked
 from kdl.ops._labels import as_float, mixed_labels, one_hot
 
@@ -43,7 +46,7 @@ def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
 
 
 @keras.saving.register_keras_serializable("kdl")
-class MixupCrossentropy(LossOfPlaces):
+class MixupCrossentropy(MaskedLoss):
     """Cross-entropy of samples that are mixed of two: `λ · CE(y_a, p) + (1 − λ) · CE(y_b, p)`.
 
     It is cross-entropy with the dense label `λ · y_a + (1 − λ) · y_b`, but takes the labels as
@@ -73,7 +76,7 @@ class MixupCrossentropy(LossOfPlaces):
         1.0397
     """
 
-    one_a_place = True
+    elementwise = True
 
     def __init__(
         self,
@@ -83,23 +86,5 @@ class MixupCrossentropy(LossOfPlaces):
         name="mixup_crossentropy",
         dtype=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(
-                f"label_smoothing must be between 0 and 1; received {label_smoothing!r}."
-            )
-        self.from_logits = from_logits
-        self.label_smoothing = label_smoothing
-
-    def values(self, y_true, y_pred, mask):
-        """One value a sample, or a place of it."""
-        return mixup_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "from_logits": self.from_logits,
-            "label_smoothing": self.label_smoothing,
-            "dtype": self.dtype,
-        }
+        check_smoothing(label_smoothing)
+        super().__init__(mixup_crossentropy, locals())

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl.losses._function_loss import FunctionLoss
 from kdl.ops.boxes import box_iog, box_iou, check_variances, decode_boxes, encode_boxes
 
 _FULL = 1 - 1e-6  # −ln(1 − x) has no value at 1
@@ -11,15 +12,29 @@ _EPSILON = 1e-7
 
 
 @keras.saving.register_keras_serializable("kdl")
-def repulsion_loss(y_true, y_pred, alpha=0.5, beta=0.5, **arguments):
+def repulsion_loss(
+    y_true,
+    y_pred,
+    alpha=0.5,
+    beta=0.5,
+    sigma_rep_gt=0.9,
+    sigma_rep_box=0.0,
+    positive_iou=0.5,
+    variances=None,
+    max_positives=None,
+):
     """Repulsion loss of each image: attraction, RepGT and RepBox, weighted.
 
     Args:
-        y_true: Ground truth, as for `kdl.losses.RepulsionLoss`.
-        y_pred: Predictions, as for `kdl.losses.RepulsionLoss`.
+        y_true: Ground truth, as for `kdl.losses.RepulsionLoss`, like all that follow.
+        y_pred: Predictions.
         alpha: Weight of RepGT.
         beta: Weight of RepBox.
-        **arguments: Further arguments of `repulsion_terms`.
+        sigma_rep_gt: Where the penalty of RepGT becomes linear.
+        sigma_rep_box: Where that of RepBox does.
+        positive_iou: Least overlap of a proposal with its target.
+        variances: Variances of encoded predictions, or None if they are boxes.
+        max_positives: How many positives of an image count, or None for all.
 
     Returns:
         Tensor `(batch,)`.
@@ -28,7 +43,9 @@ def repulsion_loss(y_true, y_pred, alpha=0.5, beta=0.5, **arguments):
         ValueError: If an argument is out of range, or the shapes do not fit.
     """
     _check_weights(alpha, beta)
-    terms = repulsion_terms(y_true, y_pred, **arguments)
+    terms = repulsion_terms(
+        y_true, y_pred, sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_positives
+    )
     return terms["attraction"] + alpha * terms["rep_gt"] + beta * terms["rep_box"]
 
 
@@ -83,7 +100,7 @@ def repulsion_terms(
 
 
 @keras.saving.register_keras_serializable("kdl")
-class RepulsionLoss(keras.losses.Loss):
+class RepulsionLoss(FunctionLoss):
     """Box regression that draws boxes to their target and pushes them off the neighbours.
 
     `L = L_attr + α · L_RepGT + β · L_RepBox` for each image, over its positives, the proposals `P`
@@ -155,45 +172,10 @@ class RepulsionLoss(keras.losses.Loss):
         reduction="sum_over_batch_size",
         dtype=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_weights(alpha, beta)
         _check_arguments(sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_positives)
-        self.alpha = alpha
-        self.beta = beta
-        self.sigma_rep_gt = sigma_rep_gt
-        self.sigma_rep_box = sigma_rep_box
-        self.positive_iou = positive_iou
-        self.variances = None if variances is None else [float(v) for v in variances]
-        self.max_positives = max_positives
-
-    def call(self, y_true, y_pred):
-        """One value an image."""
-        return repulsion_loss(
-            y_true,
-            y_pred,
-            alpha=self.alpha,
-            beta=self.beta,
-            sigma_rep_gt=self.sigma_rep_gt,
-            sigma_rep_box=self.sigma_rep_box,
-            positive_iou=self.positive_iou,
-            variances=self.variances,
-            max_positives=self.max_positives,
-        )
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "sigma_rep_gt": self.sigma_rep_gt,
-            "sigma_rep_box": self.sigma_rep_box,
-            "positive_iou": self.positive_iou,
-            "variances": self.variances,
-            "max_positives": self.max_positives,
-            "name": self.name,
-            "reduction": self.reduction,
-            "dtype": self.dtype,
-        }
+        variances = None if variances is None else [float(v) for v in variances]
+        super().__init__(repulsion_loss, locals())
 
 
 def _check_weights(alpha, beta):

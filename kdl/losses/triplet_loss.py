@@ -5,6 +5,7 @@ import numbers
 import keras
 from keras import ops
 
+from kdl.losses._function_loss import FunctionLoss
 from kdl.ops import batch_gather, has_replicas, pairwise_distances
 from kdl.ops import triplets as mined
 from kdl.ops._embeddings import check_embeddings, checked_labels
@@ -22,7 +23,7 @@ _CONVENTIONS = (
 
 
 @keras.saving.register_keras_serializable("kdl")
-class TripletLoss(keras.losses.Loss):
+class TripletLoss(FunctionLoss):
     """Draws samples of one class nearer to each other than to those of other classes.
 
     With the distance `D`, an anchor `a`, a positive `p` of its class and a negative `n` of another
@@ -115,43 +116,9 @@ class TripletLoss(keras.losses.Loss):
         dtype=None,
         axis_name=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_arguments(mining, margin, distance, nonzero_mean, convention)
-        self.mining = mining
-        self.margin = margin if margin == "soft" else float(margin)
-        self.distance = distance
-        self.nonzero_mean = nonzero_mean
-        self.normalize = normalize
-        self.convention = convention
-        self.axis_name = axis_name
-
-    def call(self, y_true, y_pred):
-        """The loss of each anchor."""
-        return triplet_loss(
-            y_true,
-            y_pred,
-            mining=self.mining,
-            margin=self.margin,
-            distance=self.distance,
-            nonzero_mean=self.nonzero_mean,
-            normalize=self.normalize,
-            convention=self.convention,
-            axis_name=self.axis_name,
-        )
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "mining": self.mining,
-            "margin": self.margin,
-            "distance": self.distance,
-            "nonzero_mean": self.nonzero_mean,
-            "normalize": self.normalize,
-            "convention": self.convention,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-        }
+        margin = margin if margin == "soft" else float(margin)
+        super().__init__(triplet_loss, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")

@@ -1,5 +1,7 @@
 """What every loss of the package does, whoever adds one."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,26 @@ def test_dtype_stays_in_the_config(name):
 
 def test_each_class_has_its_function():
     assert len(CLASSES) == len(FUNCTIONS) >= 9
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_signature_of_class_and_function_equal_arguments(name):
+    """Spelled, with the same defaults: neither has an argument that the other lacks."""
+    cls = getattr(kdl.losses, name)
+    function = next(f for f in FUNCTIONS if f.replace("_", "") == name.lower())
+    of_function = list(inspect.signature(getattr(kdl.losses, function)).parameters.values())[2:]
+    of_class = inspect.signature(cls).parameters
+    expected = {p.name: p.default for p in of_function if p.name != "mask"}
+    common = {"name": function, "reduction": cls().reduction, "dtype": None}
+    assert {p.name: p.default for p in of_class.values()} == {**expected, **common}
+    assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in of_class.values())
+
+
+def test_labels_in_a_tuple_are_no_mask():
+    logits = np.float32([[2, -1], [0, 1]])
+    expected = kdl.losses.FocalLoss(from_logits=True)(np.array([0, -1]), logits)
+    found = kdl.losses.FocalLoss(from_logits=True)((0, -1), logits)
+    assert float(found) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
