@@ -55,3 +55,16 @@ def renamed_attribute(before, today):
         return getattr(instance, today)
 
     return property(read, doc=f"Renamed: `{today}`.")
+
+
+def renamed_keys(values, names):
+    """A dict by the keys of today; keys of before warn.
+
+    Args:
+        values: The dict.
+        names: Dict: key of before → key of today.
+    """
+    before = [key for key in names if key in values and names[key] not in values]
+    for key in before:
+        warn(f"The key {key!r} is now {names[key]!r}; use that.", FutureWarning)
+    return {names[key] if key in before else key: value for key, value in values.items()}

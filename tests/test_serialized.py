@@ -8,6 +8,13 @@ import pytest
 
 import kdl
 
+# Class → argument as it was saved → as it is called today.
+RENAMED = {
+    "losses.HardNegativeMining": {
+        "background": "background_class",
+        "normalize": "normalize_by_positives",
+    }
+}
 ONCE = pytest.mark.skipif(keras.backend.backend() != "torch", reason="of no backend: once")
 
 
@@ -22,7 +29,9 @@ def test_every_class_serialized_before_is_read(root):
         assert isinstance(revived, getattr(getattr(kdl, package), cls)), name
         again = json.loads(json.dumps(keras.saving.serialize_keras_object(revived)))
         assert again["registered_name"] == written["registered_name"]
-        assert without_modules(again["config"]) == without_modules(written["config"]), name
+        today = RENAMED.get(name, {})
+        config = {today.get(key, key): value for key, value in written["config"].items()}
+        assert without_modules(again["config"]) == without_modules(config), name
 
 
 def without_modules(config):

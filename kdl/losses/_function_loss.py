@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -19,6 +19,8 @@ class FunctionLoss(keras.losses.Loss):
         def __init__(self, gamma=2.0, reduction="sum", name="a_loss", dtype=None):
             super().__init__(a_loss, locals())
     """
+
+    renamed: ClassVar[dict[str, str]] = {}  # name of an argument before → name of today
 
     def __init__(self, function: Callable, arguments: dict[str, Any]) -> None:
         super().__init__(
@@ -38,6 +40,16 @@ class FunctionLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), **self._arguments(), "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FunctionLoss":
+        """The loss of a config."""
+        return cls(**cls.arguments_of_today(config))
+
+    @classmethod
+    def arguments_of_today(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """A config by the names of today: it may have been saved before one was renamed."""
+        return {cls.renamed.get(name, name): value for name, value in config.items()}
 
     def _arguments(self):
         return {name: getattr(self, name) for name in self._names}

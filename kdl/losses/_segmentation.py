@@ -9,6 +9,7 @@ from keras import ops
 
 from kdl.losses._masked_loss import spread_over
 from kdl.ops._known import marked, refuse
+from kdl.ops._shapes import shapes_match
 
 # Above what rounding in half precision adds to a probability.
 _SLACK = 1e-2
@@ -165,17 +166,12 @@ def _with_class_axis(y_true, y_pred, axis):
         y_true = ops.expand_dims(y_true, axis)
     labels = (*shape[:axis], 1, *shape[axis + 1 :])
     for sparse, expected in ((True, labels), (False, shape)):
-        if _fits(tuple(y_true.shape), expected):
+        if shapes_match(y_true.shape, expected):
             return y_true, sparse
     raise ValueError(
         f"y_true must hold labels, {(*shape[:axis], *shape[axis + 1 :])}, or a map for each "
         f"class, {shape}, for y_pred of the shape {shape} with axis={axis}; received {given}."
     )
-
-
-def _fits(shape, other):
-    known = zip(shape, other, strict=False)
-    return len(shape) == len(other) and all(a == b for a, b in known if None not in (a, b))
 
 
 def _numbers(channels, axis, rank):

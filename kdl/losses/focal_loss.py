@@ -4,18 +4,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
 from kdl.ops._known import marked
 from kdl.ops._labels import (
     as_float,
-    check_labels,
     check_shares,
     cross_entropy,
     log_of,
     one_hot,
     sparse_labels,
-    wide_labels,
 )
 
 ACTIVATIONS = ("sigmoid", "softmax")
@@ -38,7 +37,7 @@ def focal_loss(
     """Focal loss of each anchor, the sum over its classes; see `FocalLoss`.
 
     Args:
-        y_true: Labels `(…, K)` or `(…,)`.
+        y_true: Labels `(…, K)` or `(…,)`, or targets.
         y_pred: Logits or probabilities `(…, K)`.
         alpha: As in `FocalLoss`, like all that follow.
         gamma: Exponent.
@@ -63,37 +62,25 @@ def focal_loss(
     """
     _check(alpha, gamma, activation)
     y_pred = as_float(y_pred)
-    y_true = ops.convert_to_tensor(y_true)
-    labels = sparse_labels(y_true, y_pred)
     classes = y_pred.shape[-1]
-    if labels is not None and classes == 1 and activation == "sigmoid":
-        raise ValueError(
-            f"For a single class, y_true must be a map of the shape of y_pred, "
-            f"{tuple(y_pred.shape)}: 1 for the class and 0 for background, since a 0 among class "
-            f"numbers would be the class itself; received shape {tuple(y_true.shape)}. Anchors to "
-            f"ignore get sample_weight 0."
-        )
-    alpha = _weights(alpha, classes, y_pred.dtype)
-    kept = mask
-    if labels is None:
-        y_true = ops.cast(y_true, y_pred.dtype)
-        targets = y_true if mask is None else ops.where(ops.expand_dims(mask, -1), y_true, 0.0)
-        wrong = check_shares(targets)
+    anchors = _anchors(y_true, y_pred, activation, background_class, ignore_class, mask)
+    if anchors is None:
+        targets = ops.cast(y_true, y_pred.dtype)
+        targets = targets if mask is None else ops.where(ops.expand_dims(mask, -1), targets, 0.0)
+        wrong, valid = check_shares(targets), mask
     else:
-        labels = wide_labels(labels)
-        if mask is not None:
-            labels = ops.where(mask, labels, ops.cast(ignore_class, labels.dtype))
-        kept = labels != ignore_class
-        others = {ignore_class, *([background_class] if activation == "sigmoid" else [])}
-        wrong = check_labels(labels, classes, sorted(others))
+        labels = ops.where(anchors.valid, anchors.labels, ops.cast(-1, anchors.labels.dtype))
         targets = one_hot(labels, classes, y_pred.dtype)
+        wrong, valid = anchors.wrong, anchors.valid
     form = _sigmoid_form if activation == "sigmoid" else _softmax_form
-    losses = form(targets, y_pred, alpha, gamma, from_logits)
-    if kept is not None:
-        kept = ops.cast(kept, losses.dtype)
-        losses = losses * kept
+    losses = form(targets, y_pred, _weights(alpha, classes, y_pred.dtype), gamma, from_logits)
+    if valid is not None:
+        losses = losses * ops.cast(valid, losses.dtype)
     if normalize_by_positives:
-        positives = batch_total(_positives(targets, kept, background_class), axis_name)
+        shown = (
+            _shares_of_classes(targets, background_class) if anchors is None else anchors.positive
+        )
+        positives = batch_total(ops.sum(ops.cast(shown, losses.dtype)), axis_name)
         losses = losses / ops.maximum(positives, 1.0)
     return marked(losses, wrong)
 
@@ -119,6 +106,11 @@ class FocalLoss(MaskedLoss):
     give them `sample_weight` 0. A single class in the sigmoid form takes such a map alone,
     `(…, 1)`, with 1 for the class and 0 for background.
 
+    Or targets without such codes, a dict or named tuple of `"labels"` `(…,)`, which count the
+    classes without background, and of the masks `"positive"` and (optional) `"valid"`: anchors
+    that show a class, and those that count. Where background is one of the scores, in the softmax
+    form or by a `background_class` among them, classes from there on stand one place later.
+
     Args:
         alpha: Weight of positives against negatives, 0.25 by default; one number a class in a list,
             or None for no weights. In the softmax form it is a plain factor.
@@ -130,8 +122,8 @@ class FocalLoss(MaskedLoss):
             the batch, on all devices together: those with a class other than `background_class`.
             False by default.
         background_class: Class number of background: −1 by default, that is none of the `K`.
-            In the softmax form background is one of the classes; then only
-            `normalize_by_positives` needs it.
+            In the softmax form background is one of the classes; then only targets and
+            `normalize_by_positives` need it.
         ignore_class: Class number of anchors that are left out, −2 by default.
         reduction: As in Keras; `"sum_over_batch_size"` by default, the mean over anchors.
         name: Name of the loss.
@@ -172,6 +164,26 @@ class FocalLoss(MaskedLoss):
         _check(alpha, gamma, activation)
         alpha = None if alpha is None else np.asarray(alpha).tolist()
         super().__init__(focal_loss, locals())
+
+
+def _anchors(y_true, y_pred, activation, background_class, ignore_class, mask):
+    """Labels of the anchors and their masks, or None if labels are dense."""
+    classes, scored_background = y_pred.shape[-1], activation == "softmax"
+    targets = as_targets(y_true, y_pred)
+    if targets is not None:
+        return from_targets(targets, classes, background_class, scored_background, mask)
+    y_true = ops.convert_to_tensor(y_true)
+    labels = sparse_labels(y_true, y_pred)
+    if labels is None:
+        return None
+    if classes == 1 and activation == "sigmoid":
+        raise ValueError(
+            f"For a single class, y_true must be a map of the shape of y_pred, "
+            f"{tuple(y_pred.shape)}: 1 for the class and 0 for background, since a 0 among class "
+            f"numbers would be the class itself; received shape {tuple(y_true.shape)}. Anchors to "
+            f"ignore get sample_weight 0."
+        )
+    return from_labels(labels, classes, background_class, ignore_class, scored_background, mask)
 
 
 def _check(alpha, gamma, activation):
@@ -244,10 +256,9 @@ def _power(base, gamma):
     return ops.power(base, gamma)
 
 
-def _positives(targets, kept, background_class):
-    """Number of anchors that show a class."""
+def _shares_of_classes(targets, background_class):
+    """Which anchors show a class, or how much of one."""
     shares = ops.sum(targets, axis=-1)
     if 0 <= background_class < targets.shape[-1]:
         shares = shares - targets[..., background_class]
-    shares = ops.minimum(shares, 1.0)
-    return ops.sum(shares if kept is None else shares * kept)
+    return ops.minimum(shares, 1.0)

@@ -1,27 +1,34 @@
 """Loss of detectors over all positives and the hardest negatives."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
+from kdl._deprecation import renamed_argument, renamed_attribute
+from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
 from kdl.ops._known import marked
-from kdl.ops._labels import check_labels, cross_entropy, one_hot
+from kdl.ops._labels import cross_entropy, one_hot
+from kdl.ops._shapes import shapes_match
 
 SCORES = ("loss", "background")
 
 
 @keras.saving.register_keras_serializable("kdl")
+@renamed_argument("background", "background_class")
+@renamed_argument("normalize", "normalize_by_positives")
 def hard_negative_mining(
     y_true,
     y_pred,
     loss=None,
     ratio=3.0,
-    background=0,
+    background_class=0,
     ignore_class=None,
     minimum_negatives=0,
     score="loss",
-    normalize=True,
+    normalize_by_positives=True,
     axis_name=None,
     mask=None,
 ):
@@ -30,15 +37,15 @@ def hard_negative_mining(
     The arguments are those of `kdl.losses.HardNegativeMining`.
 
     Args:
-        y_true: Labels `(batch, anchors)`, or rows of them `(batch, anchors, classes)`.
+        y_true: Labels `(batch, anchors)`, rows of them `(batch, anchors, classes)`, or targets.
         y_pred: Predictions `(batch, anchors, classes)`.
         loss: The loss of an anchor; None for softmax cross-entropy of logits.
         ratio: How many negatives count for each positive of an image.
-        background: Label of the negatives.
+        background_class: Label of the negatives, and its place among the classes.
         ignore_class: Label of anchors that never count, or None.
         minimum_negatives: Least number of negatives of an image.
         score: What makes a negative hard, `"loss"` or `"background"`.
-        normalize: Whether to divide by the number of positives in the batch.
+        normalize_by_positives: Whether to divide by the number of positives in the batch.
         axis_name: Axis that JAX maps over.
         mask: Booleans `(batch, anchors)`, which anchors count, as Keras's masks; None for all.
 
@@ -48,32 +55,23 @@ def hard_negative_mining(
     Raises:
         ValueError: If an argument is out of range, or the shapes do not fit.
     """
-    _check_arguments(loss, ratio, minimum_negatives, score, background)
-    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    if len(y_true.shape) == 3 and y_true.shape[-1] == 1:
-        y_true = ops.squeeze(y_true, -1)
-    _check_shapes(y_true, y_pred)
-    if mask is not None and len(y_true.shape) == 2:
-        y_true = ops.where(mask, y_true, ops.cast(background, y_true.dtype))
-    wrong = _check_labels(y_true, y_pred, loss, background, ignore_class)
-    targets, labels, known = _targets(y_true, y_pred, background, ignore_class)
-    known = known if mask is None else known & mask
+    _check_arguments(loss, ratio, minimum_negatives, score, background_class)
+    y_pred = ops.convert_to_tensor(y_pred)
+    targets, anchors = _targets(y_true, y_pred, loss, background_class, ignore_class, mask)
     losses = _loss_of_anchors(loss, targets, y_pred)
-    positive = known & (labels != background)
-    negative = known & (labels == background)
-    positives = ops.sum(ops.cast(positive, "int32"), -1)
-    anchors = ops.cast(ops.shape(y_pred)[1], "float32")
-    wanted = ops.floor(ops.minimum(ratio * ops.cast(positives, "float32"), anchors))
-    wanted = ops.cast(wanted, "int32")
-    hardness = losses if score == "loss" else _against_background(y_pred, background)
-    hard = _hardest(hardness, negative, ops.maximum(wanted, minimum_negatives))
+    positives = ops.sum(ops.cast(anchors.positive, "int32"), -1)
+    size = ops.cast(ops.shape(y_pred)[1], "float32")
+    allowed = ops.floor(ops.minimum(ratio * ops.cast(positives, "float32"), size))
+    allowed = ops.maximum(ops.cast(allowed, "int32"), minimum_negatives)
+    hardness = losses if score == "loss" else _against_background(y_pred, background_class)
+    hard = _hardest(hardness, anchors.negative, allowed)
     # What is not a number shows: with a gradient that is none, a finite loss would hide it.
-    counts = positive | hard | ops.isnan(losses)
+    counts = anchors.positive | hard | ops.isnan(losses)
     values = ops.where(counts if mask is None else counts & mask, losses, 0.0)
-    if normalize:
+    if normalize_by_positives:
         total = batch_total(ops.cast(ops.sum(positives), "float32"), axis_name)
         values = values / ops.maximum(total, 1.0)
-    return marked(values, wrong)
+    return marked(values, anchors.wrong)
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -92,23 +90,25 @@ class HardNegativeMining(MaskedLoss):
 
     Shapes: labels `(batch, anchors)` or rows of them `(batch, anchors, classes)`, background
     included, predictions `(batch, anchors, classes)` → one value an anchor before the reduction.
+    Or targets, as of `kdl.losses.FocalLoss`: a dict of `"labels"`, which count the classes without
+    background, `"positive"` and `"valid"`, `(batch, anchors)` each.
 
     Args:
         loss: A function `loss(y_true, y_pred)` or a Keras loss with `reduction="none"` that gives
             one value an anchor. Defaults to None: softmax cross-entropy of logits, for labels or
             rows.
         ratio: How many negatives count for each positive. Defaults to 3.
-        background: Label of the negatives, and its place among the classes. Defaults to 0.
-        ignore_class: Label of anchors that are neither positive nor negative. Defaults to None.
-            Rows without a positive number are ignored always.
+        background_class: Label of the negatives, and its place among the classes. Defaults to 0.
+        ignore_class: Label of anchors that are neither positive nor negative, such as −2; None
+            (default) for no such. Rows without a positive number are ignored always.
         minimum_negatives: Least number of negatives of an image, where there are so many. Defaults
             to 0.
         score: What makes a negative hard: `"loss"` (default), or `"background"` for
             `logsumexp(z) − z_background` of the predictions, whatever the loss.
-        normalize: Whether to divide by the positives of the batch. Defaults to True.
+        normalize_by_positives: Whether to divide by the positives of the batch. Defaults to True.
         name: Name of the loss.
-        reduction: Keras's reduction. Defaults to `"sum"`, which with `normalize` is the loss of
-            SSD. Weights are `(batch,)`, or of each anchor.
+        reduction: Keras's reduction. Defaults to `"sum"`, the loss of SSD if divided by the
+            positives. Weights are `(batch,)`, or of each anchor.
         dtype: Dtype of the value; float32 by default, and the computation is in it at least.
         axis_name: Name of the axis that JAX maps over, in `pmap` or `shard_map`; see
             `kdl.ops.batch_total`. Defaults to None.
@@ -118,8 +118,8 @@ class HardNegativeMining(MaskedLoss):
             is negative or not finite, or `score` is unknown; when called, if the shapes do not fit;
             where values are known, if a label is neither a class nor `ignore_class`. How another
             `loss` numbers its classes is not known: there labels must be whole numbers, and
-            negative ones `background` or `ignore_class`; all others count as positives. In compiled
-            code a wrong label makes the loss NaN.
+            negative ones `background_class` or `ignore_class`; all others count as positives. In
+            compiled code a wrong label makes the loss NaN.
 
     Source: SSD (arXiv 1512.02325), section 2.2, "Hard negative mining".
 
@@ -132,22 +132,27 @@ class HardNegativeMining(MaskedLoss):
     """
 
     elementwise = True
+    renamed: ClassVar = {"background": "background_class", "normalize": "normalize_by_positives"}
+    background = renamed_attribute("background", "background_class")
+    normalize = renamed_attribute("normalize", "normalize_by_positives")
 
+    @renamed_argument("background", "background_class")
+    @renamed_argument("normalize", "normalize_by_positives")
     def __init__(
         self,
         loss=None,
         ratio=3.0,
-        background=0,
+        background_class=0,
         ignore_class=None,
         minimum_negatives=0,
         score="loss",
-        normalize=True,
+        normalize_by_positives=True,
         name="hard_negative_mining",
         reduction="sum",
         dtype=None,
         axis_name=None,
     ):
-        _check_arguments(loss, ratio, minimum_negatives, score, background)
+        _check_arguments(loss, ratio, minimum_negatives, score, background_class)
         super().__init__(hard_negative_mining, locals())
 
     def get_config(self):
@@ -157,10 +162,11 @@ class HardNegativeMining(MaskedLoss):
     @classmethod
     def from_config(cls, config):
         """The loss of a config, with the loss inside."""
-        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**cls.arguments_of_today({**config, "loss": loss}))
 
 
-def _check_arguments(loss, ratio, minimum_negatives, score, background):
+def _check_arguments(loss, ratio, minimum_negatives, score, background_class):
     if loss is not None and not callable(loss):
         raise ValueError(f"loss must be a function or a Keras loss; received {loss!r}.")
     if getattr(loss, "reduction", None) not in (None, "none"):
@@ -175,49 +181,47 @@ def _check_arguments(loss, ratio, minimum_negatives, score, background):
         )
     if score not in SCORES:
         raise ValueError(f"score must be one of {SCORES}; received {score!r}.")
-    if score == "background" and background < 0:
+    if score == "background" and background_class < 0:
         raise ValueError(
-            f'score="background" needs the score of the background, so background must be one of '
-            f'the classes; received background={background}. Pass score="loss".'
+            f'score="background" needs the score of the background, so background_class must be '
+            f'one of the classes; received {background_class}. Pass score="loss".'
         )
 
 
-def _targets(y_true, y_pred, background, ignore_class):
-    """Targets for the loss, where ignored anchors are background; labels; which are known."""
+def _targets(y_true, y_pred, loss, background_class, ignore_class, mask):
+    """What the loss of an anchor is told, where what is left out is background; and the masks."""
+    scored_background = loss is None
+    # Another loss may number its classes as it likes, but none with a negative number.
+    classes = y_pred.shape[-1] if scored_background else None
+    targets = as_targets(y_true, y_pred)
+    if targets is not None:
+        _check_shapes(targets["labels"], y_pred)
+        anchors = from_targets(targets, classes, background_class, scored_background, mask)
+        return anchors.labels, anchors
+    y_true = ops.convert_to_tensor(y_true)
+    if len(y_true.shape) == 3 and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, -1)
+    _check_shapes(y_true, y_pred)
     if len(y_true.shape) == 2:
-        labels = ops.cast(y_true, "int32")
-        known = _is_known(labels, ignore_class)
-        return ops.where(known, y_true, ops.cast(background, y_true.dtype)), labels, known
-    labels = ops.cast(ops.argmax(y_true, -1), "int32")
-    known = _is_known(labels, ignore_class) & ops.any(y_true > 0, -1)
-    row = ops.one_hot(background, y_pred.shape[-1], dtype=y_true.dtype)
-    return ops.where(ops.expand_dims(known, -1), y_true, row), labels, known
+        anchors = from_labels(
+            y_true, classes, background_class, ignore_class, scored_background, mask
+        )
+        return anchors.labels, anchors
+    known = ops.any(y_true > 0, -1)
+    known = known if mask is None else known & mask
+    anchors = from_labels(ops.argmax(y_true, -1), None, background_class, ignore_class, mask=known)
+    row = ops.one_hot(background_class, y_pred.shape[-1], dtype=y_true.dtype)
+    return ops.where(ops.expand_dims(anchors.valid, -1), y_true, row), anchors
 
 
 def _check_shapes(y_true, y_pred):
-    pairs = zip(y_true.shape, y_pred.shape, strict=False)
-    differ = any(a != b for a, b in pairs if None not in (a, b))
-    if len(y_pred.shape) != 3 or len(y_true.shape) not in (2, 3) or differ:
+    rank = len(y_true.shape)
+    if len(y_pred.shape) != 3 or not shapes_match(y_true.shape, y_pred.shape[: max(rank, 2)]):
         raise ValueError(
             f"y_true must be (batch, anchors) or (batch, anchors, classes) beside y_pred "
             f"(batch, anchors, classes); received {tuple(y_true.shape)} and "
             f"{tuple(y_pred.shape)}."
         )
-
-
-def _check_labels(y_true, y_pred, loss, background, ignore_class):
-    """Another loss may number its classes as it likes, but none with a negative number."""
-    if len(y_true.shape) == 3:
-        return None
-    if loss is None:
-        ignored = () if ignore_class is None else (ignore_class,)
-        return check_labels(y_true, y_pred.shape[-1], ignored)
-    others = {x for x in (background, ignore_class) if x is not None and x < 0}
-    return check_labels(y_true, None, sorted(others))
-
-
-def _is_known(labels, ignore_class):
-    return ops.ones_like(labels, "bool") if ignore_class is None else labels != ignore_class
 
 
 def _loss_of_anchors(loss, targets, y_pred):
@@ -243,10 +247,10 @@ def _softmax_crossentropy(targets, logits):
     return cross_entropy(targets, ops.log_softmax(logits, axis=-1))
 
 
-def _against_background(y_pred, background):
+def _against_background(y_pred, background_class):
     """Cross-entropy against the background."""
     logits = ops.cast(y_pred, "float32")
-    return ops.logsumexp(logits, axis=-1) - logits[..., background]
+    return ops.logsumexp(logits, axis=-1) - logits[..., background_class]
 
 
 def _hardest(scores, eligible, counts):

@@ -1,10 +1,15 @@
 """Box regression that keeps boxes off their neighbours."""
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._deprecation import renamed_keys
+from kdl.losses._anchors import true_objects
 from kdl.losses._function_loss import FunctionLoss
+from kdl.ops._shapes import shapes_match
 from kdl.ops.boxes import box_iog, box_iou, check_variances, decode_boxes, encode_boxes
 
 _FULL = 1 - 1e-6  # −ln(1 − x) has no value at 1
@@ -78,20 +83,21 @@ def repulsion_terms(
         ValueError: If an argument is out of range, or the shapes do not fit.
     """
     _check_arguments(sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_positives)
-    truths, classes, proposals, predictions = _unpack(y_true, y_pred)
-    ious = ops.where(ops.expand_dims(classes >= 0, 1), box_iou(proposals, truths), -1.0)
+    truths, proposals, predictions = _unpack(y_true, y_pred)
+    ious = ops.where(ops.expand_dims(truths.valid, 1), box_iou(proposals, truths.boxes), -1.0)
+    positive = _positives(y_true, ious, positive_iou)
     if max_positives is not None:
         count = min(max_positives, proposals.shape[1] or max_positives)
-        best = ops.top_k(ops.max(ious, -1), count)[1]
+        best = ops.top_k(ops.where(positive, ops.max(ious, -1), -1.0), count)[1]
         ious, proposals, predictions = (_rows(x, best) for x in (ious, proposals, predictions))
-    positive = ops.max(ious, -1) >= positive_iou
+        positive = ops.take_along_axis(positive, best, axis=1)
     target = ops.cast(ops.argmax(ious, -1), "int32")
     divisor = ops.maximum(ops.sum(ops.cast(positive, "float32"), -1), 1.0)
     boxes = predictions if variances is None else decode_boxes(predictions, proposals, variances)
-    goals = _rows(truths, target)
+    goals = _rows(truths.boxes, target)
     if variances is not None:
         goals = encode_boxes(goals, proposals, variances)
-    rep_gt = _rep_gt(boxes, truths, classes, ious, target, sigma_rep_gt)
+    rep_gt = _rep_gt(boxes, truths, ious, target, sigma_rep_gt)
     return {
         "attraction": _sum_where(positive, _smooth_l1(predictions - goals)) / divisor,
         "rep_gt": _sum_where(positive, rep_gt) / divisor,
@@ -117,10 +123,14 @@ class RepulsionLoss(FunctionLoss):
     overlap is cut at `1 − 1e-6`. Gradients flow through `B` alone. An image without positives
     gives 0. RepBox takes memory of the square of the proposals: `max_positives` limits it.
 
-    Shapes: the ground truth is a dict of `"boxes"` `(batch, G, 4)`, `"classes"` `(batch, G)` and
+    Shapes: the ground truth is a dict of `"boxes"` `(batch, G, 4)`, `"labels"` `(batch, G)` and
     `"proposals"` `(batch, P, 4)` or `(P, 4)`, the predictions are `(batch, P, 4)`; boxes are xyxy.
-    Rows with a negative class are padding, or regions to ignore, and are not used. The result is
-    one value an image.
+    Rows with a negative label are padding and are not used, nor those that an optional `"ignore"`
+    `(batch, G)` marks. The result is one value an image.
+
+    A detector that matched proposals itself hands its masks `(batch, P)` on, as for
+    `kdl.losses.FocalLoss`: the positives are then those of `"positive"` and (optional) `"valid"`,
+    whatever their overlap. The target is the ground truth that overlaps most in any case.
 
     `compile` hands a model with one output no dicts. There, `y_true` is `(batch, G, 5)`, the box
     and then its class, and `y_pred` `(batch, P, 8)`, the proposal and then the prediction.
@@ -151,7 +161,7 @@ class RepulsionLoss(FunctionLoss):
         >>> import numpy as np
         >>> truth = {
         ...     "boxes": np.array([[[0, 0, 10, 20], [6, 0, 16, 20]]], "float32"),
-        ...     "classes": np.array([[0, 0]]),
+        ...     "labels": np.array([[0, 0]]),
         ...     "proposals": np.array([[1, 0, 11, 20]], "float32"),
         ... }
         >>> predictions = np.array([[[1, 0, 11, 20]]], "float32")
@@ -197,10 +207,18 @@ def _check_arguments(sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_p
         check_integer("max_positives", max_positives)
 
 
+class _Truths(NamedTuple):
+    """Ground truth: boxes `(batch, G, 4)`, class numbers, and which rows are objects."""
+
+    boxes: Any
+    labels: Any
+    valid: Any
+
+
 def _unpack(y_true, y_pred):
-    """True boxes, their classes, proposals and predictions, from either form."""
+    """Ground truth, proposals and predictions, from either form."""
     y_pred = ops.cast(y_pred, "float32")
-    truths, classes = _truths(y_true)
+    truths = _truths(y_true)
     if len(y_pred.shape) != 3:
         raise ValueError(
             f"Expected y_pred (batch, P, 4), or (batch, P, 8) with the proposals first; received "
@@ -215,15 +233,15 @@ def _unpack(y_true, y_pred):
             f'Expected proposals, as y_true["proposals"] or in the first four of eight columns of '
             f"y_pred; received y_pred of shape {tuple(y_pred.shape)} and none."
         )
-    _check_shapes(truths, classes, proposals, y_pred)
-    if truths.shape[1] == 0:  # an argmax needs something
-        truths = ops.pad(truths, ((0, 0), (0, 1), (0, 0)))
-        classes = ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
-    return truths, classes, ops.broadcast_to(proposals, ops.shape(y_pred)), y_pred
+    _check_shapes(truths, proposals, y_pred)
+    if truths.boxes.shape[1] == 0:  # an argmax needs something
+        labels = ops.pad(truths.labels, ((0, 0), (0, 1)))
+        boxes = ops.pad(truths.boxes, ((0, 0), (0, 1), (0, 0)))
+        truths = _Truths(boxes, labels, ops.zeros_like(labels, "bool"))
+    return truths, ops.broadcast_to(proposals, ops.shape(y_pred)), y_pred
 
 
 def _truths(y_true):
-    """True boxes and their classes."""
     if not isinstance(y_true, dict):
         y_true = ops.cast(y_true, "float32")
         if len(y_true.shape) != 3 or y_true.shape[-1] != 5:
@@ -231,35 +249,45 @@ def _truths(y_true):
                 f"Expected y_true (batch, G, 5), the boxes and their classes, or a dict; received "
                 f"shape {tuple(y_true.shape)}."
             )
-        return y_true[..., :4], ops.cast(y_true[..., 4], "int32")
-    if not {"boxes", "classes"} <= y_true.keys():
+        boxes, labels = y_true[..., :4], ops.cast(y_true[..., 4], "int32")
+        return _Truths(boxes, labels, true_objects(labels))
+    y_true = renamed_keys(y_true, {"classes": "labels"})
+    if not {"boxes", "labels"} <= y_true.keys():
         raise ValueError(
-            f"Expected y_true with the keys 'boxes' and 'classes', and 'proposals' unless y_pred "
+            f"Expected y_true with the keys 'boxes' and 'labels', and 'proposals' unless y_pred "
             f"holds them; received {sorted(map(str, y_true))}."
         )
-    return ops.cast(y_true["boxes"], "float32"), ops.cast(y_true["classes"], "int32")
+    labels = ops.cast(y_true["labels"], "int32")
+    valid = true_objects(labels, y_true.get("ignore"))
+    return _Truths(ops.cast(y_true["boxes"], "float32"), labels, valid)
 
 
-def _check_shapes(truths, classes, proposals, predictions):
+def _check_shapes(truths, proposals, predictions):
+    rows = (predictions.shape[0], truths.boxes.shape[1])
     fits = (
-        [len(x.shape) for x in (truths, classes, predictions)] == [3, 2, 3]
+        shapes_match(truths.boxes.shape, (*rows, 4))
+        and shapes_match(truths.labels.shape, rows)
+        and shapes_match(predictions.shape, (None, None, 4))
+        and shapes_match(proposals.shape[-2:], predictions.shape[1:])
         and len(proposals.shape) in (2, 3)
-        and truths.shape[-1] == proposals.shape[-1] == predictions.shape[-1] == 4
-        and _may_equal(truths.shape[1], classes.shape[1])
-        and _may_equal(proposals.shape[-2], predictions.shape[1])
-        and _may_equal(truths.shape[0], predictions.shape[0])
     )
     if not fits:
         raise ValueError(
-            f"Expected y_true with boxes (batch, G, 4), classes (batch, G) and proposals "
+            f"Expected y_true with boxes (batch, G, 4), labels (batch, G) and proposals "
             f"(batch, P, 4) or (P, 4), and y_pred (batch, P, 4); received "
-            f"{tuple(truths.shape)}, {tuple(classes.shape)}, {tuple(proposals.shape)} and "
-            f"{tuple(predictions.shape)}."
+            f"{tuple(truths.boxes.shape)}, {tuple(truths.labels.shape)}, {tuple(proposals.shape)} "
+            f"and {tuple(predictions.shape)}."
         )
 
 
-def _may_equal(size, other):
-    return size == other or None in (size, other)
+def _positives(y_true, ious, positive_iou):
+    """Proposals that count: those that were told, or of enough overlap."""
+    best = ops.max(ious, -1)
+    if not isinstance(y_true, dict) or "positive" not in y_true:
+        return best >= positive_iou
+    # Nothing draws a box where no ground truth is.
+    positive = ops.cast(y_true["positive"], "bool") & (best >= 0)
+    return positive & ops.cast(y_true.get("valid", True), "bool")
 
 
 def _rows(values, index):
@@ -278,13 +306,13 @@ def _smooth_l1(differences):
     return ops.sum(0.5 * small * small + size - small, -1)
 
 
-def _rep_gt(boxes, truths, classes, ious, target, sigma):
+def _rep_gt(boxes, truths, ious, target, sigma):
     """Penalty of each box for what it covers of the ground truth next to its own."""
-    own_class = ops.take_along_axis(classes, target, axis=1)
-    other = ops.arange(ops.shape(truths)[1], dtype="int32") != ops.expand_dims(target, -1)
-    rival = other & (ops.expand_dims(classes, 1) == ops.expand_dims(own_class, -1))
+    own_label = ops.take_along_axis(truths.labels, target, axis=1)
+    other = ops.arange(ops.shape(ious)[-1], dtype="int32") != ops.expand_dims(target, -1)
+    rival = other & (ops.expand_dims(truths.labels, 1) == ops.expand_dims(own_label, -1))
     overlaps = ops.where(rival, ious, -1.0)
-    rivals = _rows(truths, ops.argmax(overlaps, -1))
+    rivals = _rows(truths.boxes, ops.argmax(overlaps, -1))
     covered = box_iog(ops.expand_dims(boxes, 2), ops.expand_dims(rivals, 2))[..., 0, 0]
     return smooth_ln(ops.where(ops.max(overlaps, -1) > 0, covered, 0.0), sigma)
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdl.ops._known import refuse
+from kdl.ops._shapes import shapes_match
 
 _LARGEST = 2**30  # labels from here on are of no class
 _WIDE = ("int64", "uint32", "uint64", "float16", "bfloat16", "float32", "float64")  # beside int32
@@ -73,9 +74,7 @@ def labels_like(y_true, y_pred, data_format):
     """Labels as whole numbers of the shape of the predicted ones; as `whole_numbers`."""
     if len(y_true.shape) == len(y_pred.shape) + 1 and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
-    pairs = zip(y_true.shape, y_pred.shape, strict=False)
-    differ = any(a != b for a, b in pairs if None not in (a, b))
-    if differ or len(y_true.shape) != len(y_pred.shape):
+    if not shapes_match(y_true.shape, y_pred.shape):
         raise ValueError(
             f"y_true must have one label for each pixel of y_pred, (batch, height, width); "
             f"received {tuple(y_true.shape)} beside {tuple(y_pred.shape)}, with "

@@ -16,6 +16,7 @@ from kdl.metrics._confusion import (
     whole_numbers,
 )
 from kdl.ops._known import marked, refuse
+from kdl.ops._shapes import shapes_match
 from kdl.ops.channels import channel_axis
 
 
@@ -207,9 +208,11 @@ class JaccardIndex(keras.metrics.Metric):
     def _check_maps(self, y_true, y_pred):
         shapes = tuple(y_true.shape), tuple(y_pred.shape)
         if self.multi_label:
-            fits = _equal(*shapes) and shapes[1][self._axis] == self.num_classes
+            fits = shapes_match(*shapes) and shapes[1][self._axis] == self.num_classes
         else:  # with or without an axis of one class
-            fits = _equal(*([shape[0], *(n for n in shape[1:] if n != 1)] for shape in shapes))
+            fits = shapes_match(
+                *([shape[0], *(n for n in shape[1:] if n != 1)] for shape in shapes)
+            )
         if not fits:
             raise ValueError(
                 f"y_true and y_pred must have the same pixels, and with multi_label the "
@@ -251,8 +254,3 @@ def _mean(values, counted):
 
 def _at_least_something(denominator):
     return ops.where(denominator > 0, denominator, 1.0)
-
-
-def _equal(shape, other):
-    pairs = zip(shape, other, strict=False)
-    return len(shape) == len(other) and all(a == b for a, b in pairs if None not in (a, b))

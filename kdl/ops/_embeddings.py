@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from kdl.ops._known import refuse
+from kdl.ops._shapes import shapes_match
 
 # The first whole number whose successor the type does not have.
 _LARGEST_LABELS = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
@@ -30,9 +31,7 @@ def checked_labels(labels, embeddings):
             f"embeddings must have the shape (batch, dimension); received "
             f"{tuple(embeddings.shape)}."
         )
-    batch = embeddings.shape[0]
-    differ = None not in (batch, *shape[:1]) and shape[:1] != (batch,)
-    if shape[1:] not in ((), (1,)) or not shape or differ:
+    if shape[1:] not in ((), (1,)) or not shapes_match(shape[:1], embeddings.shape[:1]):
         raise ValueError(
             f"labels must have the shape (batch,) or (batch, 1), an integer for each row of the "
             f"embeddings {tuple(embeddings.shape)}; received {shape}. Of one-hot labels take the "

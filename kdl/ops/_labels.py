@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from kdl.ops._known import known_values, refuse
+from kdl.ops._shapes import shapes_match
 
 _LARGEST_SHARE = 1 + 1e-5  # mixed labels may round up
 
@@ -28,14 +29,14 @@ def sparse_labels(y_true, y_pred, axis=-1):
         ValueError: If `y_true` has neither shape.
     """
     axis = axis % len(y_pred.shape)
-    if _same(y_true.shape, y_pred.shape):
+    if shapes_match(y_true.shape, y_pred.shape):
         return None
     if keras.backend.standardize_dtype(y_true.dtype) == "bool":
         y_true = ops.cast(y_true, "int32")
     without = (*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
-    if _same(y_true.shape, without):
+    if shapes_match(y_true.shape, without):
         return y_true
-    if _same(y_true.shape, (*y_pred.shape[:axis], 1, *y_pred.shape[axis + 1 :])):
+    if shapes_match(y_true.shape, (*y_pred.shape[:axis], 1, *y_pred.shape[axis + 1 :])):
         return ops.squeeze(y_true, axis)
     raise ValueError(
         f"y_true must be one label for each row of y_pred, of shape {without}, or one number for "
@@ -136,7 +137,7 @@ def mixed_labels(y_true, y_pred):
         ValueError: If shapes do not fit or a known value is out of range.
     """
     expected = (*y_pred.shape[:-1], 3)
-    if not _same(y_true.shape, expected):
+    if not shapes_match(y_true.shape, expected):
         raise ValueError(
             f"y_true must hold two labels and the share of the first, of shape {expected}; "
             f"received shape {tuple(y_true.shape)}. For mixed labels of one share a class use "
@@ -163,8 +164,3 @@ def cross_entropy(targets, log_p, axis=-1):
         axis: Axis of the classes.
     """
     return -ops.sum(targets * ops.where(targets > 0, log_p, 0.0), axis=axis)
-
-
-def _same(shape, other):
-    pairs = zip(shape, other, strict=False)
-    return len(shape) == len(other) and all(a == b or None in (a, b) for a, b in pairs)

@@ -255,6 +255,48 @@ def test_labels_with_a_last_axis_of_one():
     np.testing.assert_array_equal(with_axis, values(LABELS, PREDICTIONS, from_logits=True))
 
 
+# --- targets instead of codes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", [-1, 0, 2, 3])
+def test_targets_equal_labels(background):
+    """Detectors hand masks on, and class numbers that count no background."""
+    sigmoid, ignored = background < 0, -2
+    labels = LABELS if sigmoid else np.where(LABELS == -1, background, LABELS)
+    positive = (labels != background) & (labels != ignored)
+    shift = (labels > background) & (not sigmoid)
+    targets = {
+        "labels": np.where(positive, labels - shift, 77),
+        "positive": positive,
+        "valid": labels != ignored,
+    }
+    options = {
+        "from_logits": True,
+        "normalize_by_positives": True,
+        "background_class": background,
+        "activation": "sigmoid" if sigmoid else "softmax",
+    }
+    expected = values(labels, PREDICTIONS, **options)
+    np.testing.assert_array_equal(values(targets, PREDICTIONS, **options), expected)
+    found = FocalLoss(reduction="sum", **options)(targets, PREDICTIONS)
+    assert float(found) == pytest.approx(expected.sum(), rel=1e-5)
+
+
+def test_targets_of_a_single_class():
+    labels = np.array([[0, 0, 0, 0, 0]] * 2)
+    positive = np.array([[True, False, False, True, False]] * 2)
+    targets = {"labels": labels, "positive": positive}
+    expected = values(positive[..., None] * 1.0, PREDICTIONS[..., :1], from_logits=True)
+    found = values(targets, PREDICTIONS[..., :1], from_logits=True)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_targets_of_the_softmax_form_need_a_score_of_the_background():
+    targets = {"labels": LABELS * 0, "positive": LABELS >= 0}
+    with pytest.raises(ValueError, match="background_class must be one of the 4 places"):
+        values(targets, PREDICTIONS, activation="softmax", from_logits=True)
+
+
 # --- properties ----------------------------------------------------------------------------------
 
 LOGIT = st.floats(-50, 50, width=32)

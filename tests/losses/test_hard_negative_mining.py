@@ -1,10 +1,12 @@
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdl.losses import HardNegativeMining, hard_negative_mining
+from kdl.losses import HardNegativeMining, focal_loss, hard_negative_mining
 from kdl.testing import run_loss_test
 from kdl.testing._gradients import gradients
 
@@ -86,7 +88,9 @@ def test_rows_of_labels_with_ignored_ones():
 def test_background_at_another_place():
     labels, logits = random_case()
     labels = np.maximum(labels, 0)
-    moved = numpy(hard_negative_mining((labels + 3) % 4, np.roll(logits, 3, -1), background=3))
+    moved = numpy(
+        hard_negative_mining((labels + 3) % 4, np.roll(logits, 3, -1), background_class=3)
+    )
     expected = numpy(hard_negative_mining(labels, logits))
     np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-7)
 
@@ -122,14 +126,15 @@ def test_properties(labels, scores, ratio):
     labels = np.array([labels])
     logits = np.zeros((1, 6, 3), "float32")
     logits[0, :, 0] = scores
-    found = numpy(hard_negative_mining(labels, logits, ratio=ratio, normalize=False))[0]
+    options = {"normalize_by_positives": False}
+    found = numpy(hard_negative_mining(labels, logits, ratio=ratio, **options))[0]
     negative = labels[0] == 0
     positives = (~negative).sum()
     assert (found[~negative] > 0).all()
     assert (found[negative] > 0).sum() == min(ratio * positives, negative.sum())
     taken, left = found[negative & (found > 0)], negative & (found == 0)
     if len(taken) and left.any():
-        losses = numpy(hard_negative_mining(labels, logits, ratio=6, normalize=False))[0]
+        losses = numpy(hard_negative_mining(labels, logits, ratio=6, **options))[0]
         assert taken.min() >= losses[left].max()
 
 
@@ -155,7 +160,7 @@ def test_contracts_of_a_loss():
     huge = LOGITS_OF_TWO * 1e4
     run_loss_test(
         HardNegativeMining,
-        {"ratio": 1, "ignore_class": -1, "minimum_negatives": 2, "normalize": False},
+        {"ratio": 1, "ignore_class": -1, "minimum_negatives": 2, "normalize_by_positives": False},
         LABELS_OF_TWO,
         LOGITS_OF_TWO,
         function=hard_negative_mining,
@@ -237,7 +242,7 @@ def of_labels(y_true, y_pred):
         (-1, {"loss": of_labels}, "whole numbers from 0; received -1"),
         (
             -1,
-            {"loss": of_labels, "background": -2, "ignore_class": -3},
+            {"loss": of_labels, "background_class": -2, "ignore_class": -3},
             "whole numbers from 0, or -3, or -2; received -1",
         ),
         (0.5, {"loss": of_labels, "ignore_class": 255}, "whole numbers from 0; received 0.5"),
@@ -253,7 +258,12 @@ def test_bad_labels(label, arguments, message):
 
 @pytest.mark.parametrize(
     ("label", "arguments"),
-    [(3, {}), (-1, {"background": -1}), (-1, {"ignore_class": -1}), (255, {"ignore_class": 255})],
+    [
+        (3, {}),
+        (-1, {"background_class": -1}),
+        (-1, {"ignore_class": -1}),
+        (255, {"ignore_class": 255}),
+    ],
 )
 def test_labels_of_another_loss(label, arguments):
     labels = np.where(LABELS == 1, label, LABELS)
@@ -287,3 +297,92 @@ def test_nan_is_not_hidden(place, score):
     loss = HardNegativeMining(ratio=1, score=score)
     for labels in ([1, 0, 0, 0], [0, 0, 0, 0]):
         assert np.isnan(float(loss(np.array([labels]), logits)))
+
+
+# --- targets instead of codes ---------------------------------------------------------------------
+
+
+class Targets(NamedTuple):
+    """As a detector hands them on, with boxes that no loss of classes needs."""
+
+    labels: np.ndarray
+    boxes: np.ndarray
+    positive: np.ndarray
+    valid: np.ndarray
+
+
+def targets_of(labels, background, ignored):
+    """Masks, and class numbers without background; anything where an anchor shows no class."""
+    positive = (labels != background) & (labels != ignored)
+    names = np.where(positive, labels - ((labels > background) & (background >= 0)), 77)
+    boxes = np.zeros((*labels.shape, 4), "float32")
+    return Targets(names, boxes, positive, labels != ignored)
+
+
+@pytest.mark.parametrize("background", [0, 2, 3])
+def test_targets_with_a_score_of_the_background_equal_labels(background):
+    labels, logits = random_case()
+    labels = np.where(labels < 0, -1, (labels + background) % 4)
+    options = {"background_class": background, "reduction": "none"}
+    expected = HardNegativeMining(ignore_class=-1, **options)(labels, logits)
+    targets = targets_of(labels, background, -1)
+    loss = HardNegativeMining(**options)
+    for form in (targets, targets._asdict()):
+        np.testing.assert_array_equal(numpy(loss(form, logits)), numpy(expected))
+    assert numpy(expected).any()
+    every = {key: value for key, value in targets._asdict().items() if key != "valid"}
+    background_too = np.where(labels < 0, background, labels)
+    expected = numpy(loss(background_too, logits))
+    np.testing.assert_array_equal(numpy(loss(every, logits)), expected)
+
+
+def test_targets_for_a_loss_without_a_score_of_the_background():
+    labels, logits = random_case()
+    labels = np.where(labels == 0, -1, np.where(labels < 0, -2, labels))
+    options = {"loss": sigmoid_focal, "background_class": -1}
+    expected = numpy(hard_negative_mining(labels, logits, ignore_class=-2, **options))
+    found = numpy(hard_negative_mining(targets_of(labels, -1, -2), logits, **options))
+    np.testing.assert_array_equal(found, expected)
+    assert expected.any()
+
+
+def sigmoid_focal(y_true, y_pred):
+    return focal_loss(y_true, y_pred, from_logits=True)
+
+
+def test_targets_that_do_not_fit():
+    targets = targets_of(LABELS, 0, -1)
+    with pytest.raises(ValueError, match="must hold 'labels' and 'positive'"):
+        hard_negative_mining({"labels": LABELS}, LOGITS)
+    with pytest.raises(ValueError, match="'valid' of anchor targets must have the shape"):
+        hard_negative_mining(targets._replace(valid=np.ones((1, 7))), LOGITS)
+    with pytest.raises(ValueError, match="background_class must be one of the 3 places"):
+        hard_negative_mining(targets, LOGITS, background_class=-1)
+    with pytest.raises(ValueError, match="y_true must be whole numbers from 0 to 1; received 2"):
+        hard_negative_mining(targets._replace(labels=targets.labels * 0 + 2), LOGITS)
+
+
+# --- names of before ------------------------------------------------------------------------------
+
+
+def test_names_of_before_warn_and_work():
+    logits = np.roll(LOGITS, 1, -1)
+    labels = (LABELS + 1) % 3
+    options = {"background_class": 1, "normalize_by_positives": False, "reduction": "sum"}
+    expected = float(HardNegativeMining(**options)(labels, logits))
+    with pytest.warns(FutureWarning, match="now (background_class|normalize_by_positives)"):
+        loss = HardNegativeMining(background=1, normalize=False)
+    assert float(loss(labels, logits)) == pytest.approx(expected)
+    with pytest.warns(FutureWarning, match="background is now background_class"):
+        assert loss.background == 1
+    with pytest.warns(FutureWarning, match="background is now background_class"):
+        values = hard_negative_mining(labels, logits, background=1, normalize_by_positives=False)
+    assert float(keras.ops.sum(values)) == pytest.approx(expected)
+
+
+def test_config_of_before_loads_without_warning():
+    config = HardNegativeMining(background_class=2, normalize_by_positives=False).get_config()
+    before = {"background": "background_class", "normalize": "normalize_by_positives"}
+    written = {k: v for k, v in config.items() if k not in before.values()}
+    written |= {name: config[today] for name, today in before.items()}
+    assert HardNegativeMining.from_config(written).get_config() == config

@@ -22,7 +22,7 @@ def padded(rows, count, value=-1):
 
 WORKED = {
     "boxes": padded([[0, 0, 10, 20], [6, 0, 16, 20], [30, 0, 40, 20]], TRUTHS),
-    "classes": padded([0, 0, 0], TRUTHS),
+    "labels": padded([0, 0, 0], TRUTHS),
     "proposals": padded(
         [[0, 0, 10, 20], [1, 0, 11, 20], [5, 0, 15, 20], [30, 0, 40, 20]], PROPOSALS
     ),
@@ -149,7 +149,7 @@ def crowd(seed, images=IMAGES, truths=TRUTHS, proposals=PROPOSALS):
     near = np.take_along_axis(boxes, chosen[..., None], 1)
     around = near + rng.normal(0, 1.5, (images, proposals, 4))
     predicted = near + rng.normal(0, 1.5, (images, proposals, 4))
-    truth = {"boxes": boxes.astype("float32"), "classes": classes.astype("int32")}
+    truth = {"boxes": boxes.astype("float32"), "labels": classes.astype("int32")}
     truth["proposals"] = around.astype("float32")
     return truth, predicted.astype("float32")
 
@@ -162,7 +162,7 @@ def test_definition_on_random_crowds(sigmas):
     for image in range(IMAGES):
         expected = definition(
             truth["boxes"][image].astype("float64"),
-            truth["classes"][image],
+            truth["labels"][image],
             truth["proposals"][image],
             predicted[image].astype("float64"),
             *sigmas,
@@ -181,7 +181,7 @@ def test_offsets_are_decoded_for_the_repulsion():
     for key in ("rep_gt", "rep_box"):
         np.testing.assert_allclose(found[key], plain[key], rtol=1e-4)
     goals = np.stack([[truth["boxes"][i, 0]] * PROPOSALS for i in range(IMAGES)])
-    one = {**truth, "boxes": truth["boxes"][:, :1], "classes": truth["classes"][:, :1]}
+    one = {**truth, "boxes": truth["boxes"][:, :1], "labels": truth["labels"][:, :1]}
     exact = numpy(encode_boxes(goals, truth["proposals"], variances))
     assert not terms(one, exact, variances=variances)["attraction"].any()
     moved = terms(one, exact + 3, variances=variances)["attraction"]
@@ -201,7 +201,7 @@ def test_max_positives_keeps_the_best():
 
 def test_ignored_and_other_classes_do_not_repel():
     for classes in ([0, 1, 0], [0, -1, 0]):
-        truth = {**WORKED, "classes": padded(classes, TRUTHS)}
+        truth = {**WORKED, "labels": padded(classes, TRUTHS)}
         assert first(truth, BOXES)["rep_gt"] == 0
 
 
@@ -217,7 +217,7 @@ def test_shared_proposals_and_columns():
 
 def as_columns(truth, boxes):
     """The form that `compile` needs."""
-    y_true = np.concatenate([truth["boxes"], truth["classes"][..., None]], -1)
+    y_true = np.concatenate([truth["boxes"], truth["labels"][..., None]], -1)
     return y_true.astype("float32"), np.concatenate([truth["proposals"], boxes], -1)
 
 
@@ -232,9 +232,9 @@ def edge_cases():
     cases = [
         (truth, np.repeat(start[:1], 2, 0)),  # identical boxes of different targets
         (truth, truth["proposals"]),
-        ({**truth, "classes": np.full_like(truth["classes"], -1)}, boxes),
-        ({**truth, "classes": np.array([[0, -1, -1, -1, -1]] * 2)}, boxes),
-        ({**twins, "classes": np.zeros_like(truth["classes"])}, start),
+        ({**truth, "labels": np.full_like(truth["labels"], -1)}, boxes),
+        ({**truth, "labels": np.array([[0, -1, -1, -1, -1]] * 2)}, boxes),
+        ({**twins, "labels": np.zeros_like(truth["labels"])}, start),
         ({**truth, "proposals": truth["proposals"] + 1e4}, boxes),  # no positive
         (truth, boxes * 1e3),
         (truth, boxes * 1e9),
@@ -273,13 +273,13 @@ def test_contracts_with_offsets():
 
 def test_no_rows_of_ground_truth():
     truth, boxes = crowd(6)
-    empty = {**truth, "boxes": truth["boxes"][:, :0], "classes": truth["classes"][:, :0]}
+    empty = {**truth, "boxes": truth["boxes"][:, :0], "labels": truth["labels"][:, :0]}
     assert not numpy(repulsion_loss(empty, boxes)).any()
 
 
 def test_gradient_moves_a_box_off_its_neighbour():
     """Only the left edge of the middle box is in the way of its neighbour."""
-    truth = {**WORKED, "classes": padded([0, 0], TRUTHS)}
+    truth = {**WORKED, "labels": padded([0, 0], TRUTHS)}
     boxes = BOXES.copy()
     boxes[0, 2] = truth["boxes"][0, 1]  # where nothing attracts any more
     _, (gradient,) = gradients(lambda b: repulsion_loss(truth, b, beta=0), [], boxes)
@@ -288,6 +288,38 @@ def test_gradient_moves_a_box_off_its_neighbour():
     expected = [-0.1 / 0.6 / 2 / 3, 0, 0, 0]
     np.testing.assert_allclose(gradient[0, 2, [0, 2]] / weight[0], expected[:3:2], rtol=1e-5)
     assert not gradient[0, 3].any()
+
+
+def test_key_of_before_warns_and_works():
+    before = {"classes" if key == "labels" else key: value for key, value in WORKED.items()}
+    with pytest.warns(FutureWarning, match="'classes' is now 'labels'"):
+        found = numpy(repulsion_loss(before, BOXES))
+    np.testing.assert_array_equal(found, numpy(repulsion_loss(WORKED, BOXES)))
+
+
+def test_ignored_rows_are_padding():
+    truth, boxes = crowd(7)
+    ignore = np.arange(TRUTHS) % 2 == 0
+    padding = {**truth, "labels": np.where(ignore, -1, truth["labels"])}
+    marked = {**truth, "ignore": np.broadcast_to(ignore, truth["labels"].shape)}
+    for key, values in terms(marked, boxes).items():
+        np.testing.assert_array_equal(values, terms(padding, boxes)[key])
+        assert not np.array_equal(values, terms(truth, boxes)[key])
+
+
+@pytest.mark.parametrize("max_positives", [None, 10])
+def test_masks_of_a_detector_choose_the_positives(max_positives):
+    truth, boxes = crowd(8)
+    ious = numpy(box_iou(truth["proposals"], truth["boxes"]))
+    best = np.where(truth["labels"][:, None] >= 0, ious, -1).max(-1)
+    options = {"max_positives": max_positives}
+    expected = terms(truth, boxes, positive_iou=0.7, **options)
+    masks = {"positive": best >= 0.3, "valid": best >= 0.7}
+    for key, values in terms({**truth, **masks}, boxes, **options).items():
+        np.testing.assert_array_equal(values, expected[key])
+    assert not np.array_equal(expected["attraction"], terms(truth, boxes, **options)["attraction"])
+    nothing = {**truth, "labels": np.full_like(truth["labels"], -1), "positive": masks["positive"]}
+    assert not any(values.any() for values in terms(nothing, boxes, **options).values())
 
 
 @settings(max_examples=15)
@@ -305,11 +337,11 @@ def test_properties(seed, scale):
     assert all(np.isfinite(v).all() and (v >= 0).all() for v in found.values())
     assert (found["rep_box"] <= 1).all()
     mixed = {"proposals": truth["proposals"][:, order]}
-    mixed.update({key: truth[key][:, swap] for key in ("boxes", "classes")})
+    mixed.update({key: truth[key][:, swap] for key in ("boxes", "labels")})
     for key, values in as_arrays(measure(mixed, boxes[:, order])).items():
         np.testing.assert_allclose(values, found[key], rtol=1e-4, atol=1e-5)
     scaled = {key: truth[key] * scale for key in ("boxes", "proposals")}
-    scaled["classes"] = truth["classes"]
+    scaled["labels"] = truth["labels"]
     moved = as_arrays(measure(scaled, boxes * np.float32(scale)))
     for key in ("rep_gt", "rep_box"):
         np.testing.assert_allclose(moved[key], found[key], rtol=1e-4, atol=1e-5)
@@ -335,9 +367,9 @@ def test_bad_shapes():
     with pytest.raises(ValueError, match=r"received .* \(20, 12, 4\) and \(20, 3, 4\)"):
         repulsion_loss(WORKED, BOXES[:, :3])
     with pytest.raises(ValueError, match="Expected proposals"):
-        repulsion_loss({key: WORKED[key] for key in ("boxes", "classes")}, BOXES)
+        repulsion_loss({key: WORKED[key] for key in ("boxes", "labels")}, BOXES)
     with pytest.raises(ValueError, match="Expected y_true with boxes"):
-        repulsion_loss({**WORKED, "classes": np.zeros((IMAGES, 2))}, BOXES)
+        repulsion_loss({**WORKED, "labels": np.zeros((IMAGES, 2))}, BOXES)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +388,7 @@ def test_other_shapes_are_refused_with_the_right_ones(truth, prediction):
 
 
 def test_dict_without_boxes():
-    with pytest.raises(ValueError, match=r"keys 'boxes' and 'classes'.*received \['labels'\]"):
+    with pytest.raises(ValueError, match=r"keys 'boxes' and 'labels'.*received \['labels'\]"):
         RepulsionLoss()({"labels": np.zeros((1, 2))}, np.zeros((1, 3, 8), "float32"))
 
 

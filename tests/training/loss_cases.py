@@ -19,7 +19,7 @@ MORE = {
         {"normalize_by_positives": True, "reduction": "sum", "background_class": 0},
         {"normalize_by_positives": True, "activation": "softmax", "background_class": 0},
     ],
-    "HardNegativeMining": [{"normalize": True, "reduction": "sum_over_batch_size"}],
+    "HardNegativeMining": [{"normalize_by_positives": True, "reduction": "sum_over_batch_size"}],
     "JaccardLoss": [{"classes": "present"}],
     "LovaszSoftmax": [{"classes": "all"}],
     "TripletLoss": [
