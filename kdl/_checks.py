@@ -31,6 +31,26 @@ def check_integer(name, value, least=1, most=None):
     return number
 
 
+def check_choice(name, value, choices):
+    """The value, if it is one of the choices.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The value.
+        choices: Tuple of what it may be.
+
+    Raises:
+        ValueError: If it is none of them.
+
+    Example:
+        >>> check_choice("padding", "same", ("same", "valid"))
+        'same'
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}; received {value!r}.")
+    return value
+
+
 def is_integer(value):
     """Whether Python takes a value for an integer; truth values are none.
 

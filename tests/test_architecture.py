@@ -379,7 +379,7 @@ PUBLIC = {
         "replica_number",
         "replica_sum",
         "resize_align_corners",
-        "weight_steps",
+        "weight_scales",
     ],
     "segmentation": ["SPNet", "SPNet101", "SPNet50"],
     "testing": ["run_export_test", "run_layer_test", "run_loss_test", "run_model_test"],

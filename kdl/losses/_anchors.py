@@ -15,7 +15,7 @@ class AnchorLabels(NamedTuple):
 
     `labels` are places among the scores, and `background_class` where the anchor is not positive.
     `positive` anchors show a class, and of the `valid` ones the others are background: what is not
-    valid has no part in a loss. `wrong` is for `kdl.ops._known.marked`.
+    valid has no part in a loss. `wrong` is for `kdl.ops._concrete.marked`.
     """
 
     labels: Any
@@ -84,8 +84,8 @@ def from_targets(targets, classes, background_class, scored_background, mask=Non
         )
     valid = valid if mask is None else valid & mask
     positive = positive & valid
-    known = None if classes is None else classes - has_score
-    wrong = check_labels(_where(positive, labels, 0), known)
+    count = None if classes is None else classes - has_score
+    wrong = check_labels(_where(positive, labels, 0), count)
     if has_score:
         labels = labels + ops.cast(labels >= background_class, labels.dtype)
     return AnchorLabels(_where(positive, labels, background_class), positive, valid, wrong)

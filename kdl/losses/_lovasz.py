@@ -1,4 +1,4 @@
-"""The Lovász extension of the Jaccard distance, which both Lovász losses take."""
+"""Lovász extension of the Jaccard distance, for both Lovász losses."""
 
 from keras import ops
 
@@ -22,22 +22,22 @@ def lovasz_extension(errors, truth):
     # One call sorts; ops.argsort and two gathers take a third longer on PyTorch and TensorFlow.
     errors, order = ops.top_k(errors, ops.shape(errors)[-1])
     truth = ops.take_along_axis(truth, order, axis=-1)
-    return ops.sum(errors * ops.stop_gradient(_steps(truth)), axis=-1)
+    return ops.sum(errors * ops.stop_gradient(_increments(truth)), axis=-1)
 
 
-def of_all_replicas(errors, truth, axis_name):
-    """Errors and truth of the pixels on all replicas, along the last axis."""
+def gathered_pixels(errors, truth, axis_name):
+    """Errors and truth of the pixels of all replicas, along the last axis."""
     both = ops.moveaxis(ops.stack([errors, truth]), -1, 0)
     both = ops.moveaxis(batch_gather(both, axis_name)[0], 0, -1)
     return both[0], both[1]
 
 
-def _steps(truth):
+def _increments(truth):
     # In whole numbers, as float32 stops counting by ones at 2²⁴.
-    found = ops.cast(ops.cumsum(ops.cast(truth, "int32"), axis=-1), "int32")
-    common = found[..., -1:] - found
+    hits = ops.cast(ops.cumsum(ops.cast(truth, "int32"), axis=-1), "int32")
+    common = hits[..., -1:] - hits
     rank = ops.arange(1, ops.shape(truth)[-1] + 1, dtype="int32")
-    union = ops.cast(found[..., -1:] + rank - found, "float32")
+    union = ops.cast(hits[..., -1:] + rank - hits, "float32")
     # Without a true pixel the first error makes all the distance.
     common = ops.where(union > 1, ops.cast(common, "float32") / ops.maximum(union - 1, 1.0), 1.0)
     return ops.where(truth > 0, 1.0, common) / union

@@ -1,6 +1,6 @@
-"""What the losses of segmentation share: labels and scores as maps of one set a class.
+"""Class maps of segmentation losses: labels and scores as one set of pixels a class.
 
-What is wrong with them where nothing can be raised is handed on, for `kdl.ops._known.marked`.
+What is wrong with them where nothing can be raised is handed on, for `kdl.ops._concrete.marked`.
 """
 
 import numbers
@@ -8,7 +8,8 @@ import numbers
 from keras import ops
 
 from kdl.losses._masked_loss import spread_over
-from kdl.ops._known import marked, refuse
+from kdl.ops._concrete import marked, raise_if
+from kdl.ops._labels import one_hot
 from kdl.ops._shapes import shapes_match
 
 # Above what rounding in half precision adds to a probability.
@@ -31,14 +32,14 @@ def class_maps(y_true, y_pred, from_logits, multi_label, ignore_class, axis, mas
         Tuple of the two, and of a list of what is wrong with what came.
     """
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    truth, known, wrong = truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask)
+    truth, valid, wrong = truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask)
     y_pred = ops.cast(y_pred, "float32")
     if from_logits:
         probabilities, outside = _probabilities(y_pred, multi_label, axis), None
     else:
         probabilities, outside = y_pred, _outside_of_probabilities(y_pred)
     if ignore_class is not None or mask is not None:
-        probabilities = ops.where(known, probabilities, 0.0)
+        probabilities = ops.where(valid, probabilities, 0.0)
     return probabilities, truth, [wrong, outside]
 
 
@@ -49,7 +50,7 @@ def truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask=None):
         y_true: Labels of the shape of `y_pred` without `axis` or with one entry there, or a map for
             each class, of the shape of `y_pred`.
         y_pred: Tensor with the classes at `axis`.
-        multi_label: Whether a pixel may be of several classes, so that labels are refused.
+        multi_label: Whether a pixel may be of several classes, so that labels are an error.
         ignore_class: Label, or entry of a map, that does not count, where truth is 0; or None.
         axis: Axis of the classes.
         mask: Booleans, which pixels count; or None.
@@ -64,17 +65,17 @@ def truth_maps(y_true, y_pred, multi_label, ignore_class, axis, mask=None):
         )
     sparse = sparse and channels > 1  # one channel: its map and its labels are the same
     y_true = ops.cast(y_true, "float32")
-    known = ops.ones_like(y_true, "bool")
+    valid = ops.ones_like(y_true, "bool")
     if ignore_class is not None:
-        known = ops.not_equal(y_true, ignore_class)
+        valid = ops.not_equal(y_true, ignore_class)
     if mask is not None:
-        known = ops.logical_and(known, spread_over(mask, y_true, axis))
-    wrong = _outside_of_range(y_true, known, channels - 1 if sparse else 1, ignore_class)
+        valid = ops.logical_and(valid, spread_over(mask, y_true, axis))
+    wrong = _outside_of_range(y_true, valid, channels - 1 if sparse else 1, ignore_class)
     if sparse:
-        y_true = ops.cast(y_true == _numbers(channels, axis, len(y_pred.shape)), "float32")
+        y_true = one_hot(ops.squeeze(y_true, axis), channels, "float32", axis)
     if ignore_class is not None or mask is not None:
-        y_true = ops.where(known, y_true, 0.0)
-    return y_true, known, wrong
+        y_true = ops.where(valid, y_true, 0.0)
+    return y_true, valid, wrong
 
 
 def mean_over_classes(losses, present):
@@ -99,17 +100,17 @@ def select_classes(maps, classes, axis):
         raise ValueError(
             f"classes={classes} must be below the number of classes in y_pred, {channels}."
         )
-    return [ops.take(each, ops.convert_to_tensor(classes, "int32"), axis) for each in maps]
+    return [ops.take(values, ops.convert_to_tensor(classes, "int32"), axis) for values in maps]
 
 
-def each_sample(losses, y_pred, wrong):
+def loss_of_each_sample(losses, y_pred, wrong):
     """One loss a sample: those there are, or that of the batch for all; NaN if they are wrong."""
     return ops.broadcast_to(marked(losses, *wrong), (ops.shape(y_pred)[0],))
 
 
-def refuse_between(y_true):
-    """Raises ValueError if maps with known values hold others than 0 and 1; as `refuse`."""
-    return refuse(
+def check_zeros_and_ones(y_true):
+    """Raise ValueError if maps with concrete values hold others than 0 and 1; as `raise_if`."""
+    return raise_if(
         ops.any(ops.logical_and(y_true != 0, y_true != 1)),
         "y_true must hold labels, or maps of zeros and ones; values between came.",
     )
@@ -126,9 +127,9 @@ def checked_classes(classes):
             return classes
     elif isinstance(classes, list | tuple):
         classes = list(classes)
-        whole = all(isinstance(each, numbers.Integral) and each >= 0 for each in classes)
+        whole = all(isinstance(number, numbers.Integral) and number >= 0 for number in classes)
         if classes and whole and len(set(classes)) == len(classes):
-            return [int(each) for each in classes]
+            return [int(number) for number in classes]
     raise ValueError(
         f'classes must be "all", "present" or a list of distinct class numbers; received '
         f"{classes!r}."
@@ -149,10 +150,10 @@ def _check_class_axis(axis, y_pred):
         )
 
 
-def _outside_of_range(y_true, known, largest, ignore_class):
+def _outside_of_range(y_true, valid, largest, ignore_class):
     within = ops.logical_and(y_true >= 0, y_true <= largest)
-    return refuse(
-        ops.any(ops.logical_and(known, ops.logical_not(within))),
+    return raise_if(
+        ops.any(ops.logical_and(valid, ops.logical_not(within))),
         f"y_true must lie in 0 … {largest}, or equal ignore_class={ignore_class}; other values "
         f"came.",
     )
@@ -174,12 +175,6 @@ def _with_class_axis(y_true, y_pred, axis):
     )
 
 
-def _numbers(channels, axis, rank):
-    shape = [1] * rank
-    shape[axis] = channels
-    return ops.reshape(ops.arange(channels, dtype="float32"), shape)
-
-
 def _probabilities(logits, multi_label, axis):
     if multi_label or logits.shape[axis] == 1:
         return ops.sigmoid(logits)
@@ -187,7 +182,7 @@ def _probabilities(logits, multi_label, axis):
 
 
 def _outside_of_probabilities(y_pred):
-    return refuse(
+    return raise_if(
         ops.any(ops.logical_or(y_pred < -_SLACK, y_pred > 1 + _SLACK)),
         "y_pred must hold probabilities in 0 … 1; others came. Pass from_logits=True for logits.",
     )

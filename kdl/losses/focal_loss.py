@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdl._checks import check_choice
 from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import (
     as_float,
     check_shares,
@@ -87,9 +88,9 @@ def focal_loss(
 
 @keras.saving.register_keras_serializable("kdl")
 class FocalLoss(MaskedLoss):
-    """Cross-entropy that fades where the answer is right already.
+    """Focal loss: cross-entropy that down-weights what is classified well already.
 
-    Sigmoid form, for each anchor the sum over its classes, a question of yes or no each:
+    Sigmoid form, for each anchor the sum over its classes, a binary one each:
     `FL = −Σ_k α_t · (1 − p_t)^γ · ln p_t`, with `p_t = p` and `α_t = α` where the label is 1, and
     `1 − p` and `1 − α` where it is 0; between 0 and 1 both are mixed, `p_t = y·p + (1 − y)(1 − p)`.
     Softmax form, one class of all an anchor: `FL = −Σ_k y_k · α · (1 − p_k)^γ · ln p_k`.
@@ -187,8 +188,7 @@ def _anchors(y_true, y_pred, activation, background_class, ignore_class, mask):
 
 
 def _check(alpha, gamma, activation):
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {ACTIVATIONS}; received {activation!r}.")
+    check_choice("activation", activation, ACTIVATIONS)
     if not 0 <= gamma < float("inf"):
         raise ValueError(f"gamma must be at least 0; received {gamma!r}.")
     if alpha is None:
@@ -257,7 +257,7 @@ def _power(base, gamma):
 
 
 def _shares_of_classes(targets, background_class):
-    """Which anchors show a class, or how much of one."""
+    """Share of classes in each anchor, without background."""
     shares = ops.sum(targets, axis=-1)
     if 0 <= background_class < targets.shape[-1]:
         shares = shares - targets[..., background_class]

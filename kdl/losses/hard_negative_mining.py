@@ -1,15 +1,16 @@
-"""Loss of detectors over all positives and the hardest negatives."""
+"""Hard-negative mining: the loss of all positives and of the hardest negatives."""
 
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from kdl._checks import check_choice
 from kdl._deprecation import renamed_argument, renamed_attribute
 from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import cross_entropy, one_hot
 from kdl.ops._shapes import shapes_match
 
@@ -32,7 +33,7 @@ def hard_negative_mining(
     axis_name=None,
     mask=None,
 ):
-    """Loss of each anchor that counts, and 0 for the others.
+    """Hard-negative mining: the loss of each anchor that counts, 0 for the others.
 
     The arguments are those of `kdl.losses.HardNegativeMining`.
 
@@ -76,7 +77,7 @@ def hard_negative_mining(
 
 @keras.saving.register_keras_serializable("kdl")
 class HardNegativeMining(MaskedLoss):
-    """Wraps the loss of an anchor: all positives count, and of the negatives only the hardest.
+    """Hard-negative mining: of a loss of anchors all positives and the hardest negatives.
 
     `L = (Σ_positives l + Σ_hard l) / max(N, 1)`, with `N` positives in the batch, on all
     devices together. In an image with
@@ -179,8 +180,7 @@ def _check_arguments(loss, ratio, minimum_negatives, score, background_class):
             f"ratio and minimum_negatives must not be negative or infinite; received "
             f"ratio={ratio}, minimum_negatives={minimum_negatives}."
         )
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {SCORES}; received {score!r}.")
+    check_choice("score", score, SCORES)
     if score == "background" and background_class < 0:
         raise ValueError(
             f'score="background" needs the score of the background, so background_class must be '
@@ -189,7 +189,7 @@ def _check_arguments(loss, ratio, minimum_negatives, score, background_class):
 
 
 def _targets(y_true, y_pred, loss, background_class, ignore_class, mask):
-    """What the loss of an anchor is told, where what is left out is background; and the masks."""
+    """Labels for the loss of an anchor, background where nothing counts, and the masks."""
     scored_background = loss is None
     # Another loss may number its classes as it likes, but none with a negative number.
     classes = y_pred.shape[-1] if scored_background else None
@@ -207,9 +207,9 @@ def _targets(y_true, y_pred, loss, background_class, ignore_class, mask):
             y_true, classes, background_class, ignore_class, scored_background, mask
         )
         return anchors.labels, anchors
-    known = ops.any(y_true > 0, -1)
-    known = known if mask is None else known & mask
-    anchors = from_labels(ops.argmax(y_true, -1), None, background_class, ignore_class, mask=known)
+    valid = ops.any(y_true > 0, -1)
+    valid = valid if mask is None else valid & mask
+    anchors = from_labels(ops.argmax(y_true, -1), None, background_class, ignore_class, mask=valid)
     row = ops.one_hot(background_class, y_pred.shape[-1], dtype=y_true.dtype)
     return ops.where(ops.expand_dims(anchors.valid, -1), y_true, row), anchors
 
@@ -254,7 +254,7 @@ def _against_background(y_pred, background_class):
 
 
 def _hardest(scores, eligible, counts):
-    """Which anchors have the `counts` highest scores of their image among the eligible.
+    """Booleans: the anchors with the `counts` highest scores of their image among the eligible.
 
     A sort finds the lowest score that is in; of those equal to it, the first fill what is left.
     """

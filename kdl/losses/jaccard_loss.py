@@ -7,7 +7,7 @@ from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
     checked_classes,
     class_maps,
-    each_sample,
+    loss_of_each_sample,
     mean_over_classes,
     select_classes,
 )
@@ -19,7 +19,7 @@ _EMPTY = 1e-12
 
 @keras.saving.register_keras_serializable("kdl")
 class JaccardLoss(MaskedLoss):
-    """One minus the soft Jaccard index (intersection over union), for segmentation.
+    """Soft Jaccard (intersection over union) loss for segmentation: one minus the index.
 
     With probabilities `p` and truth `y` of one class, `I = Σ p·y` and `U = Σ p + Σ y − I`, the loss
     of the class is `1 − (I + s) / (U + s)`; with `squared=True`, `U = Σ p² + Σ y² − I`. Where all
@@ -106,7 +106,7 @@ def jaccard_loss(
     axis_name=None,
     mask=None,
 ):
-    """Soft Jaccard loss, `(batch,)`; `JaccardLoss` tells what it is and what the arguments are.
+    """Soft Jaccard loss, `(batch,)`; see `JaccardLoss`.
 
     Args:
         y_true: Labels or maps.
@@ -154,7 +154,7 @@ def jaccard_loss(
     empty = union < _EMPTY
     losses = ops.where(empty, 0.0, apart / ops.where(empty, 1.0, union))
     present = total(y) > 0 if classes == "present" else None
-    return each_sample(mean_over_classes(losses, present), y_pred, wrong)
+    return loss_of_each_sample(mean_over_classes(losses, present), y_pred, wrong)
 
 
 def _check_smoothing(smoothing):

@@ -1,10 +1,11 @@
-"""Cross-entropy with smoothed labels."""
+"""Cross-entropy with label smoothing."""
 
 import keras
 from keras import ops
 
+from kdl._checks import check_choice
 from kdl.losses._masked_loss import MaskedLoss
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import (
     as_float,
     check_labels,
@@ -61,7 +62,7 @@ def label_smoothing_crossentropy(
 
 @keras.saving.register_keras_serializable("kdl")
 class LabelSmoothingCrossentropy(MaskedLoss):
-    """Cross-entropy that asks for a little less than certainty.
+    """Cross-entropy with label smoothing.
 
     `CE = −Σ_k q_k ln p_k`. With `K` classes and `spread="all"` the share ε of each label is given
     to all of them alike, `q_k = (1 − ε) · y_k + ε / K`. With `spread="others"` the class of the
@@ -119,8 +120,7 @@ def check_smoothing(label_smoothing):
 
 def _check(label_smoothing, spread):
     check_smoothing(label_smoothing)
-    if spread not in SPREADS:
-        raise ValueError(f"spread must be one of {SPREADS}; received {spread!r}.")
+    check_choice("spread", spread, SPREADS)
 
 
 def _dense(y_true, y_pred, axis):

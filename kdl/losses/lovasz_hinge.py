@@ -3,14 +3,16 @@
 import keras
 from keras import ops
 
-from kdl.losses._lovasz import lovasz_extension, of_all_replicas
+from kdl.losses._lovasz import gathered_pixels, lovasz_extension
 from kdl.losses._masked_loss import MaskedLoss
-from kdl.losses._segmentation import each_sample, refuse_between, truth_maps
+from kdl.losses._segmentation import check_zeros_and_ones, loss_of_each_sample, truth_maps
 
 
 @keras.saving.register_keras_serializable("kdl")
 class LovaszHinge(MaskedLoss):
-    """Piecewise linear loss of logits whose values at margins 1 are Jaccard distances.
+    """Lovász hinge loss: a surrogate of the Jaccard distance for binary segmentation.
+
+    It is piecewise linear in the logits, and at margins 1 it is the Jaccard distance.
 
     The errors are `e = 1 − z·(2y − 1)` with logits `z`, sorted from large to small, and the loss is
     `Σ max(e_k, 0)·(J_k − J_(k−1))`, where `J_k` is the Jaccard distance of the pixels with label 1
@@ -55,7 +57,7 @@ class LovaszHinge(MaskedLoss):
 
 @keras.saving.register_keras_serializable("kdl")
 def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None, axis_name=None, mask=None):
-    """Lovász hinge loss, `(batch,)`; `LovaszHinge` tells what it is.
+    """Lovász hinge loss, `(batch,)`; see `LovaszHinge`.
 
     Args:
         y_true: Labels 0 and 1.
@@ -79,13 +81,13 @@ def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None, axis_name=No
     y_true, logits = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     if len(logits.shape) < 2 or logits.shape[-1] != 1:
         logits = ops.expand_dims(logits, -1)
-    y, known, wrong = truth_maps(y_true, logits, False, ignore_class, -1, mask)
-    wrong = [wrong, refuse_between(y)]
+    y, valid, wrong = truth_maps(y_true, logits, False, ignore_class, -1, mask)
+    wrong = [wrong, check_zeros_and_ones(y)]
     errors = ops.relu(1.0 - ops.cast(logits, "float32") * (2.0 * y - 1.0))
-    errors = ops.where(known, errors, 0.0)
+    errors = ops.where(valid, errors, 0.0)
     rows = (ops.shape(logits)[0] if per_image else 1, -1)
     errors, y = ops.reshape(errors, rows), ops.reshape(y, rows)
     if not per_image:
-        errors, y = of_all_replicas(errors, y, axis_name)
+        errors, y = gathered_pixels(errors, y, axis_name)
     losses = lovasz_extension(errors, y)
-    return each_sample(losses, logits, wrong)
+    return loss_of_each_sample(losses, logits, wrong)

@@ -3,21 +3,23 @@
 import keras
 from keras import ops
 
-from kdl.losses._lovasz import lovasz_extension, of_all_replicas
+from kdl.losses._lovasz import gathered_pixels, lovasz_extension
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
+    check_zeros_and_ones,
     checked_classes,
     class_maps,
-    each_sample,
+    loss_of_each_sample,
     mean_over_classes,
-    refuse_between,
     select_classes,
 )
 
 
 @keras.saving.register_keras_serializable("kdl")
 class LovaszSoftmax(MaskedLoss):
-    """Piecewise linear loss whose values at hard predictions are Jaccard distances.
+    """Lovász-softmax loss: a surrogate of the Jaccard distance for segmentation.
+
+    It is piecewise linear, and at hard predictions it is the Jaccard distance.
 
     For each class the errors are `e = |y − p|`, sorted from large to small, and the loss is
     `Σ e_k·(J_k − J_(k−1))`, where `J_k` is the Jaccard distance `1 − |A ∩ B| / |A ∪ B|` if the
@@ -87,7 +89,7 @@ def lovasz_softmax(
     axis_name=None,
     mask=None,
 ):
-    """Lovász-softmax loss, `(batch,)`; `LovaszSoftmax` tells what it is.
+    """Lovász-softmax loss, `(batch,)`; see `LovaszSoftmax`.
 
     Args:
         y_true: Labels or maps.
@@ -114,14 +116,14 @@ def lovasz_softmax(
     """
     classes = checked_classes(classes)
     p, y, wrong = class_maps(y_true, y_pred, from_logits, False, ignore_class, axis, mask)
-    wrong.append(refuse_between(y))
-    p, y = (_pixels_last(each, axis, per_image) for each in select_classes([p, y], classes, axis))
+    wrong.append(check_zeros_and_ones(y))
+    p, y = (_pixels_last(maps, axis, per_image) for maps in select_classes([p, y], classes, axis))
     errors = ops.abs(y - p)
     if not per_image:
-        errors, y = of_all_replicas(errors, y, axis_name)
+        errors, y = gathered_pixels(errors, y, axis_name)
     losses = lovasz_extension(errors, y)
     present = ops.any(y > 0, -1) if classes == "present" else None
-    return each_sample(mean_over_classes(losses, present), y_pred, wrong)
+    return loss_of_each_sample(mean_over_classes(losses, present), y_pred, wrong)
 
 
 def _pixels_last(maps, axis, per_image):

@@ -1,4 +1,4 @@
-"""Cross-entropy with two labels and their shares."""
+"""Mixup cross-entropy, of two labels and their shares."""
 
 import keras
 from keras import ops
@@ -8,13 +8,13 @@ from kdl.losses.label_smoothing_crossentropy import (
     check_smoothing,
     label_smoothing_crossentropy,
 )
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import as_float, mixed_labels, one_hot
 
 
 @keras.saving.register_keras_serializable("kdl")
 def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
-    """Cross-entropy of each mixed sample; see `MixupCrossentropy`.
+    """Mixup cross-entropy of each sample; see `MixupCrossentropy`.
 
     Args:
         y_true: Two class numbers and the share of the first, `(…, 3)`.
@@ -47,7 +47,7 @@ def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
 
 @keras.saving.register_keras_serializable("kdl")
 class MixupCrossentropy(MaskedLoss):
-    """Cross-entropy of samples that are mixed of two: `λ · CE(y_a, p) + (1 − λ) · CE(y_b, p)`.
+    """Mixup cross-entropy, of samples mixed of two: `λ · CE(y_a, p) + (1 − λ) · CE(y_b, p)`.
 
     It is cross-entropy with the dense label `λ · y_a + (1 − λ) · y_b`, but takes the labels as
     `kdl.data.Mixup` gives them: as one array of three numbers a sample, whatever the number of

@@ -1,4 +1,4 @@
-"""Box regression that keeps boxes off their neighbours."""
+"""Repulsion loss, a box regression for crowds."""
 
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def repulsion_terms(
 
 @keras.saving.register_keras_serializable("kdl")
 class RepulsionLoss(FunctionLoss):
-    """Box regression that draws boxes to their target and pushes them off the neighbours.
+    """Repulsion loss: box regression that attracts boxes to targets and repels neighbors.
 
     `L = L_attr + α · L_RepGT + β · L_RepBox` for each image, over its positives, the proposals `P`
     whose largest overlap with a ground truth is `positive_iou` or more. With `B` the predicted box

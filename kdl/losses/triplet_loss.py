@@ -1,16 +1,15 @@
-"""Triplet loss, with the triplets mined in the batch."""
-
-import numbers
+"""Triplet loss with triplet mining in the batch."""
 
 import keras
 from keras import ops
 
+from kdl._checks import check_choice
 from kdl.losses._function_loss import FunctionLoss
 from kdl.ops import batch_gather, has_replicas, pairwise_distances
 from kdl.ops import triplets as mined
-from kdl.ops._embeddings import check_embeddings, checked_labels
+from kdl.ops._concrete import marked
+from kdl.ops._embeddings import check_embeddings, checked_labels, is_margin
 from kdl.ops._jax import as_one
-from kdl.ops._known import marked
 from kdl.ops.distances import METRICS, paired_distances, unit_rows
 
 _MINING = ("batch_hard", "batch_all", "semi_hard")
@@ -24,9 +23,10 @@ _CONVENTIONS = (
 
 @keras.saving.register_keras_serializable("kdl")
 class TripletLoss(FunctionLoss):
-    """Draws samples of one class nearer to each other than to those of other classes.
+    """Triplet loss with mining in the batch: batch-hard, batch-all or semi-hard.
 
-    With the distance `D`, an anchor `a`, a positive `p` of its class and a negative `n` of another
+    It draws samples of one class nearer to each other than to those of other classes. With the
+    distance `D`, an anchor `a`, a positive `p` of its class and a negative `n` of another
     one, a triplet costs `[m + D(a, p) − D(a, n)]₊`, or `ln(1 + exp(D(a, p) − D(a, n)))` with a soft
     margin. `mining` says which triplets of the batch count:
 
@@ -133,7 +133,7 @@ def triplet_loss(
     convention="kdl",
     axis_name=None,
 ):
-    """The triplet loss of each anchor, without reduction; `TripletLoss` describes it.
+    """The triplet loss of each anchor, without reduction; see `TripletLoss`.
 
     Args:
         labels: Integer tensor `(B,)` or `(B, 1)`.
@@ -184,10 +184,10 @@ def _losses(labels, embeddings, mining, margin, distance, nonzero_mean, normaliz
         embeddings = unit_rows(embeddings)
     one_each = mining == "semi_hard" and convention == "tensorflow_similarity"
     if mining == "batch_hard" or one_each:
-        found = _one_of_each_anchor(labels, embeddings, mining, margin, distance, convention)
+        outcome = _one_of_each_anchor(labels, embeddings, mining, margin, distance, convention)
     else:
-        found = _many_of_each_anchor(labels, embeddings, mining, margin, distance, convention)
-    sums, triplets, nonzero = found
+        outcome = _many_of_each_anchor(labels, embeddings, mining, margin, distance, convention)
+    sums, triplets, nonzero = outcome
     count = ops.maximum(ops.sum(nonzero if nonzero_mean else triplets), 1.0)
     return sums * (ops.cast(ops.shape(labels)[0], "float32") / count)
 
@@ -212,11 +212,11 @@ def _one_of_each_anchor(labels, embeddings, mining, margin, distance, convention
     near = paired_distances(embeddings, ops.take(embeddings, positives, axis=0), distance)
     far = paired_distances(embeddings, ops.take(embeddings, negatives, axis=0), distance)
     losses, _ = mined.violation(margin)(near - far)
-    there = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
+    valid = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
     if _is_total(convention):
-        there = ops.ones_like(there)
-    losses = ops.where(there, losses, 0.0)
-    return losses, ops.cast(there, "float32"), ops.cast(losses > 0, "float32")
+        valid = ops.ones_like(valid)
+    losses = ops.where(valid, losses, 0.0)
+    return losses, ops.cast(valid, "float32"), ops.cast(losses > 0, "float32")
 
 
 def _many_of_each_anchor(labels, embeddings, mining, margin, distance, convention):
@@ -246,21 +246,16 @@ def _many_of_each_anchor(labels, embeddings, mining, margin, distance, conventio
 
 
 def _is_total(convention):
-    """Whether anchors count that have no positive or no negative."""
+    """Tell whether anchors without a positive or a negative count."""
     return convention in ("tensorflow_addons", "tensorflow_similarity")
 
 
 def _check_arguments(mining, margin, distance, nonzero_mean, convention):
-    for name, value, known in (
-        ("mining", mining, _MINING),
-        ("distance", distance, METRICS),
-        ("convention", convention, _CONVENTIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}; received {value!r}.")
+    check_choice("mining", mining, _MINING)
+    check_choice("distance", distance, METRICS)
+    check_choice("convention", convention, _CONVENTIONS)
     soft = margin == "soft"
-    number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
-    if not soft and not (number and 0 <= margin < float("inf")):
+    if not (soft or is_margin(margin)):
         raise ValueError(
             f"margin must be a number that is not negative, or 'soft'; received {margin!r}."
         )

@@ -1,11 +1,11 @@
-"""Counting of pixels, which the metrics of segmentation share."""
+"""Confusion matrices of pixels, for the metrics of segmentation."""
 
 import math
 
 import keras
 from keras import ops
 
-from kdl.ops._known import refuse
+from kdl.ops._concrete import raise_if
 from kdl.ops._shapes import shapes_match
 
 _LARGEST = 2**30  # labels from here on are of no class
@@ -13,13 +13,13 @@ _WIDE = ("int64", "uint32", "uint64", "float16", "bfloat16", "float32", "float64
 _MOST_SUMS = 2**22  # at once, 16 MiB
 
 
-def confusion(y_true, y_pred, known, num_classes, weights=None, groups=None, num_groups=1):
-    """How many pixels of class `i` were taken for class `j`, `(num_groups, classes, classes)`.
+def confusion(y_true, y_pred, valid, num_classes, weights=None, groups=None, num_groups=1):
+    """Confusion matrices: pixels of class `i` taken for `j`, `(num_groups, classes, classes)`.
 
     Args:
         y_true: Labels, whole numbers.
         y_pred: Predicted labels, of the same shape.
-        known: Booleans: which pixels count.
+        valid: Booleans: which pixels count.
         num_classes: Number of classes.
         weights: Weight of each pixel; None for 1.
         groups: Number of the group of each pixel, such as that of its image; None for one group.
@@ -33,7 +33,7 @@ def confusion(y_true, y_pred, known, num_classes, weights=None, groups=None, num
     if groups is not None:
         cell = cell + groups * num_classes**2
     # What is left out goes to a cell of its own.
-    cell = ops.where(known, cell, cells)
+    cell = ops.where(valid, cell, cells)
     cell, count = ops.reshape(cell, (-1,)), cells + 1
     if weights is None:
         # In whole numbers, as float32 stops counting by ones at 2²⁴; segment_sum is in float32.
@@ -84,7 +84,7 @@ def labels_like(y_true, y_pred, data_format):
 
 
 def check_channels(y_pred, axis, num_classes):
-    """Raises ValueError unless predictions hold a score for each class along an axis."""
+    """Raise ValueError unless predictions hold a score for each class along an axis."""
     if y_pred.shape[axis] != num_classes:
         raise ValueError(
             f"y_pred must hold a score for each of {num_classes} classes along axis {axis}; "
@@ -96,7 +96,7 @@ def whole_numbers(labels):
     """Labels as int32; −1 for what is no whole number, or is too large to be a class.
 
     Returns:
-        Tuple of the labels, and of what is wrong with them, for `kdl.ops._known.marked`.
+        Tuple of the labels, and of what is wrong with them, for `kdl.ops._concrete.marked`.
 
     Raises:
         ValueError: If a known label is no whole number.
@@ -109,7 +109,7 @@ def whole_numbers(labels):
         fits = fits & (labels > -_LARGEST)
     if "float" in dtype:
         whole = labels == ops.floor(labels)
-        wrong = refuse(
+        wrong = raise_if(
             ops.logical_not(ops.all(whole)),
             "Labels must be whole numbers; others came, such as fractions or NaN.",
         )
@@ -130,6 +130,6 @@ def spread(sample_weight, labels):
 
 
 def is_class(labels, num_classes, ignore_class):
-    """Which labels are classes that count."""
-    known = (labels >= 0) & (labels < num_classes)
-    return known if ignore_class is None else known & (labels != ignore_class)
+    """Booleans: labels of classes that count."""
+    valid = (labels >= 0) & (labels < num_classes)
+    return valid if ignore_class is None else valid & (labels != ignore_class)

@@ -1,4 +1,4 @@
-"""Metrics that need the whole set at once, and so keep it in memory, outside the compiled step."""
+"""Metrics of a whole data set, collected in memory outside of the compiled step."""
 
 import keras
 
@@ -12,7 +12,7 @@ class HostMetric(keras.metrics.Metric):
     `kdl.training.HostEvaluation`, on every backend.
 
     A subclass implements `collect(y_true, y_pred)`, which checks a batch of NumPy arrays and gives
-    what to keep of it, and `compute(parts)`, which gives a number or a dict of numbers.
+    the part to keep, and `compute(parts)`, which gives a number or a dict of numbers.
     """
 
     def __init__(self, name=None, dtype=None):
@@ -20,11 +20,11 @@ class HostMetric(keras.metrics.Metric):
         self._parts = []
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch.
+        """Add a batch.
 
         Args:
-            y_true: What is known of the batch: an array, or a dict of arrays.
-            y_pred: What was predicted.
+            y_true: Ground truth of the batch: an array, or a dict of arrays.
+            y_pred: Predictions.
             sample_weight: Must be None.
         """
         if sample_weight is not None:
@@ -39,15 +39,15 @@ class HostMetric(keras.metrics.Metric):
         return self.compute(self._parts)
 
     def reset_state(self):
-        """Forgets all batches."""
+        """Forget all batches."""
         self._parts = []
 
     def collect(self, y_true, y_pred):
-        """What to keep of a batch of NumPy arrays."""
+        """The part of a batch of NumPy arrays that is needed later."""
         raise NotImplementedError
 
     def compute(self, parts):
-        """The value of what was kept."""
+        """The value over all collected parts."""
         raise NotImplementedError
 
     def _on_host(self, structure):

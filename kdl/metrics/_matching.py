@@ -1,4 +1,4 @@
-"""Which detection finds which ground truth: the part that metrics of detectors share.
+"""Matching of detections with ground truths, for all metrics of detectors.
 
 All images, classes and thresholds go together. Of all pairs of a detection and a ground truth of
 the same image and class, few overlap enough to matter; only these are kept. Detections that have
@@ -68,7 +68,7 @@ def close_pairs(groups, boxes, truth_groups, truth_boxes, least, reusable=None, 
     starts = np.searchsorted(ordered, groups)
     counts = np.searchsorted(ordered, groups, "right") - starts
     chunks = np.cumsum(counts) // _PAIRS_AT_A_TIME
-    found = [(np.empty(0, "int64"), np.empty(0, "int64"), np.empty(0))]
+    pairs = [(np.empty(0, "int64"), np.empty(0, "int64"), np.empty(0))]
     for rows in np.split(np.arange(len(groups)), np.flatnonzero(np.diff(chunks)) + 1):
         ends = np.cumsum(counts[rows])
         detection = np.repeat(rows, counts[rows])
@@ -77,8 +77,8 @@ def close_pairs(groups, boxes, truth_groups, truth_boxes, least, reusable=None, 
         by_detection = False if reusable is None else reusable[truth]
         overlap = overlaps(boxes[detection], truth_boxes[truth], by_detection, pixels)
         near = overlap >= least
-        found.append((detection[near], truth[near], overlap[near]))
-    return tuple(np.concatenate(each) for each in zip(*found, strict=True))
+        pairs.append((detection[near], truth[near], overlap[near]))
+    return tuple(np.concatenate(columns) for columns in zip(*pairs, strict=True))
 
 
 def match(pairs, groups, places, ignored, reusable, thresholds):
@@ -108,7 +108,7 @@ def match(pairs, groups, places, ignored, reusable, thresholds):
     rounds = ranks(groups[busy], -places[busy].astype("float64"))[inverse]
     order = np.lexsort((-truths, -overlap, ignored[truths], detections, rounds))
     detections, truths, overlap, rounds = (
-        each[order] for each in (detections, truths, overlap, rounds)
+        values[order] for values in (detections, truths, overlap, rounds)
     )
     enough = overlap[:, None] >= np.minimum(thresholds, 1 - 1e-10)
     free = np.ones((len(ignored), len(thresholds)), bool)
@@ -120,8 +120,8 @@ def match(pairs, groups, places, ignored, reusable, thresholds):
         firsts = np.flatnonzero(np.r_[True, np.diff(detections[rows]) > 0])
         choice = np.where(possible, rows[:, None], end)
         choice = np.minimum.reduceat(choice, firsts, axis=0)
-        there = choice < end
+        matches = choice < end
         taken = truths[np.minimum(choice, end - 1)]
-        matched[detections[rows[firsts]]] = np.where(there, taken, -1)
-        free[taken[there], np.broadcast_to(columns, there.shape)[there]] = False
+        matched[detections[rows[firsts]]] = np.where(matches, taken, -1)
+        free[taken[matches], np.broadcast_to(columns, matches.shape)[matches]] = False
     return matched

@@ -1,13 +1,12 @@
-"""The share of triplets that a triplet loss still learns from."""
-
-import numbers
+"""Share of active triplets, from which a triplet loss still learns."""
 
 import keras
 from keras import ops
 
+from kdl._checks import check_choice
 from kdl.ops import pairwise_distances
-from kdl.ops._embeddings import checked_labels
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
+from kdl.ops._embeddings import checked_labels, is_margin
 from kdl.ops.distances import check_metric, unit_rows
 from kdl.ops.triplets import (
     hardest_negatives,
@@ -69,14 +68,12 @@ class ActiveTriplets(keras.metrics.Metric):
     ):
         super().__init__(name=name, dtype=dtype)
         check_metric(distance)
-        number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
-        if not (number and 0 <= margin < float("inf")):
+        if not is_margin(margin):
             raise ValueError(
                 f"margin must be a number that is not negative; received {margin!r}. With a soft "
                 f"margin every triplet counts."
             )
-        if of not in _COUNTED:
-            raise ValueError(f"of must be one of {_COUNTED}; received {of!r}.")
+        check_choice("of", of, _COUNTED)
         self.margin = float(margin)
         self.of = of
         self.distance = distance
@@ -85,7 +82,7 @@ class ActiveTriplets(keras.metrics.Metric):
         self.total = self.add_variable((), initializer="zeros", name="total", dtype="float32")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             y_true: Integer labels.
@@ -139,6 +136,6 @@ class ActiveTriplets(keras.metrics.Metric):
             ops.take_along_axis(distances, hardest(distances, mask, itself)[:, None], axis=1)[:, 0]
             for hardest, mask in ((hardest_positives, positive), (hardest_negatives, negative))
         )
-        there = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
-        active = ops.logical_and(there, self.margin + near - far > 0)
-        return ops.cast(active, "float32"), ops.cast(there, "float32")
+        valid = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
+        active = ops.logical_and(valid, self.margin + near - far > 0)
+        return ops.cast(active, "float32"), ops.cast(valid, "float32")

@@ -1,4 +1,4 @@
-"""Average precision and recall of COCO."""
+"""Mean average precision and recall of COCO."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ _MOST = 100
 
 @keras.saving.register_keras_serializable("kdl")
 class CocoMeanAveragePrecision(HostMetric):
-    """The twelve numbers of COCO's evaluation of boxes, equal to those of pycocotools.
+    """COCO mean average precision (mAP) of boxes: the twelve numbers of pycocotools.
 
     For each class, at each overlap `.50, .55, …, .95`, detections of all images by falling score
     give a curve of precision over recall. Precision is made non-increasing from the right and read
@@ -53,10 +53,10 @@ class CocoMeanAveragePrecision(HostMetric):
     which the boxes were given. See `kdl.metrics.VocMeanAveragePrecision` for where such a metric
     runs.
 
-    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy in pixels, and `"classes"`
-    `(batch, N)`, padded with the class −1; `"crowd"` `(batch, N)` and `"area"` `(batch, N)`, by
-    default that of the box, are optional. `y_pred` is a dict of `"boxes"`, `"classes"` and
-    `"confidence"`, padded likewise. Lists with an array for each image do as well.
+    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy in pixels, and `"labels"`
+    `(batch, N)`, padded with the label −1; `"crowd"` `(batch, N)` and `"area"` `(batch, N)`, by
+    default that of the box, are optional. `y_pred` is a dict of `"boxes"`, `"labels"` and
+    `"scores"`, padded likewise. Lists with an array for each image do as well.
 
     Args:
         name: Name of the metric.
@@ -71,9 +71,9 @@ class CocoMeanAveragePrecision(HostMetric):
     Example:
         >>> import numpy as np
         >>> metric = CocoMeanAveragePrecision()
-        >>> truth = {"boxes": np.array([[[0, 0, 50, 40]]]), "classes": np.array([[3]])}
-        >>> found = {"boxes": np.array([[[0, 0, 50, 32]]]), "classes": np.array([[3]])}
-        >>> metric.update_state(truth, {**found, "confidence": np.array([[0.9]])})
+        >>> truth = {"boxes": np.array([[[0, 0, 50, 40]]]), "labels": np.array([[3]])}
+        >>> found = {"boxes": np.array([[[0, 0, 50, 32]]]), "labels": np.array([[3]])}
+        >>> metric.update_state(truth, {**found, "scores": np.array([[0.9]])})
         >>> result = metric.result()  # an overlap of .8 is enough at 7 of 10 thresholds
         >>> round(result["AP"], 3), round(result["AP50"], 3), result["APl"]
         (0.7, 1.0, -1.0)
@@ -86,18 +86,18 @@ class CocoMeanAveragePrecision(HostMetric):
         """The boxes of a batch, checked."""
         optional = {"area": (0,)}
         images, truths = read_boxes("y_true", y_true, flags=("crowd",), optional=optional)
-        count, found = read_boxes("y_pred", y_pred, numbers=("confidence",))
+        count, detections = read_boxes("y_pred", y_pred, numbers=("scores",))
         check_images(images, count)
         truths.setdefault("area", areas(truths["boxes"]))
-        return (images, truths), (count, found)
+        return (images, truths), (count, detections)
 
     def compute(self, parts):
         """The twelve numbers."""
         if not parts:
             return dict.fromkeys(NUMBERS, -1.0)
         _, truths = join([part[0] for part in parts])
-        _, found = join([part[1] for part in parts])
-        curves = _Curves(truths, found)
+        _, detections = join([part[1] for part in parts])
+        curves = _Curves(truths, detections)
         return {
             name: curves.mean(kind, area, most, threshold)
             for name, (kind, area, most, threshold) in NUMBERS.items()
@@ -111,23 +111,24 @@ class CocoMeanAveragePrecision(HostMetric):
 class _Curves:
     """Precision and recall for the area ranges, from one set of pairs."""
 
-    def __init__(self, truths, found):
-        names, classes = np.unique(np.r_[truths["classes"], found["classes"]], return_inverse=True)
-        split = len(truths["classes"])
+    def __init__(self, truths, detections):
+        labels = np.r_[truths["labels"], detections["labels"]]
+        names, classes = np.unique(labels, return_inverse=True)
+        split = len(truths["labels"])
         truth_groups = truths["image"] * len(names) + classes[:split]
-        groups = found["image"] * len(names) + classes[split:]
-        places = ranks(groups, found["confidence"])
-        kept = np.flatnonzero(places < _MOST)
+        groups = detections["image"] * len(names) + classes[split:]
+        places = ranks(groups, detections["scores"])
+        best = np.flatnonzero(places < _MOST)
         # By falling score; equal ones by image and by their order in it.
-        image, score = found["image"][kept], found["confidence"][kept]
-        kept = kept[np.lexsort((places[kept], image, -score))]
-        self.classes, self.truth_classes = classes[split:][kept], classes[:split]
-        self.groups, self.places = groups[kept], places[kept]
-        self.areas, self.truth_areas = areas(found["boxes"][kept]), truths["area"]
+        image, score = detections["image"][best], detections["scores"][best]
+        best = best[np.lexsort((places[best], image, -score))]
+        self.classes, self.truth_classes = classes[split:][best], classes[:split]
+        self.groups, self.places = groups[best], places[best]
+        self.areas, self.truth_areas = areas(detections["boxes"][best]), truths["area"]
         self.crowd = truths["crowd"]
         self.pairs = close_pairs(
             self.groups,
-            found["boxes"][kept],
+            detections["boxes"][best],
             truth_groups,
             truths["boxes"],
             THRESHOLDS[0],
@@ -159,9 +160,9 @@ class _Curves:
         true, false, evaluable = self.outcomes[area]
         totals = np.bincount(self.truth_classes[evaluable], minlength=1)
         precision, recall = [], []
-        for each in np.flatnonzero(totals):
-            rows = (self.classes == each) & (self.places < most)
-            curve = average_precision(true[rows], false[rows], totals[each])
+        for label in np.flatnonzero(totals):
+            rows = (self.classes == label) & (self.places < most)
+            curve = average_precision(true[rows], false[rows], totals[label])
             precision.append(curve[0])
             recall.append(curve[1])
         shape = (len(precision), len(THRESHOLDS))
@@ -181,7 +182,7 @@ def average_precision(true, false, total):
     """
     if not len(true):
         return np.zeros(true.shape[1]), np.zeros(true.shape[1])
-    right, wrong = (np.cumsum(each, 0, dtype="float64") for each in (true, false))
+    right, wrong = (np.cumsum(hits, 0, dtype="float64") for hits in (true, false))
     recall = right / total
     precision = right / (right + wrong + np.spacing(1))
     precision = np.maximum.accumulate(precision[::-1])[::-1]

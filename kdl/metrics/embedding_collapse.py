@@ -1,4 +1,4 @@
-"""Whether an embedding has shrunk to a point."""
+"""Embedding collapse: the spread of an embedding."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from kdl import _compat
 
 @keras.saving.register_keras_serializable("kdl")
 class EmbeddingCollapse(keras.metrics.Metric):
-    """Spread of an embedding, and a warning when it has shrunk to a point.
+    """Embedding collapse: spread of an embedding, and a warning when it is a point.
 
     Triplet losses have a poor minimum in which all embeddings are equal: every distance is 0, and
     the loss stays at the margin, or at `ln 2` with a soft one. The metric is
@@ -61,7 +61,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
             setattr(self, name, variable)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch.
+        """Add a batch.
 
         Args:
             y_true: Not looked at.

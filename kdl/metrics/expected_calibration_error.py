@@ -1,4 +1,4 @@
-"""How far confidence is from accuracy."""
+"""Expected calibration error (ECE)."""
 
 import keras
 import numpy as np
@@ -6,13 +6,13 @@ from keras import ops
 
 from kdl._checks import check_integer
 from kdl.metrics._confusion import spread, sum_by_place
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import as_float, check_labels, sparse_labels
 
 
 @keras.saving.register_keras_serializable("kdl")
 class ExpectedCalibrationError(keras.metrics.Metric):
-    """Mean distance of confidence and accuracy, over bins of equal width.
+    """Expected calibration error: mean gap of confidence and accuracy, over equal bins.
 
     A prediction's confidence is its largest probability. With the predictions sorted by it into
     `M` bins, `((m − 1) / M, m / M]`, `ECE = Σ_m |B_m| / n · |accuracy(B_m) − confidence(B_m)|`.
@@ -53,7 +53,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self.sums = self.add_variable((num_bins, 3), "zeros", dtype="float32", name="sums")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Sorts the predictions of a batch into the bins.
+        """Sort the predictions of a batch into the bins.
 
         Args:
             y_true: Labels.
@@ -78,7 +78,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         if sample_weight is not None:
             weights = spread(sample_weight, confidence)
         columns = (weights, weights * confidence, weights * right)
-        rows = ops.stack([ops.reshape(each, (-1,)) for each in columns], axis=-1)
+        rows = ops.stack([ops.reshape(column, (-1,)) for column in columns], axis=-1)
         places = ops.ceil(ops.reshape(confidence, (-1,)) * self.num_bins) - 1.0
         places = ops.where(ops.isnan(places), 0.0, ops.clip(places, 0, self.num_bins - 1))
         places = ops.cast(places, "int32")
@@ -100,13 +100,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             `"share"`, its share of all predictions.
         """
         weight, confidence, right = keras.ops.convert_to_numpy(self.sums).astype("float64").T
-        each, total = np.where(weight > 0, weight, 1), weight.sum()
+        count, total = np.where(weight > 0, weight, 1), weight.sum()
         edges = np.arange(self.num_bins + 1) / self.num_bins
         return {
             "lower": edges[:-1],
             "upper": edges[1:],
-            "confidence": confidence / each,
-            "accuracy": right / each,
+            "confidence": confidence / count,
+            "accuracy": right / count,
             "share": weight / (total if total > 0 else 1),
         }
 

@@ -15,14 +15,14 @@ from kdl.metrics._confusion import (
     spread,
     whole_numbers,
 )
-from kdl.ops._known import marked, refuse
+from kdl.ops._concrete import marked, raise_if
 from kdl.ops._shapes import shapes_match
 from kdl.ops.channels import channel_axis
 
 
 @keras.saving.register_keras_serializable("kdl")
 class JaccardIndex(keras.metrics.Metric):
-    """Size of the intersection over size of the union, `J(A, B) = |A ∩ B| / |A ∪ B|`.
+    """Jaccard index (intersection over union), `J(A, B) = |A ∩ B| / |A ∪ B|`.
 
     `A` are the pixels of a class, `B` those that were taken for it: over all batches, or with
     `per_image` in each image, with the mean over the images. The result is the mean over the
@@ -103,7 +103,7 @@ class JaccardIndex(keras.metrics.Metric):
         self.denominators = self.add_variable(shape, "zeros", dtype="float32", name="denominators")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts the pixels of a batch.
+        """Count the pixels of a batch.
 
         Args:
             y_true: Labels.
@@ -162,15 +162,15 @@ class JaccardIndex(keras.metrics.Metric):
             y_pred = ops.argmax(y_pred, axis=self._axis)
         y_pred, wrong_pred = whole_numbers(y_pred)
         y_true, wrong = labels_like(y_true, y_pred, self.data_format)
-        known = is_class(y_true, self.num_classes, self.ignore_class)
-        known = known & is_class(y_pred, self.num_classes, None)
+        valid = is_class(y_true, self.num_classes, self.ignore_class)
+        valid = valid & is_class(y_pred, self.num_classes, None)
         weights = None if weights is None else spread(weights, y_true)
         groups, images = None, 1
         if self.per_image:
             images = ops.shape(y_true)[0]
             shape = (-1, *[1] * (len(y_true.shape) - 1))
             groups = ops.reshape(ops.arange(images, dtype="int32"), shape)
-        counts = confusion(y_true, y_pred, known, self.num_classes, weights, groups, images)
+        counts = confusion(y_true, y_pred, valid, self.num_classes, weights, groups, images)
         parts = (ops.cast(part, "float32") for part in common_and_union(counts))
         return (marked(part, wrong, wrong_pred) for part in parts)
 
@@ -178,23 +178,23 @@ class JaccardIndex(keras.metrics.Metric):
         self._check_maps(y_true, y_pred)
         y_true, wrong = whole_numbers(self._pixels(y_true))
         y_pred = self._pixels(y_pred)
-        found = y_pred == 1 if self.sparse_y_pred else y_pred >= self.threshold
-        known = is_class(y_true, 2, self.ignore_class)
-        left_out = known if self.ignore_class is None else known | (y_true == self.ignore_class)
-        no_mask = refuse(
-            ops.logical_not(ops.all(left_out)),
+        predicted = y_pred == 1 if self.sparse_y_pred else y_pred >= self.threshold
+        valid = is_class(y_true, 2, self.ignore_class)
+        allowed = valid if self.ignore_class is None else valid | (y_true == self.ignore_class)
+        no_mask = raise_if(
+            ops.logical_not(ops.all(allowed)),
             f"Masks in y_true must hold 0 and 1, or ignore_class={self.ignore_class}; other "
             f"values came. Divide masks of 0 and 255 by 255.",
         )
-        there = y_true == 1
+        true = y_true == 1
 
         def total(pixels):
-            pixels = ops.cast(pixels & known, "int32" if weights is None else "float32")
+            pixels = ops.cast(pixels & valid, "int32" if weights is None else "float32")
             if weights is not None:
                 pixels = pixels * ops.reshape(weights, (ops.shape(weights)[0], -1, 1))
             return marked(ops.cast(ops.sum(pixels, axis=1), "float32"), wrong, no_mask)
 
-        return total(found & there), total(found | there)
+        return total(predicted & true), total(predicted | true)
 
     def _pixels(self, maps):
         """Maps as `(images, pixels, classes)`."""
@@ -243,9 +243,9 @@ class JaccardIndex(keras.metrics.Metric):
 
     def _indices(self, common, union):
         """Index of each class, and 1 where it counts, else 0."""
-        there = union != 0  # also what is not a number, which shows
-        values = ops.where(there, common / _at_least_something(union), self.empty or 0.0)
-        return values, ops.cast(there, "float32") if self.empty is None else ops.ones_like(values)
+        present = union != 0  # also what is not a number, which shows
+        values = ops.where(present, common / _at_least_something(union), self.empty or 0.0)
+        return values, ops.cast(present, "float32") if self.empty is None else ops.ones_like(values)
 
 
 def _mean(values, counted):

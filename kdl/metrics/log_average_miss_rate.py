@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from kdl.metrics._detections import check_images, join, read_boxes
+from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
 from kdl.metrics._matching import areas, close_pairs, match, ranks
 
@@ -27,7 +27,7 @@ _MARGIN = 1.25
 
 @keras.saving.register_keras_serializable("kdl")
 class LogAverageMissRate(HostMetric):
-    """MR⁻²: the miss rate of people at few false alarms, for subsets by height and visibility.
+    """Log-average miss rate (MR⁻²) of pedestrians, in subsets by height and visibility.
 
     Detections of all images go by falling score and give a curve of recall over false positives
     per image. `MR⁻² = exp(mean_r ln(1 − recall(r)))` over the nine `r = 10^−2, 10^−1.75, …, 10^0`,
@@ -46,10 +46,10 @@ class LogAverageMissRate(HostMetric):
     for where such a metric runs.
 
     Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy in pixels of the original image,
-    and `"classes"` `(batch, N)`, padded with the class −1. Optional are `"ignore"` `(batch, N)`,
+    and `"labels"` `(batch, N)`, padded with the label −1. Optional are `"ignore"` `(batch, N)`,
     and `"visible"`, the visible parts as boxes `(batch, N, 4)` or as shares of the area
-    `(batch, N)`; by default all is visible. `y_pred` is a dict of `"boxes"`, `"classes"` and
-    `"confidence"`, padded likewise. Lists with an array for each image do as well.
+    `(batch, N)`; by default all is visible. `y_pred` is a dict of `"boxes"`, `"labels"` and
+    `"scores"`, padded likewise. Lists with an array for each image do as well.
 
     Args:
         subsets: Names of subsets, of `"Reasonable"`, `"Small"`, `"Heavy"`, `"HeavyPapers"`,
@@ -75,9 +75,9 @@ class LogAverageMissRate(HostMetric):
         >>> import numpy as np
         >>> metric = LogAverageMissRate(["Reasonable", "Heavy"])
         >>> boxes = np.array([[[0, 0, 30, 80], [50, 0, 80, 80]]])
-        >>> truth = {"boxes": boxes, "classes": np.array([[0, 0]])}
-        >>> found = {"boxes": boxes[:, :1], "classes": np.array([[0]])}
-        >>> metric.update_state(truth, {**found, "confidence": np.array([[0.9]])})
+        >>> truth = {"boxes": boxes, "labels": np.array([[0, 0]])}
+        >>> found = {"boxes": boxes[:, :1], "labels": np.array([[0]])}
+        >>> metric.update_state(truth, {**found, "scores": np.array([[0.9]])})
         >>> {name: round(value, 3) for name, value in metric.result().items()}
         {'Reasonable': 0.5, 'Heavy': -1.0}
     """
@@ -91,8 +91,7 @@ class LogAverageMissRate(HostMetric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must be above 0, up to 1; received {threshold}.")
+        check_threshold(threshold)
         self._ranges = _ranges(subsets)
         self.subsets = subsets
         self.threshold = threshold
@@ -103,26 +102,26 @@ class LogAverageMissRate(HostMetric):
         images, truths = read_boxes(
             "y_true", y_true, flags=("ignore",), optional={"visible": (0, 1)}
         )
-        count, found = read_boxes("y_pred", y_pred, numbers=("confidence",))
+        count, detections = read_boxes("y_pred", y_pred, numbers=("scores",))
         check_images(images, count)
         truths["visible"] = _visibility(truths)
         if self.class_id is not None:
-            truths = _rows(truths, (truths["classes"] == self.class_id) | truths["ignore"])
-            found = _rows(found, found["classes"] == self.class_id)
-        return (images, truths), (count, found)
+            truths = _rows(truths, (truths["labels"] == self.class_id) | truths["ignore"])
+            detections = _rows(detections, detections["labels"] == self.class_id)
+        return (images, truths), (count, detections)
 
     def compute(self, parts):
         """The miss rate in each subset."""
         if not parts:
             return dict.fromkeys(self._ranges, -1.0)
         images, truths = join([part[0] for part in parts])
-        _, found = join([part[1] for part in parts])
-        found["place"] = ranks(found["image"], found["confidence"])
+        _, detections = join([part[1] for part in parts])
+        detections["place"] = ranks(detections["image"], detections["scores"])
         # By falling score; equal ones by image and by their order in it.
-        order = np.lexsort((found["place"], found["image"], -found["confidence"]))
-        found = _rows(found, order[found["place"][order] < _MOST])
+        order = np.lexsort((detections["place"], detections["image"], -detections["scores"]))
+        detections = _rows(detections, order[detections["place"][order] < _MOST])
         return {
-            name: self._miss_rate(truths, found, images, *ranges)
+            name: self._miss_rate(truths, detections, images, *ranges)
             for name, ranges in self._ranges.items()
         }
 
@@ -136,7 +135,7 @@ class LogAverageMissRate(HostMetric):
             "dtype": self.dtype,
         }
 
-    def _miss_rate(self, truths, found, images, height, visibility):
+    def _miss_rate(self, truths, detections, images, height, visibility):
         evaluable = (
             ~truths["ignore"]
             & _within(_heights(truths["boxes"]), height)
@@ -144,20 +143,19 @@ class LogAverageMissRate(HostMetric):
         )
         if not evaluable.any():
             return -1.0
-        tall = _heights(found["boxes"])
-        found = _rows(found, (tall >= height[0] / _MARGIN) & (tall < height[1] * _MARGIN))
+        tall = _heights(detections["boxes"])
+        detections = _rows(detections, (tall >= height[0] / _MARGIN) & (tall < height[1] * _MARGIN))
         ignored = ~evaluable
         pairs = close_pairs(
-            found["image"],
-            found["boxes"],
+            detections["image"],
+            detections["boxes"],
             truths["image"],
             truths["boxes"],
             self.threshold,
             ignored,
         )
-        matched = match(
-            pairs, found["image"], found["place"], ignored, ignored, np.array([self.threshold])
-        )[:, 0]
+        groups, places = detections["image"], detections["place"]
+        matched = match(pairs, groups, places, ignored, ignored, np.array([self.threshold]))[:, 0]
         counts = ~np.r_[ignored, False][matched]
         return miss_rate(matched[counts] >= 0, evaluable.sum(), images)
 

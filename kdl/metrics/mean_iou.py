@@ -13,13 +13,13 @@ from kdl.metrics._confusion import (
     spread,
     whole_numbers,
 )
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops.channels import channel_axis
 
 
 @keras.saving.register_keras_serializable("kdl")
 class MeanIoU(keras.metrics.Metric):
-    """Mean over the classes of intersection over union, for segmentation.
+    """Mean intersection over union (mIoU) of the classes, for segmentation.
 
     `IoU_c = n_cc / (Σ_i n_ci + Σ_i n_ic − n_cc)`, where `n_ij` counts the pixels of class `i` that
     were taken for class `j`, over all batches; the mean leaves out classes that are neither there
@@ -75,7 +75,7 @@ class MeanIoU(keras.metrics.Metric):
         )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts the pixels of a batch.
+        """Count the pixels of a batch.
 
         Args:
             y_true: Labels.
@@ -88,18 +88,18 @@ class MeanIoU(keras.metrics.Metric):
             y_pred = ops.argmax(y_pred, axis=self._axis)
         y_pred, wrong_pred = whole_numbers(y_pred)
         y_true, wrong = labels_like(ops.convert_to_tensor(y_true), y_pred, self.data_format)
-        known = is_class(y_true, self.num_classes, self.ignore_class)
-        known = known & is_class(y_pred, self.num_classes, None)
+        valid = is_class(y_true, self.num_classes, self.ignore_class)
+        valid = valid & is_class(y_pred, self.num_classes, None)
         weights = None if sample_weight is None else spread(sample_weight, y_true)
-        counts = confusion(y_true, y_pred, known, self.num_classes, weights)
+        counts = confusion(y_true, y_pred, valid, self.num_classes, weights)
         self.counts.assign_add(marked(ops.cast(counts[0], "float32"), wrong, wrong_pred))
 
     def result(self):
         """The mean over the classes."""
         common, union = common_and_union(ops.convert_to_tensor(self.counts))
-        there = ops.cast(union > 0, "float32")
+        present = ops.cast(union > 0, "float32")
         ious = common / ops.where(union > 0, union, 1.0)
-        return ops.cast(ops.sum(ious) / ops.maximum(ops.sum(there), 1.0), self.dtype)
+        return ops.cast(ops.sum(ious) / ops.maximum(ops.sum(present), 1.0), self.dtype)
 
     def get_config(self):
         """The constructor's arguments."""

@@ -1,15 +1,15 @@
-"""Accuracy on samples that are mixed of two."""
+"""Mixup accuracy, on samples mixed of two."""
 
 import keras
 from keras import ops
 
-from kdl.ops._known import marked
+from kdl.ops._concrete import marked
 from kdl.ops._labels import as_float, mixed_labels
 
 
 @keras.saving.register_keras_serializable("kdl")
 class MixupAccuracy(keras.metrics.Mean):
-    """Mean of `λ · [k = y_a] + (1 − λ) · [k = y_b]`, with `k` the class of the largest score.
+    """Mixup accuracy: mean of `λ · [k = y_a] + (1 − λ) · [k = y_b]`, `k` the predicted class.
 
     A sample that is mixed half and half counts one half at most, so that a perfect network does not
     reach 1. To compare with plain accuracy, evaluate on samples that are not mixed.
@@ -40,7 +40,7 @@ class MixupAccuracy(keras.metrics.Mean):
         self._direction = "up"
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch.
+        """Add a batch.
 
         Args:
             y_true: Two class numbers and the share of the first.
@@ -49,7 +49,7 @@ class MixupAccuracy(keras.metrics.Mean):
         """
         y_pred = ops.convert_to_tensor(y_pred)
         first, second, share, wrong = mixed_labels(as_float(y_true), y_pred)
-        found = ops.cast(ops.argmax(y_pred, axis=-1), first.dtype)
-        hit_first, hit_second = (ops.cast(found == y, share.dtype) for y in (first, second))
+        predicted = ops.cast(ops.argmax(y_pred, axis=-1), first.dtype)
+        hit_first, hit_second = (ops.cast(predicted == y, share.dtype) for y in (first, second))
         values = share * hit_first + (1.0 - share) * hit_second
         return super().update_state(marked(values, *wrong), sample_weight)

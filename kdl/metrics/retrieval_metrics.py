@@ -1,9 +1,9 @@
-"""How well the nearest neighbours of an embedding are of its class."""
+"""Retrieval metrics of embeddings: recall@k, CMC, mean average precision, R-precision."""
 
 import keras
 import numpy as np
 
-from kdl._checks import is_integer
+from kdl._checks import check_choice, is_integer
 from kdl.metrics._host_metric import HostMetric
 
 _DISTANCES = ("l2", "cosine")
@@ -17,7 +17,7 @@ _FEW = 64  # relevant items up to which counting is faster than sorting
 
 @keras.saving.register_keras_serializable("kdl")
 class RetrievalMetrics(HostMetric):
-    """Ranks a gallery by its distance to each query: recall, average precision, R-precision.
+    """Retrieval metrics of a gallery ranked by distance: recall@k, mAP, MAP@R, R-precision.
 
     For a query with `R` relevant items (of its class) in the gallery, let the relevant ones have
     the ranks `r₁ < r₂ < …`, from 1. Then, averaged over the queries with `R ≥ 1`:
@@ -85,13 +85,9 @@ class RetrievalMetrics(HostMetric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        for argument, value, known in (
-            ("distance", distance, _DISTANCES),
-            ("recall", recall, _RECALLS),
-            ("average_precision", average_precision, _AVERAGE_PRECISIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{argument} must be one of {known}; received {value!r}.")
+        check_choice("distance", distance, _DISTANCES)
+        check_choice("recall", recall, _RECALLS)
+        check_choice("average_precision", average_precision, _AVERAGE_PRECISIONS)
         if not ranks or not all(is_integer(k) and k >= 1 for k in ranks):
             raise ValueError(f"ranks must be positive integers; received {ranks!r}.")
         self.ranks = tuple(map(int, ranks))
@@ -102,19 +98,19 @@ class RetrievalMetrics(HostMetric):
 
     def collect(self, y_true, y_pred):
         """Labels, embeddings and, where given, cameras and which are queries."""
-        known = y_true if isinstance(y_true, dict) else {"labels": y_true}
-        if "labels" not in known or not known.keys() <= {"labels", "cameras", "is_query"}:
+        given = y_true if isinstance(y_true, dict) else {"labels": y_true}
+        if "labels" not in given or not given.keys() <= {"labels", "cameras", "is_query"}:
             raise ValueError(
                 f"y_true must be labels, or a dict with 'labels' and optionally 'cameras' and "
-                f"'is_query'; received the keys {sorted(known)}."
+                f"'is_query'; received the keys {sorted(given)}."
             )
         if y_pred.ndim != 2 or not np.isfinite(y_pred).all():
             raise ValueError(
                 f"y_pred must be finite embeddings (batch, dimension); received the shape "
                 f"{y_pred.shape}" + (" with NaN or infinity." if y_pred.ndim == 2 else ".")
             )
-        found = {name: _whole(name, values, len(y_pred)) for name, values in known.items()}
-        return {**found, "embeddings": y_pred}
+        arrays = {name: _whole(name, values, len(y_pred)) for name, values in given.items()}
+        return {**arrays, "embeddings": y_pred}
 
     def compute(self, parts):
         """The dict of metrics."""
@@ -123,12 +119,12 @@ class RetrievalMetrics(HostMetric):
                 f"y_true must name the same in all batches, of which there is one at least; "
                 f"received {[sorted(part) for part in parts[:3]]}."
             )
-        known = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        points, zeros, errors = self._points(known.pop("embeddings"))
-        queries, gallery = _split(known.pop("is_query", None), len(points))
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        points, zeros, errors = self._points(arrays.pop("embeddings"))
+        queries, gallery = _split(arrays.pop("is_query", None), len(points))
         if self.junk_label is not None:
-            gallery = gallery[known["labels"][gallery] != self.junk_label]
-        gallery = gallery[np.argsort(known["labels"][gallery])]  # classes lie together
+            gallery = gallery[arrays["labels"][gallery] != self.junk_label]
+        gallery = gallery[np.argsort(arrays["labels"][gallery])]  # classes lie together
         per_query = []
         step = max(_BLOCK // max(len(gallery), 1), 1)
         for start in range(0, len(queries), step):
@@ -140,10 +136,10 @@ class RetrievalMetrics(HostMetric):
                 slack += _shifts(distances, np.add.outer(errors[some], errors[gallery]))
             if zeros.any():  # ½‖x − y‖² is 1 − cos of unit vectors; beside zero ½ is missing
                 distances += zeros[some][:, None] != zeros[gallery]
-            relevant = _relevant(some, gallery, **known)
+            relevant = _relevant(some, gallery, **arrays)
             rows = zip(distances - slack, distances + slack, relevant, strict=True)
             ranks = [_ranks(least, most, *items) for least, most, items in rows]
-            ranks = [each for each in ranks if len(each)]
+            ranks = [row for row in ranks if len(row)]
             if ranks:
                 per_query += self._scores(ranks)
         if not per_query:
@@ -178,7 +174,7 @@ class RetrievalMetrics(HostMetric):
 
     def _scores(self, ranks):
         """The numbers of some queries, in the order of `_names`, from the ranks of each."""
-        totals = np.array([len(each) for each in ranks])
+        totals = np.array([len(row) for row in ranks])
         starts = np.cumsum(totals) - totals
         ranks = np.concatenate(ranks)
         hits = np.arange(1, len(ranks) + 1) - np.repeat(starts, totals)
@@ -192,8 +188,8 @@ class RetrievalMetrics(HostMetric):
         if self.average_precision == "market":
             before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1)
             average = (before + precision) / 2
-        found = [sums(ranks <= k) for k in self.ranks]
-        recalls = [n / totals if self.recall == "share" else n > 0 for n in found]
+        hits_at = [sums(ranks <= k) for k in self.ranks]
+        recalls = [n / totals if self.recall == "share" else n > 0 for n in hits_at]
         shares = [sums(values) / totals for values in (average, precision * first, first)]
         return list(np.stack([*recalls, *shares], axis=1))
 
@@ -230,12 +226,12 @@ def _squares(first, second):
 
 
 def _shifts(squares, errors):
-    """How far squared distances move if the distances do by `errors`."""
+    """Shift of squared distances if the distances move by `errors`."""
     return errors * (2 * np.sqrt(squares) + errors)
 
 
 def _relevant(queries, gallery, labels, cameras=None):
-    """Where in the gallery the class of each query lies, and which of its items are relevant.
+    """Slice of the gallery with the class of each query, and which of its items are relevant.
 
     Args:
         queries: Row numbers.
@@ -246,22 +242,22 @@ def _relevant(queries, gallery, labels, cameras=None):
     ends = [np.searchsorted(labels[gallery], labels[queries], side) for side in ("left", "right")]
     for query, first, last in zip(queries, *ends, strict=True):
         items = gallery[first:last]
-        kept = items != query
+        relevant = items != query
         if cameras is not None:
-            kept &= cameras[items] != cameras[query]
-        yield slice(first, last), kept
+            relevant &= cameras[items] != cameras[query]
+        yield slice(first, last), relevant
 
 
-def _ranks(least, most, place, kept):
+def _ranks(least, most, place, relevant_items):
     """Ranks of the relevant among all distances; at equal distance they come last.
 
     Args:
         least: Distances to all of the gallery, less what rounding may have added.
         most: The same and what it may have taken away.
         place: Slice of the items of the query's class.
-        kept: Which of them are relevant; the others are not ranked.
+        relevant_items: Which of them are relevant; the others are not ranked.
     """
-    relevant = np.sort(most[place][kept])
+    relevant = np.sort(most[place][relevant_items])
     others = np.append(least[: place.start], least[place.stop :])
     if len(relevant) <= _FEW:
         nearer = [np.count_nonzero(others <= distance) for distance in relevant]

@@ -1,9 +1,10 @@
-"""Average precision of Pascal VOC."""
+"""Mean average precision of Pascal VOC."""
 
 import keras
 import numpy as np
 
-from kdl.metrics._detections import check_images, join, read_boxes
+from kdl._checks import check_choice
+from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
 from kdl.metrics._matching import close_pairs, ranks
 
@@ -12,7 +13,9 @@ METHODS = ("11_point", "all_point")
 
 @keras.saving.register_keras_serializable("kdl")
 class VocMeanAveragePrecision(HostMetric):
-    """Mean over the classes of the area under precision over recall, as in Pascal VOC.
+    """Pascal VOC mean average precision (mAP) of boxes, 2007 or 2010 and later.
+
+    It is the mean over the classes of the area under precision over recall.
 
     Detections of a class go by falling score. Each is for the ground truth of its image and class
     that it overlaps most, taken or not: it is right if they overlap by `threshold` and no
@@ -28,9 +31,9 @@ class VocMeanAveragePrecision(HostMetric):
     The metric needs the whole set at once: use it in a loop or in `kdl.training.HostEvaluation`,
     not in `compile`.
 
-    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy, and `"classes"` `(batch, N)`,
-    padded with the class −1; `"difficult"` `(batch, N)` is optional. `y_pred` is a dict of
-    `"boxes"`, `"classes"` and `"confidence"`, padded likewise. Lists with an array for each image
+    Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy, and `"labels"` `(batch, N)`,
+    padded with the label −1; `"difficult"` `(batch, N)` is optional. `y_pred` is a dict of
+    `"boxes"`, `"labels"` and `"scores"`, padded likewise. Lists with an array for each image
     do as well.
 
     Args:
@@ -51,9 +54,9 @@ class VocMeanAveragePrecision(HostMetric):
         >>> import numpy as np
         >>> metric = VocMeanAveragePrecision()
         >>> boxes = np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]])
-        >>> truth = {"boxes": boxes, "classes": np.array([[3, 3]])}
-        >>> found = {"boxes": boxes[:, :1], "classes": np.array([[3]])}
-        >>> metric.update_state(truth, {**found, "confidence": np.array([[0.9]])})
+        >>> truth = {"boxes": boxes, "labels": np.array([[3, 3]])}
+        >>> found = {"boxes": boxes[:, :1], "labels": np.array([[3]])}
+        >>> metric.update_state(truth, {**found, "scores": np.array([[0.9]])})
         >>> metric.result()
         0.5
     """
@@ -67,10 +70,8 @@ class VocMeanAveragePrecision(HostMetric):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must be above 0, up to 1; received {threshold}.")
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {METHODS}; received {method!r}.")
+        check_threshold(threshold)
+        check_choice("method", method, METHODS)
         self.threshold = threshold
         self.method = method
         self.pixel_boxes = pixel_boxes
@@ -78,9 +79,9 @@ class VocMeanAveragePrecision(HostMetric):
     def collect(self, y_true, y_pred):
         """The boxes of a batch, checked."""
         images, truths = read_boxes("y_true", y_true, flags=("difficult",))
-        count, found = read_boxes("y_pred", y_pred, numbers=("confidence",))
+        count, detections = read_boxes("y_pred", y_pred, numbers=("scores",))
         check_images(images, count)
-        return (images, truths), (count, found)
+        return (images, truths), (count, detections)
 
     def compute(self, parts):
         """The mean over the classes."""
@@ -105,25 +106,25 @@ class VocMeanAveragePrecision(HostMetric):
         if not parts:
             return {}
         _, truths = join([part[0] for part in parts])
-        _, found = join([part[1] for part in parts])
+        _, detections = join([part[1] for part in parts])
         # The sort is stable: equal scores stay in the order of images and boxes.
-        order = np.argsort(-found["confidence"], kind="stable")
-        found = {key: value[order] for key, value in found.items()}
-        right, counts = self._outcomes(truths, found)
+        order = np.argsort(-detections["scores"], kind="stable")
+        detections = {key: value[order] for key, value in detections.items()}
+        right, counts = self._outcomes(truths, detections)
         measure = all_point if self.method == "all_point" else eleven_point
         values = {}
-        for each in np.unique(truths["classes"][~truths["difficult"]]).tolist():
-            total = np.sum((truths["classes"] == each) & ~truths["difficult"])
-            values[each] = measure(right[counts & (found["classes"] == each)], total)
+        for label in np.unique(truths["labels"][~truths["difficult"]]).tolist():
+            total = np.sum((truths["labels"] == label) & ~truths["difficult"])
+            values[label] = measure(right[counts & (detections["labels"] == label)], total)
         return values
 
-    def _outcomes(self, truths, found):
-        """Which detections, in their order, are right, and which count."""
-        labels = max([*truths["classes"], *found["classes"]], default=0) + 1
+    def _outcomes(self, truths, detections):
+        """Booleans of the detections, in their order: those that are right, and that count."""
+        labels = max([*truths["labels"], *detections["labels"]], default=0) + 1
         pairs = close_pairs(
-            found["image"] * labels + found["classes"],
-            found["boxes"],
-            truths["image"] * labels + truths["classes"],
+            detections["image"] * labels + detections["labels"],
+            detections["boxes"],
+            truths["image"] * labels + truths["labels"],
             truths["boxes"],
             self.threshold,
             pixels=self.pixel_boxes,
@@ -131,9 +132,9 @@ class VocMeanAveragePrecision(HostMetric):
         closest = ranks(pairs[0], pairs[2]) == 0
         detection, truth = pairs[0][closest], pairs[1][closest]
         difficult = truths["difficult"][truth]
-        counts = np.ones(len(found["classes"]), bool)
+        counts = np.ones(len(detections["labels"]), bool)
         counts[detection[difficult]] = False
-        right = np.zeros(len(found["classes"]), bool)
+        right = np.zeros(len(detections["labels"]), bool)
         detection, truth = detection[~difficult], truth[~difficult]
         right[detection[np.unique(truth, return_index=True)[1]]] = True
         return right, counts

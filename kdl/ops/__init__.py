@@ -20,7 +20,7 @@ from kdl.ops.grouped import grouped_conv, mobile_gpu_safe
 from kdl.ops.lowering import lowering_scope
 from kdl.ops.normalization import fused_batch_norm
 from kdl.ops.pooling import average_pool, max_pool
-from kdl.ops.quantization import fake_quantize, fake_quantize_weights, weight_steps
+from kdl.ops.quantization import fake_quantize, fake_quantize_weights, weight_scales
 from kdl.ops.replicas import (
     batch_gather,
     batch_total,
@@ -59,7 +59,7 @@ __all__ = [
     "replica_number",
     "replica_sum",
     "resize_align_corners",
-    "weight_steps",
+    "weight_scales",
 ]
 
-__dir__ = _lazy.names_in_all(globals())
+__getattr__, __dir__ = _lazy.lazy_names(globals(), {}, {"weight_steps": "weight_scales"})

@@ -1,10 +1,12 @@
-"""Checks of what losses and metrics of embeddings are called with."""
+"""Checks of labels, embeddings and margins, for losses and metrics of embeddings."""
+
+import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
-from kdl.ops._known import refuse
+from kdl.ops._concrete import raise_if
 from kdl.ops._shapes import shapes_match
 
 # The first whole number whose successor the type does not have.
@@ -19,7 +21,7 @@ def checked_labels(labels, embeddings):
         embeddings: Tensor `(B, D)`.
 
     Returns:
-        Tuple of the labels, and of what is wrong with them, for `kdl.ops._known.marked`.
+        Tuple of the labels, and of what is wrong with them, for `kdl.ops._concrete.marked`.
 
     Raises:
         ValueError: If a shape is another, or labels with known values are no integers.
@@ -45,7 +47,7 @@ def checked_labels(labels, embeddings):
     if limit is None:
         return labels, None
     whole = ops.logical_and(ops.equal(labels, ops.floor(labels)), ops.abs(labels) < limit)
-    wrong = refuse(
+    wrong = raise_if(
         ops.logical_not(ops.all(whole)),
         f"labels must be integers, below {limit} where they come as floats of this type, as Keras "
         f"hands them to a loss; received {dtype} numbers that are not.",
@@ -65,9 +67,19 @@ def _numbered(labels):
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype("int32")
 
 
+def is_margin(margin):
+    """Tell whether a margin is a finite number that is not negative.
+
+    Args:
+        margin: The value.
+    """
+    number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
+    return number and 0 <= margin < float("inf")
+
+
 def check_embeddings(embeddings):
-    """Raises ValueError if embeddings with known values hold NaN, or squares beyond float32."""
-    refuse(
+    """Raise ValueError if embeddings with known values hold NaN, or squares beyond float32."""
+    raise_if(
         ops.logical_not(ops.isfinite(ops.sum(ops.square(embeddings)))),
         "embeddings must be finite, and their squares within float32; received NaN, infinite or "
         "too large numbers. Lower the learning rate, or look for the layer that makes them.",

@@ -1,4 +1,4 @@
-"""What JAX needs so that several operations are as quick as one outside of compiled code."""
+"""Compilation of several operations as one on JAX, outside of compiled code."""
 
 import functools
 

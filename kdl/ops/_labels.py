@@ -1,11 +1,11 @@
-"""Labels and predictions, as all losses and metrics of classes take them."""
+"""Class labels, sparse or dense, of losses and metrics."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from kdl.ops._known import known_values, refuse
-from kdl.ops._shapes import shapes_match
+from kdl.ops._concrete import concrete_values, raise_if
+from kdl.ops._shapes import along_axis, shapes_match
 
 _LARGEST_SHARE = 1 + 1e-5  # mixed labels may round up
 
@@ -46,12 +46,9 @@ def sparse_labels(y_true, y_pred, axis=-1):
 
 def one_hot(labels, classes, dtype, axis=-1):
     """1 at the class of each label, else 0; only 0 for labels that are no class."""
-    numbers = np.arange(classes)
-    rank = len(labels.shape) + 1
-    shape = [1] * rank
-    shape[axis] = classes
+    numbers = np.arange(classes).reshape(along_axis(axis, len(labels.shape) + 1, classes))
     labels = ops.expand_dims(wide_labels(labels), axis)
-    return ops.cast(labels == ops.cast(numbers.reshape(shape), labels.dtype), dtype)
+    return ops.cast(labels == ops.cast(numbers, labels.dtype), dtype)
 
 
 def wide_labels(labels):
@@ -61,7 +58,7 @@ def wide_labels(labels):
 
 
 def check_labels(labels, classes, others=()):
-    """Raises ValueError for a known label that is neither of a class nor one of `others`.
+    """Raise ValueError for a known label that is neither of a class nor one of `others`.
 
     Args:
         labels: Tensor of them.
@@ -69,10 +66,10 @@ def check_labels(labels, classes, others=()):
         others: Further labels.
 
     Returns:
-        Where labels are not known, whether one of them is wrong, for `kdl.ops._known.marked`; else
-        None.
+        Where labels have no concrete values, whether one of them is wrong, for
+        `kdl.ops._concrete.marked`; else None.
     """
-    values = known_values(labels)
+    values = concrete_values(labels)
     if values is None:
         return ops.any(_wrong(_compared(labels), classes, others))
     wrong = _wrong(values, classes, others)
@@ -86,7 +83,7 @@ def check_labels(labels, classes, others=()):
 
 
 def _wrong(labels, classes, others):
-    """Which labels, of NumPy or a tensor, are neither of a class nor one of `others`."""
+    """Booleans: labels, of NumPy or a tensor, that are neither of a class nor of `others`."""
     right = (labels >= 0) & (labels % 1 == 0)
     if classes is not None:
         right = right & (labels < classes)
@@ -104,12 +101,12 @@ def _compared(labels):
 
 
 def check_shares(y_true):
-    """Raises ValueError for a known dense label that is not between 0 and 1.
+    """Raise ValueError for a known dense label that is not between 0 and 1.
 
     Returns:
         As `check_labels`.
     """
-    values = known_values(y_true)
+    values = concrete_values(y_true)
     if values is None:
         y_true = as_float(y_true)
         return ops.any(~((y_true >= 0) & (y_true <= _LARGEST_SHARE)))
@@ -131,7 +128,7 @@ def mixed_labels(y_true, y_pred):
         y_pred: Tensor `(…, K)` of scores.
 
     Returns:
-        Tuple of the three, and of a list of what is wrong with them, for `kdl.ops._known.marked`.
+        Tuple of the three, and of a list of what is wrong, for `kdl.ops._concrete.marked`.
 
     Raises:
         ValueError: If shapes do not fit or a known value is out of range.
@@ -145,7 +142,7 @@ def mixed_labels(y_true, y_pred):
         )
     first, second, share = (y_true[..., i] for i in range(3))
     message = "λ, y_true[..., 2], must be between 0 and 1; received other values."
-    wrong = [refuse(ops.any(~((share >= 0) & (share <= 1))), message)]
+    wrong = [raise_if(ops.any(~((share >= 0) & (share <= 1))), message)]
     wrong += [check_labels(labels, y_pred.shape[-1]) for labels in (first, second)]
     return first, second, share, wrong
 

@@ -1,8 +1,8 @@
-"""Comparison of shapes of which some sizes may be dynamic."""
+"""Shapes: comparison where sizes may be dynamic, and broadcasting along one axis."""
 
 
 def shapes_match(shape, other):
-    """Whether two shapes may be equal: as many axes, and known sizes alike.
+    """Tell whether two shapes may be equal: as many axes, and known sizes alike.
 
     Args:
         shape: The size of each axis, None where it is dynamic.
@@ -14,3 +14,20 @@ def shapes_match(shape, other):
     """
     pairs = zip(shape, other, strict=False)
     return len(shape) == len(other) and all(a == b for a, b in pairs if None not in (a, b))
+
+
+def along_axis(axis, rank, size=-1):
+    """Shape of a vector that lies along one axis of a tensor, to broadcast over it.
+
+    Args:
+        axis: The axis.
+        rank: Number of axes of the tensor.
+        size: Length of the vector.
+
+    Example:
+        >>> along_axis(1, 3)
+        [1, -1, 1]
+    """
+    shape = [1] * rank
+    shape[axis] = size
+    return shape

@@ -63,7 +63,7 @@ def average_pool(inputs, pool_size, strides, padding, data_format):
 
 
 def _overruns(weight, strides):
-    """Whether oneDNN (3.12) would write past its buffers for the gradient of `weight`.
+    """Tell whether oneDNN (3.12) would write past its buffers for the gradient of `weight`.
 
     It does for 1×1 kernels with a stride and fewer inputs than a vector has lanes, images with
     channels last: https://github.com/uxlfoundation/oneDNN/issues/6035. The kernel sees the same

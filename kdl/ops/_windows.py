@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdl._checks import is_integer
-from kdl.ops.channels import channel_axis
+from kdl.ops.channels import spatial_axes
 
 
 def pair(value):
@@ -19,9 +19,9 @@ def same_pads(size, span, stride):
 
 
 def can_slice(inputs):
-    """Whether `inputs` is a tensor, not a symbol, of known height, width and channels."""
-    known = len(inputs.shape) == 4 and all(isinstance(n, int) for n in inputs.shape[1:])
-    return known and not keras.backend.is_keras_tensor(inputs)
+    """Tell whether `inputs` is a tensor, not a symbol, of static height, width and channels."""
+    static = len(inputs.shape) == 4 and all(isinstance(n, int) for n in inputs.shape[1:])
+    return static and not keras.backend.is_keras_tensor(inputs)
 
 
 def tap_windows(inputs, kernel_size, strides, padding, data_format, dilation_rate=(1, 1), fill=0.0):
@@ -42,7 +42,7 @@ def tap_windows(inputs, kernel_size, strides, padding, data_format, dilation_rat
     Raises:
         ValueError: If the image is smaller than the window.
     """
-    rows, columns = (1, 2) if channel_axis(data_format) == -1 else (2, 3)
+    rows, columns = spatial_axes(data_format)
     sizes = (inputs.shape[rows], inputs.shape[columns])
     spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)]
     if padding == "same":

@@ -114,7 +114,7 @@ def box_iog(boxes, others):
 def encode_boxes(boxes, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
     """Boxes as offsets from anchors, what a box regression learns.
 
-    `t = ((cx − ax)/aw/v₁, (cy − ay)/ah/v₂, ln(w/aw)/v₃, ln(h/ah)/v₄)`, with the centres and sides
+    `t = ((cx − ax)/aw/v₁, (cy − ay)/ah/v₂, ln(w/aw)/v₃, ln(h/ah)/v₄)`, with the centers and sides
     of the box and of its anchor. Sides below 1e-7 count as 1e-7, so that empty boxes give numbers.
 
     Args:
@@ -179,8 +179,8 @@ def decode_boxes(offsets, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
 
 
 def check_variances(variances):
-    """Raises a ValueError if `variances` are not four positive numbers."""
-    if len(variances) != 4 or not all(each > 0 for each in variances):
+    """Raise ValueError if `variances` are not four positive numbers."""
+    if len(variances) != 4 or not all(value > 0 for value in variances):
         raise ValueError(f"variances must be four positive numbers; received {variances!r}.")
 
 
@@ -221,5 +221,5 @@ def _product_of_sides(sides):
 
 def _ratio(part, whole):
     """Part of the whole; 0 of nothing, with gradients that are numbers there too."""
-    there = whole > 0
-    return ops.where(there, part / ops.where(there, whole, 1.0), 0.0)
+    positive = whole > 0
+    return ops.where(positive, part / ops.where(positive, whole, 1.0), 0.0)

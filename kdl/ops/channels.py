@@ -8,11 +8,11 @@ from kdl._checks import check_integer
 
 
 def channel_shuffle(inputs, groups, data_format="channels_last"):
-    """Interleaves the channels of `groups` groups: `[g, n] → transpose → flatten`.
+    """Channel shuffle: interleave the channels of `groups` groups: `[g, n] → transpose → flatten`.
 
     Channel `a·n + b` of the input (group `a`, position `b`, `n = C / groups`) becomes channel
     `b·groups + a` of the output. No tensor on the way has more than four axes, since mobile GPUs
-    refuse five. The inverse is a shuffle with `C / groups` groups.
+    support no fifth. The inverse is a shuffle with `C / groups` groups.
 
     Args:
         inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
@@ -25,7 +25,7 @@ def channel_shuffle(inputs, groups, data_format="channels_last"):
 
     Raises:
         ValueError: If `inputs` is not of rank 4, `groups` does not divide `C`, or `inputs` is
-            symbolic and its height or width open.
+            symbolic and its height or width dynamic.
 
     Source: ShuffleNet (arXiv 1707.01083), section 3.1.
 
@@ -43,22 +43,24 @@ def channel_shuffle(inputs, groups, data_format="channels_last"):
     axis = channel_axis(data_format)
     channels = inputs.shape[axis]
     check_divisible(channels, groups, "groups")
-    shape = _static_where_known(inputs)
+    height, width = image_size(inputs, data_format)
+    pixels = height * width
     if data_format == "channels_last":
-        pixels = shape[1] * shape[2]
         split = (-1, pixels, groups, channels // groups)
-        # In two steps: where rows of pixels change places, not single channels, the processor of a
+        # In two steps: where rows of pixels change places, not single channels, the CPU of a
         # device is three to fifteen times as fast.
         x = ops.transpose(ops.reshape(inputs, split), (0, 3, 2, 1))
         x = ops.transpose(ops.reshape(x, (-1, 1, channels, pixels)), (0, 1, 3, 2))
     else:
-        split = (-1, groups, channels // groups, shape[2] * shape[3])
+        split = (-1, groups, channels // groups, pixels)
         x = ops.transpose(ops.reshape(inputs, split), (0, 2, 1, 3))
-    return ops.reshape(x, (-1, *shape[1:]))
+    last = data_format == "channels_last"
+    size = (height, width, channels) if last else (channels, height, width)
+    return ops.reshape(x, (-1, *size))
 
 
 def channel_split(inputs, sections=2, data_format="channels_last"):
-    """Cuts the channels into `sections` contiguous parts of equal width.
+    """Cut the channels into `sections` contiguous parts of equal width.
 
     Args:
         inputs: Tensor with its channels last, or at axis 1 with `data_format="channels_first"`.
@@ -93,17 +95,46 @@ def channel_axis(data_format):
     return -1 if data_format == "channels_last" else 1
 
 
+def image_size(inputs, data_format="channels_last"):
+    """`(height, width)` of images: integers where known, else scalar tensors.
+
+    Args:
+        inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
+            `data_format="channels_first"`.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Raises:
+        ValueError: If `inputs` is symbolic and its height or width dynamic.
+
+    Example:
+        >>> import numpy as np
+        >>> image_size(np.zeros((1, 2, 3, 4), "float32"))
+        (2, 3)
+    """
+    shape = ops.shape(inputs)
+    size = tuple(shape[axis] for axis in spatial_axes(data_format))
+    if None in size:
+        raise ValueError(
+            f"The height and width must be known to inline this graph; received shape "
+            f"{tuple(inputs.shape)}. Give the model a full input_shape."
+        )
+    return size
+
+
+def spatial_axes(data_format):
+    """Axes of height and width in a batch of images."""
+    return (1, 2) if channel_axis(data_format) == -1 else (2, 3)
+
+
 def check_divisible(channels, parts, argument):
-    """Raises ValueError unless `channels` is known and splits into `parts` equal parts."""
+    """Raise ValueError unless `channels` is known and splits into `parts` equal parts."""
     if channels is None:
         raise ValueError("The number of channels must be known; received None.")
     parts = check_integer(argument, parts)
     if channels % parts:
-        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
-        near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / parts)))[:3])
         raise ValueError(
             f"{argument}={parts} does not divide the {channels} channels of the input. "
-            f"Near divisors: {', '.join(map(str, near))}."
+            f"Near divisors: {_near_divisors(channels, parts)}."
         )
 
 
@@ -120,23 +151,15 @@ def check_groups(channels, groups, what):
         return groups
     below = channels // groups * groups
     widths = [str(n) for n in (below, below + groups) if n > 0]
-    divisors = [d for d in range(1, channels + 1) if channels % d == 0]
-    near = sorted(sorted(divisors, key=lambda d: abs(math.log(d / groups)))[:3])
     raise ValueError(
         f"groups={groups} does not divide {what}, {channels}. Nearest widths that it divides: "
         f"{' and '.join(widths)}; numbers of groups near {groups} that divide {channels}: "
-        f"{', '.join(map(str, near))}."
+        f"{_near_divisors(channels, groups)}."
     )
 
 
-def _static_where_known(x):
-    """The shape of `x`, with a scalar tensor in place of each unknown size."""
-    if None not in tuple(x.shape)[1:]:
-        return x.shape
-    shape = [d if s is None else s for s, d in zip(x.shape, ops.shape(x), strict=True)]
-    if None in shape[1:]:
-        raise ValueError(
-            f"The height and width must be known to lay this graph open; received shape "
-            f"{tuple(x.shape)}. Give the model a full input_shape."
-        )
-    return shape
+def _near_divisors(channels, parts):
+    """The three divisors nearest to a number of parts, for a message."""
+    divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+    near = sorted(divisors, key=lambda d: abs(math.log(d / parts)))[:3]
+    return ", ".join(map(str, sorted(near)))

@@ -35,7 +35,7 @@ def depthwise_conv(
     one multiply-add of a shifted slice for each tap of the kernel, which XLA fuses on a CPU, where
     its own depthwise convolution is 10 to 50 times slower. `"auto"` takes `"shift"` on JAX without
     an accelerator, for kernels of up to 49 taps, and `"native"` elsewhere: on PyTorch without the
-    copies that Keras makes of images with their channels last. Inputs of unknown height or width
+    copies that Keras makes of images with their channels last. Inputs of dynamic height or width
     always take `"native"`.
 
     On JAX without an accelerator the gradient of the kernel is summed over parts of the batch where
@@ -94,16 +94,16 @@ def _shifted(inputs, kernel, strides, padding, data_format, dilation_rate):
 
 
 def _can_cut_batch(size):
-    """Whether XLA compiles for one CPU, and the batch is of known size, not spread over devices."""
+    """Tell whether XLA compiles for one CPU, and the batch is static, not spread over devices."""
     alone = on_xla_cpu() and keras.distribution.distribution() is None
     return alone and isinstance(size, int) and size > 1
 
 
 def _parts(shape, windows):
-    """Into how many parts to cut a batch whose pixels appear in so many windows: two or more."""
+    """Number of parts of a batch whose pixels appear in so many windows: two or more."""
     batch, *image = shape
-    wanted = int(_VALUES_IN_A_PART / (math.prod(image) * windows))
-    largest = max(min(wanted, batch // 2), 1)
+    target = int(_VALUES_IN_A_PART / (math.prod(image) * windows))
+    largest = max(min(target, batch // 2), 1)
     return batch // next(n for n in range(largest, 0, -1) if batch % n == 0)
 
 

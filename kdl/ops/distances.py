@@ -92,7 +92,7 @@ def unit_rows(embeddings):
 
 
 def check_metric(metric):
-    """Raises ValueError if there is no such metric."""
+    """Raise ValueError if there is no such metric."""
     if metric not in METRICS:
         raise ValueError(f"The distance must be one of {METRICS}; received {metric!r}.")
 

@@ -85,7 +85,7 @@ def grouped_conv(
 
 
 def mobile_gpu_safe(width, filters, groups):
-    """Whether mobile GPUs compute one grouped CONV_2D right: 4 divides a group's channels.
+    """Tell whether mobile GPUs compute a grouped CONV_2D right: 4 divides a group's channels.
 
     1×1 convolutions in groups they compute right in float only, wrong in int8: use
     `kdl.deploy.rewrite_for(model, "gpu")`.
@@ -133,8 +133,8 @@ def _groups(channels, width, filters):
 
 
 def _groups_in_a_part(groups, width):
-    wanted = math.ceil(_NARROWEST / width)
-    return next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
+    target = math.ceil(_NARROWEST / width)
+    return next(n for n in range(min(target, groups), 0, -1) if groups % n == 0)
 
 
 def _block_diagonal(kernel, groups):

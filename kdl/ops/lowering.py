@@ -1,9 +1,11 @@
-"""How an operation is carried out: the choice of the fastest equal form."""
+"""Lowering of operations: the choice of the fastest equal form."""
 
 import contextlib
 import contextvars
 
 import keras
+
+from kdl._checks import check_choice
 
 LOWERINGS = ("auto", "native", "matmul", "shift", "split", "device")
 
@@ -12,7 +14,7 @@ _forced = contextvars.ContextVar("kdl_lowering", default=None)
 
 @contextlib.contextmanager
 def lowering_scope(lowering):
-    """Within this context every kdl layer that knows `lowering` is carried out that way.
+    """Context in which every kdl layer with a `lowering` is carried out that way.
 
     Export uses `"device"`, so that a file holds what devices run, whatever was fastest to train.
 
@@ -39,10 +41,8 @@ def lowering_scope(lowering):
 
 
 def check_lowering(lowering, known=LOWERINGS):
-    """Returns `lowering`, or raises ValueError if it is not one of `known`."""
-    if lowering not in known:
-        raise ValueError(f"lowering must be one of {known}; received {lowering!r}.")
-    return lowering
+    """Return `lowering`, or raise ValueError if it is not one of `known`."""
+    return check_choice("lowering", lowering, known)
 
 
 def resolve_lowering(lowering, known=LOWERINGS):
@@ -53,7 +53,7 @@ def resolve_lowering(lowering, known=LOWERINGS):
 
 
 def on_xla_cpu():
-    """Whether operations will be compiled by XLA for a CPU: JAX without an accelerator."""
+    """Tell whether operations will be compiled by XLA for a CPU: JAX without an accelerator."""
     if keras.backend.backend() != "jax":
         return False
     return all(device.startswith("cpu") for device in keras.distribution.list_devices())

@@ -1,4 +1,4 @@
-"""Normalisation by moving averages, in the forward and in the backward pass."""
+"""Normalization by moving averages, in the forward and in the backward pass."""
 
 from keras import ops
 

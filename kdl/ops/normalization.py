@@ -1,7 +1,9 @@
-"""Moments, and batch normalisation by one fused operation, where the backend has one."""
+"""Moments, and batch normalization by one fused operation, where the backend has one."""
 
 import keras
 from keras import ops
+
+from kdl.ops._shapes import along_axis
 
 _FLOATS = ("float32", "float16", "bfloat16")
 
@@ -81,8 +83,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon, axis):
         epsilon: Added to the variance.
         axis: Axis of the channels.
     """
-    shape = [1] * len(x.shape)
-    shape[axis] = -1
+    shape = along_axis(axis, len(x.shape))
     scale = ops.rsqrt(variance + epsilon)
     scale = scale if gamma is None else scale * ops.cast(gamma, scale.dtype)
     y = (x - ops.reshape(mean, shape)) * ops.reshape(scale, shape)
@@ -90,7 +91,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon, axis):
 
 
 def can_fuse(inputs, channels, axis, training):
-    """Whether `fused_batch_norm` takes `inputs` and is faster than the formula written out."""
+    """Tell whether `fused_batch_norm` takes `inputs` and is faster than the formula written out."""
     backend, rank = keras.backend.backend(), len(inputs.shape)
     if keras.backend.standardize_dtype(inputs.dtype) not in _FLOATS:
         return False
@@ -103,7 +104,7 @@ def can_fuse(inputs, channels, axis, training):
 
 
 def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=None):
-    """Batch normalisation by the backend's fused operation, `γ · (x − μ) / √(σ² + ε) + β`.
+    """Batch normalization by the backend's fused operation, `γ · (x − μ) / √(σ² + ε) + β`.
 
     TensorFlow and PyTorch only; see `can_fuse`. With `mean` and `variance` these are used; without,
     those of the batch are computed, in float32, the variance biased as in Keras.
@@ -118,7 +119,7 @@ def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=
         variance: Variance `(C,)`, or None.
 
     Returns:
-        Tuple of the normalised tensor, in the dtype of `inputs`, the mean and the variance used.
+        Tuple of the normalized tensor, in the dtype of `inputs`, the mean and the variance used.
 
     Source: Batch Normalization (arXiv 1502.03167), algorithm 1.
 

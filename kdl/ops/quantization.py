@@ -1,9 +1,10 @@
-"""Quantiser arithmetic: what a number becomes in a file of few bits."""
+"""Fake quantization: numbers as a low-bit file holds them."""
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl.ops._shapes import along_axis
 from kdl.ops.lowering import resolve_lowering
 
 # A channel's range is at least this share of its tensor's: a channel of zeros has a bias all the
@@ -18,7 +19,7 @@ _MARGIN = 1 + 2**-20
 
 
 def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None, ties=None):
-    """Rounds `inputs` to the values that an affine quantiser of so many bits can hold.
+    """Fake quantization: round `inputs` to the values of an affine quantizer of so many bits.
 
     With `n = 2^bits − 1` (`2^bits − 2` if narrow) the scale is `s = (high − low) / n`. The range
     is moved so that zero is one of its values: `low' = −s · round(−low / s)`. Then
@@ -67,14 +68,14 @@ def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None, ties
         outputs = _tensorflow(x, low, high, bits, narrow_range, axis)
     else:
         if axis is not None:
-            shape = _along(axis, len(x.shape))
+            shape = along_axis(axis, len(x.shape))
             low, high = ops.reshape(low, shape), ops.reshape(high, shape)
         outputs = _affine(x, low, high, 2**bits - 1 - narrow_range)
     return ops.cast(outputs, inputs.dtype)
 
 
 def fake_quantize_weights(kernel, bits=8, axis=-1):
-    """Rounds weights to signed integers of so many bits, each channel at a scale of its own.
+    """Fake quantization of weights: signed integers of so many bits, a scale for each channel.
 
     `s_c = max |w_c| / (2^(bits−1) − 1)`, `y = s_c · round(w / s_c)`: symmetric, without the lowest
     integer, so that zero is zero in every channel. The range of a channel is taken as at least
@@ -103,16 +104,18 @@ def fake_quantize_weights(kernel, bits=8, axis=-1):
         return fake_quantize(kernel, -largest, largest, bits, narrow_range=True, axis=axis)
     # One division, as converters do it: with the affine form's error near a tie, one weight in
     # fifty thousand would be another integer in the file.
-    scale = weight_steps(kernel, bits, axis)
+    scale = weight_scales(kernel, bits, axis)
     if axis is not None:
-        scale = ops.reshape(scale, _along(axis, len(kernel.shape)))
+        scale = ops.reshape(scale, along_axis(axis, len(kernel.shape)))
     x = ops.cast(kernel, "float32")
     rounded = scale * ops.round(x / scale)
     return ops.cast(x + ops.stop_gradient(rounded - x), kernel.dtype)
 
 
-def weight_steps(kernel, bits=8, axis=-1):
-    """The `s_c` of `fake_quantize_weights`, as a tensor of the channels, or a scalar.
+def weight_scales(kernel, bits=8, axis=-1):
+    """Scales of quantized weights, one for each channel or a scalar.
+
+    They are the `s_c` of `fake_quantize_weights`.
 
     Args:
         kernel: Float tensor.
@@ -123,22 +126,15 @@ def weight_steps(kernel, bits=8, axis=-1):
         ValueError: If `bits` is out of range.
 
     Example:
-        >>> round(float(weight_steps([-1.27, 0.5], axis=None)), 4)
+        >>> round(float(weight_scales([-1.27, 0.5], axis=None)), 4)
         0.01
     """
     return _largest(ops.convert_to_tensor(kernel), axis) / (2 ** (check_bits("bits", bits) - 1) - 1)
 
 
 def check_bits(name, bits, most=16):
-    """Returns `bits`, or raises ValueError unless it is an integer from 2 to `most`."""
+    """Return `bits`, or raise ValueError unless it is an integer from 2 to `most`."""
     return check_integer(name, bits, least=2, most=most)
-
-
-def _along(axis, rank):
-    """Shape of a vector that lies along an axis of a tensor."""
-    shape = [1] * rank
-    shape[axis] = -1
-    return shape
 
 
 def _largest(kernel, axis):
@@ -152,7 +148,7 @@ def _largest(kernel, axis):
 
 
 def _by_tensorflow():
-    """Whether TensorFlow's own operation is asked for, or its converter will read it."""
+    """Tell whether TensorFlow's own operation is asked for, or its converter will read it."""
     lowering = resolve_lowering("auto")
     return keras.backend.backend() == "tensorflow" and lowering in ("native", "device")
 

@@ -9,17 +9,17 @@ from keras import ops
 
 from kdl.ops.normalization import moments, over
 
-PARTED = "Another process of this training has ended"
+PEER_LOST = "Another process of this training has ended"
 
-# What PyTorch says where another process does not answer any more.
-_PARTED_WORDS = ("closed", "reset", "refused", "timed out", "timeout", "broken pipe", "remote")
+# What PyTorch says where another process does not respond any more.
+_PEER_LOST_WORDS = ("closed", "reset", "refused", "timed out", "timeout", "broken pipe", "remote")
 
 _whole = contextvars.ContextVar("whole", default=False)
 
 
 @contextlib.contextmanager
 def whole_batches():
-    """Within it this process holds whole batches: nothing is summed over replicas."""
+    """Context in which this process holds whole batches: nothing is summed over replicas."""
     token = _whole.set(True)
     try:
         yield
@@ -28,7 +28,7 @@ def whole_batches():
 
 
 def has_replicas(axis_name=None):
-    """Whether other replicas compute the same step as this code, each on its part of the batch.
+    """Tell whether other replicas compute this same step, each on its part of the batch.
 
     - TensorFlow: inside `strategy.run` of a `tf.distribute` strategy of several replicas, where
       `fit` runs the training step.
@@ -67,7 +67,7 @@ def replica_number():
 
 
 def wait_for_replicas():
-    """Waits until all processes of `torch.distributed` come to this call; elsewhere not at all."""
+    """Wait until all processes of `torch.distributed` come to this call; elsewhere not at all."""
     if keras.backend.backend() == "torch" and _on_torch(None):
         import torch
 
@@ -164,7 +164,7 @@ def replica_moments(x, axes, weights=None, axis_name=None):
         Tuple of mean and variance, `(C,)`, and of the count `n`, in that precision. Without any
         number mean and variance are 0.
 
-    Source: synchronised batch norm as of Peng et al. (arXiv 1711.07240), section 3.2.
+    Source: synchronized batch norm as of Peng et al. (arXiv 1711.07240), section 3.2.
 
     Example:
         >>> import numpy as np
@@ -190,7 +190,7 @@ def joined_moments(means, variances, counts):
 
 
 def _is_alone(x, axis_name):
-    """Whether there is nothing to add to `x`, or only its shape is asked for."""
+    """Tell whether there is nothing to add to `x`, or only its shape is asked for."""
     if not has_replicas(axis_name):
         return True
     if keras.backend.backend() != "torch":
@@ -285,10 +285,10 @@ def torch_reduced(x):
     try:
         distributed.all_reduce(total)
     except RuntimeError as error:
-        if not any(word in str(error).lower() for word in _PARTED_WORDS):
+        if not any(word in str(error).lower() for word in _PEER_LOST_WORDS):
             raise
         raise RuntimeError(
-            f"{PARTED}, or is out of reach ({error}). Start the "
+            f"{PEER_LOST}, or is out of reach ({error}). Start the "
             f"training again: with kdl.training.Backup it goes on after its last finished epoch."
         ) from error
     return total

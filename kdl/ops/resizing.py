@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from kdl._checks import is_integer
-from kdl.ops.channels import channel_axis
+from kdl.ops.channels import spatial_axes
 
 
 def resize_align_corners(images, size, data_format="channels_last"):
@@ -13,7 +13,7 @@ def resize_align_corners(images, size, data_format="channels_last"):
 
     Output pixel `i` of `n` reads the input at `i · (m − 1) / (n − 1)` of `m` (at 0 where `n` is 1)
     and mixes the two pixels around it; rows and columns alike. This is `align_corners=True` of
-    PyTorch and TensorFlow 1; `keras.ops.image.resize` has only half-pixel centres.
+    PyTorch and TensorFlow 1; `keras.ops.image.resize` has only half-pixel centers.
 
     Args:
         images: Float tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
@@ -52,8 +52,7 @@ def check_resizing(name, images, size, data_format):
         )
     if len(images.shape) != 4:
         raise ValueError(f"Expected images of rank 4; received shape {tuple(images.shape)}.")
-    first = 1 if channel_axis(data_format) == -1 else 2
-    height, width = images.shape[first : first + 2]
+    height, width = (images.shape[axis] for axis in spatial_axes(data_format))
     if None in (height, width):
         raise ValueError(
             f"{name} needs a known height and width; received shape {tuple(images.shape)}. Give "
@@ -65,7 +64,7 @@ def check_resizing(name, images, size, data_format):
 
 
 def map_rows_and_columns(images, vertical, horizontal, data_format):
-    """Multiplies the rows of images by one matrix and their columns by another.
+    """Multiply the rows of images by one matrix and their columns by another.
 
     Args:
         images: Tensor of rank 4.

@@ -1,4 +1,4 @@
-"""The statistics of switchable normalisation, all from those of each channel of each image."""
+"""The statistics of switchable normalization, all from those of each channel of each image."""
 
 from keras import ops
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from keras import ops
 
-from kdl.ops.channels import channel_axis
+from kdl.ops._shapes import along_axis
+from kdl.ops.channels import channel_axis, image_size, spatial_axes
 from kdl.ops.pooling import average_pool
 
 
@@ -16,7 +17,7 @@ def average_tiles(inputs, size, data_format="channels_last"):
 
     Args:
         inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
-            `data_format="channels_first"`. Height and width may be open in a graph of TensorFlow.
+            `data_format="channels_first"`. Height and width may be dynamic in TensorFlow graphs.
         size: Side of a tile in pixels.
         data_format: `"channels_last"` or `"channels_first"`.
 
@@ -24,7 +25,7 @@ def average_tiles(inputs, size, data_format="channels_last"):
         Tensor with `max(⌊height / size⌋, 1)` rows and `max(⌊width / size⌋, 1)` columns.
 
     Raises:
-        ValueError: If `inputs` is symbolic and its height or width open.
+        ValueError: If `inputs` is symbolic and its height or width dynamic.
 
     Example:
         >>> x = np.arange(5, dtype="float32").reshape(1, 1, 5, 1)
@@ -45,10 +46,10 @@ def average_tiles(inputs, size, data_format="channels_last"):
 
 
 def resize_nearest(inputs, size, data_format="channels_last"):
-    """Nearest-neighbour resize: output pixel `i` of `n` is input pixel `⌊i · m / n⌋` of `m`.
+    """Nearest-neighbor resize: output pixel `i` of `n` is input pixel `⌊i · m / n⌋` of `m`.
 
     This is the rule of PyTorch's `interpolate` and of TensorFlow 1. Keras's `resize` rounds
-    half-pixel centres, which is not the same unless `m` divides `n`: from 3 to 14 pixels it makes
+    half-pixel centers, which is not the same unless `m` divides `n`: from 3 to 14 pixels it makes
     5, 4 and 5 copies, this function 5, 5 and 4.
 
     Args:
@@ -61,7 +62,7 @@ def resize_nearest(inputs, size, data_format="channels_last"):
         Tensor of the dtype of `inputs`.
 
     Raises:
-        ValueError: If `inputs` is symbolic and its height or width open.
+        ValueError: If `inputs` is symbolic and its height or width dynamic.
 
     Example:
         >>> x = np.arange(3, dtype="float32").reshape(1, 1, 3, 1)
@@ -69,18 +70,18 @@ def resize_nearest(inputs, size, data_format="channels_last"):
         [0, 0, 0, 1, 1, 2, 2]
     """
     sources = image_size(inputs, data_format)
-    known = all(isinstance(n, int) for n in (*size, *sources))
-    for axis, target, source in zip(_sides(data_format), size, sources, strict=True):
-        if known and target % source == 0:
+    static = all(isinstance(n, int) for n in (*size, *sources))
+    for axis, target, source in zip(spatial_axes(data_format), size, sources, strict=True):
+        if static and target % source == 0:
             inputs = _repeat(inputs, axis, target // source)
         else:
-            pixels = (np if known else ops).arange(target, dtype="int32")
+            pixels = (np if static else ops).arange(target, dtype="int32")
             inputs = ops.take(inputs, pixels * source // target, axis)
     return inputs
 
 
 def resize_bilinear(inputs, size, data_format="channels_last"):
-    """Bilinear resize with half-pixel centres, as `keras.ops.image.resize`, also to an open size.
+    """Bilinear resize with half-pixel centers, as `keras.ops.image.resize`, also to a dynamic size.
 
     Args:
         inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
@@ -92,7 +93,7 @@ def resize_bilinear(inputs, size, data_format="channels_last"):
         Tensor of the dtype of `inputs`.
 
     Raises:
-        ValueError: If `inputs` is symbolic and its height or width open.
+        ValueError: If `inputs` is symbolic and its height or width dynamic.
 
     Example:
         >>> x = np.array([0, 4], dtype="float32").reshape(1, 1, 2, 1)
@@ -102,14 +103,9 @@ def resize_bilinear(inputs, size, data_format="channels_last"):
     sources = image_size(inputs, data_format)
     if all(isinstance(n, int) for n in (*size, *sources)):
         return ops.image.resize(inputs, size, "bilinear", data_format=data_format)
-    for axis, target, source in zip(_sides(data_format), size, sources, strict=True):
+    for axis, target, source in zip(spatial_axes(data_format), size, sources, strict=True):
         inputs = _stretch(inputs, axis, target, source)
     return inputs
-
-
-def _sides(data_format):
-    """Axes of height and width."""
-    return (2, 3) if channel_axis(data_format) == 1 else (1, 2)
 
 
 def _repeat(inputs, axis, times):
@@ -127,36 +123,11 @@ def _repeat(inputs, axis, times):
 
 def _stretch(inputs, axis, target, source):
     """Linear interpolation along one axis, from `source` to `target` pixels."""
-    centres = ops.arange(target, dtype="float32") + 0.5
-    position = centres * ops.cast(source, "float32") / ops.cast(target, "float32") - 0.5
+    centers = ops.arange(target, dtype="float32") + 0.5
+    position = centers * ops.cast(source, "float32") / ops.cast(target, "float32") - 0.5
     position = ops.maximum(position, 0.0)
     low = ops.cast(position, "int32")
     high = ops.minimum(low + 1, source - 1)
     share = ops.cast(position - ops.cast(low, "float32"), inputs.dtype)
-    share = ops.reshape(share, [-1 if a == axis else 1 for a in range(4)])
+    share = ops.reshape(share, along_axis(axis, 4))
     return ops.take(inputs, low, axis) * (1 - share) + ops.take(inputs, high, axis) * share
-
-
-def image_size(inputs, data_format="channels_last"):
-    """`(height, width)` of images: integers where known, else scalar tensors.
-
-    Args:
-        inputs: Tensor `(batch, height, width, C)`, or `(batch, C, height, width)` with
-            `data_format="channels_first"`.
-        data_format: `"channels_last"` or `"channels_first"`.
-
-    Raises:
-        ValueError: If `inputs` is symbolic and its height or width open.
-
-    Example:
-        >>> image_size(np.zeros((1, 2, 3, 4), "float32"))
-        (2, 3)
-    """
-    shape = ops.shape(inputs)
-    size = tuple(shape[2:] if channel_axis(data_format) == 1 else shape[1:3])
-    if None in size:
-        raise ValueError(
-            f"The height and width must be known to lay this graph open; received shape "
-            f"{tuple(inputs.shape)}. Give the model a full input_shape."
-        )
-    return size

@@ -12,7 +12,7 @@ _FAR = np.float32(np.inf)
 
 
 def triplet_masks(labels):
-    """Which pairs `(anchor, other)` are positive, and which negative: two bool `(B, B)`.
+    """Masks of the positive and of the negative pairs `(anchor, other)`: two bool `(B, B)`.
 
     Args:
         labels: Integer tensor `(B,)`.
@@ -121,15 +121,15 @@ def _count_by_search(distances, labels, negative, margin, bounded):
     numbers = torch.arange(1, max(int(sizes.max()), 2), device=labels.device)
     places = (places[:, None] + numbers) % sizes[:, None]
     partners = order[starts[:, None] + places].to(torch.int64)
-    found = torch.where(numbers < sizes[:, None], distances.gather(1, partners), -_FAR)
+    near = torch.where(numbers < sizes[:, None], distances.gather(1, partners), -_FAR)
     if bounded:  # nothing lies between two numbers that are one after rounding
-        found = torch.where(found + margin > found, found, -_FAR)
-    found, rising = found.sort(dim=1)
+        near = torch.where(near + margin > near, near, -_FAR)
+    near, rising = near.sort(dim=1)
     partners = partners.gather(1, rising)
     far = torch.where(negative, distances, _FAR)
-    slopes = _count_below(far, found + margin, partners, right=True)
+    slopes = _count_below(far, near + margin, partners, right=True)
     if bounded:
-        slopes -= _count_below(far, found, partners, right=False)
+        slopes -= _count_below(far, near, partners, right=False)
     return slopes
 
 
@@ -174,8 +174,8 @@ def take_semi_hard(distances, negative, loss, otherwise):
 
     def compare(positive_distances):
         taken = semi_hard_negatives(distances, negative, positive_distances, otherwise)[:, None]
-        found = ops.take_along_axis(distances, taken, axis=1)[:, 0]
-        terms, slopes = loss(positive_distances - found)
+        far = ops.take_along_axis(distances, taken, axis=1)[:, 0]
+        terms, slopes = loss(positive_distances - far)
         return terms, ops.where(ops.equal(columns[None, :], taken), slopes[:, None], 0.0)
 
     return compare
@@ -212,9 +212,9 @@ def _loop(distances, labels, anchors, compare):
 
     def step(number, sums, counts, slopes):
         partners = ops.take(order, starts + ops.mod(places + number, sizes))
-        found = ops.take_along_axis(distances, partners[:, None], axis=1)[:, 0]
-        there = ops.logical_and(anchors, number < sizes)
-        terms, slope = compare(ops.where(there, found, -_FAR))
+        near = ops.take_along_axis(distances, partners[:, None], axis=1)[:, 0]
+        valid = ops.logical_and(anchors, number < sizes)
+        terms, slope = compare(ops.where(valid, near, -_FAR))
         total = ops.sum(slope, axis=1)
         slopes = ops.scatter_update(
             slopes - slope, ops.stack([rows, partners], axis=1), total, reduction="add"

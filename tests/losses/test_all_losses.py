@@ -8,7 +8,7 @@ import pytest
 
 import kdl
 from kdl.losses import focal_loss, label_smoothing_crossentropy
-from kdl.ops import _known
+from kdl.ops import _concrete
 from kdl.testing import _gradients
 
 NAMES = [name for name in dir(kdl.losses) if not name.startswith("_")]
@@ -94,7 +94,7 @@ def test_wrong_labels_raise_or_make_the_loss_nan_where_values_are_not_known(case
     loss, y_true, y_pred = WRONG_LABELS[case]
     with pytest.raises(ValueError, match="must"):
         loss(y_true, y_pred)
-    monkeypatch.setattr(_known, "_is_open", lambda tensor: True)  # as in a compiled step
+    monkeypatch.setattr(_concrete, "_is_traced", lambda tensor: True)  # as in a compiled step
     _, (gradient,) = _gradients.gradients(lambda p: loss(y_true, p), [], y_pred)
     assert np.isnan(keras.ops.convert_to_numpy(loss(y_true, y_pred))).all()
     assert np.isfinite(gradient).all()  # so that no weight is lost

@@ -190,7 +190,7 @@ def test_gradient_from_logits():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
 
 
-# --- normaliser and anchors that are left out ----------------------------------------------------
+# --- normalizer and anchors that are left out ----------------------------------------------------
 
 
 def test_divides_by_positives_of_the_batch():

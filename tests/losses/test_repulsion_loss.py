@@ -277,14 +277,14 @@ def test_no_rows_of_ground_truth():
     assert not numpy(repulsion_loss(empty, boxes)).any()
 
 
-def test_gradient_moves_a_box_off_its_neighbour():
-    """Only the left edge of the middle box is in the way of its neighbour."""
+def test_gradient_moves_a_box_off_its_neighbor():
+    """Only the left edge of the middle box is in the way of its neighbor."""
     truth = {**WORKED, "labels": padded([0, 0], TRUTHS)}
     boxes = BOXES.copy()
     boxes[0, 2] = truth["boxes"][0, 1]  # where nothing attracts any more
     _, (gradient,) = gradients(lambda b: repulsion_loss(truth, b, beta=0), [], boxes)
     _, (weight,) = gradients(lambda x: x, [], np.ones(IMAGES, "float32"))
-    # It covers .4 of the neighbour, 10 wide: the slope of −ln(1 − x) there, half of a third.
+    # It covers .4 of the neighbor, 10 wide: the slope of −ln(1 − x) there, half of a third.
     expected = [-0.1 / 0.6 / 2 / 3, 0, 0, 0]
     np.testing.assert_allclose(gradient[0, 2, [0, 2]] / weight[0], expected[:3:2], rtol=1e-5)
     assert not gradient[0, 3].any()

@@ -16,7 +16,7 @@ def pycocotools_numbers(truths, found, classes):
         coco = COCO()
         coco.dataset = {
             "info": {},
-            "images": [{"id": i} for i in range(len(truths["classes"]))],
+            "images": [{"id": i} for i in range(len(truths["labels"]))],
             "categories": [{"id": c} for c in range(classes)],
             "annotations": list(_annotations(truths)),
         }
@@ -40,7 +40,7 @@ def _annotations(truths):
             yield {
                 "id": number,
                 "image_id": image,
-                "category_id": int(truths["classes"][image][row]),
+                "category_id": int(truths["labels"][image][row]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": float(area),
                 "iscrowd": int(truths["crowd"][image][row]) if "crowd" in truths else 0,
@@ -55,9 +55,9 @@ def _detections(found):
             yield {
                 "id": number,
                 "image_id": image,
-                "category_id": int(found["classes"][image][row]),
+                "category_id": int(found["labels"][image][row]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
-                "score": float(found["confidence"][image][row]),
+                "score": float(found["scores"][image][row]),
                 "iscrowd": 0,
             }

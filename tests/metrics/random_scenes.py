@@ -9,7 +9,7 @@ def random_scenes(seed, images=20, classes=4, truths=6, detections=15, size=160,
     With `grid`, coordinates are its multiples and scores tenths, so that much is equal.
     """
     rng = np.random.default_rng(seed)
-    keys = ("boxes", "classes", "crowd", "area"), ("boxes", "classes", "confidence")
+    keys = ("boxes", "labels", "crowd", "area"), ("boxes", "labels", "scores")
     real, found = ({key: [] for key in each} for each in keys)
     for _ in range(images):
         count = rng.integers(0, truths + 1)
@@ -31,12 +31,12 @@ def random_scenes(seed, images=20, classes=4, truths=6, detections=15, size=160,
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         for key, value in (
             ("boxes", boxes),
-            ("classes", labels),
+            ("labels", labels),
             ("crowd", rng.random(count) < 0.15),
             ("area", area * rng.choice([1.0, 0.5], count)),
         ):
             real[key].append(value)
-        for key, value in (("boxes", guesses), ("classes", guessed), ("confidence", scores)):
+        for key, value in (("boxes", guesses), ("labels", guessed), ("scores", scores)):
             found[key].append(value)
     return real, found
 

@@ -12,8 +12,8 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 def data(seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, 12)
-    centres = 2 * np.eye(4, 3)[labels]
-    return labels, (centres + 0.7 * rng.standard_normal((12, 3))).astype("float32")
+    centers = 2 * np.eye(4, 3)[labels]
+    return labels, (centers + 0.7 * rng.standard_normal((12, 3))).astype("float32")
 
 
 def definition(batches, margin, of="triplets", weights=None):

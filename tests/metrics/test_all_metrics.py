@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kdl
-from kdl.ops import _known
+from kdl.ops import _concrete
 
 SCORES = np.random.default_rng(0).uniform(0.1, 0.9, (2, 4, 3)).astype("float32")
 MASKS = np.array([[0, 1, 1, 0], [0, 1, 0, 1]])
@@ -27,7 +27,7 @@ def test_wrong_labels_raise_or_make_the_metric_nan_where_values_are_not_known(ca
     metric, y_true, y_pred = WRONG_LABELS[case]
     with pytest.raises(ValueError, match="must"):
         metric.update_state(y_true, y_pred)
-    monkeypatch.setattr(_known, "_is_open", lambda tensor: True)  # as in a compiled step
+    monkeypatch.setattr(_concrete, "_is_traced", lambda tensor: True)  # as in a compiled step
     metric.update_state(y_true, y_pred)
     assert np.isnan(float(keras.ops.convert_to_numpy(metric.result())))
 

@@ -45,11 +45,11 @@ def test_scenes_full_of_equal_scores_and_overlaps(seed):
 def test_of_equal_overlaps_the_last_is_taken(swapped):
     """The first detection fits both ground truths alike, the second the right one only."""
     boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10]], "float64")
-    truths = {"boxes": [boxes[::-1] if swapped else boxes], "classes": [np.zeros(2)]}
+    truths = {"boxes": [boxes[::-1] if swapped else boxes], "labels": [np.zeros(2)]}
     found = {
         "boxes": [np.array([[2, 0, 12, 10], [5, 0, 15, 10]], "float64")],
-        "classes": [np.zeros(2)],
-        "confidence": [np.array([0.9, 0.8])],
+        "labels": [np.zeros(2)],
+        "scores": [np.array([0.9, 0.8])],
     }
     numbers = assert_equals_pycocotools(truths, found, 1)
     # Both overlap by 2/3, enough at four thresholds: the second finds its own there if it is free.
@@ -64,20 +64,20 @@ def test_more_detections_than_count():
 
 def test_without_crowds_and_areas():
     truths, found = random_scenes(4)
-    assert_equals_pycocotools({key: truths[key] for key in ("boxes", "classes")}, found)
+    assert_equals_pycocotools({key: truths[key] for key in ("boxes", "labels")}, found)
 
 
 def test_only_crowds():
     truths, found = random_scenes(5)
-    truths["crowd"] = [np.ones(len(each)) for each in truths["classes"]]
+    truths["crowd"] = [np.ones(len(each)) for each in truths["labels"]]
     assert set(assert_equals_pycocotools(truths, found).values()) == {-1}
 
 
 def test_classes_that_are_absent():
     """Of class 9 there are detections only, of class 8 ground truth only, of class 7 neither."""
     truths, found = random_scenes(6)
-    found["classes"] = [np.where(each == 0, 9, each) for each in found["classes"]]
-    truths["classes"] = [np.where(each == 1, 8, each) for each in truths["classes"]]
+    found["labels"] = [np.where(each == 0, 9, each) for each in found["labels"]]
+    truths["labels"] = [np.where(each == 1, 8, each) for each in truths["labels"]]
     assert_equals_pycocotools(truths, found, 10)
 
 
@@ -126,7 +126,7 @@ def test_properties(seed):
     rng = np.random.default_rng(seed)
     images = rng.permutation(6)
     for scenes in (truths, found):
-        orders = [rng.permutation(len(each)) for each in scenes["classes"]]
+        orders = [rng.permutation(len(each)) for each in scenes["labels"]]
         for key, values in scenes.items():
             scenes[key] = [values[i][orders[i]] for i in images]
     mixed = measure(truths, found)
@@ -142,11 +142,11 @@ def test_config():
 
 
 GOOD = (
-    {"boxes": np.array([[[0, 0, 2, 2.0]]]), "classes": np.array([[0]])},
+    {"boxes": np.array([[[0, 0, 2, 2.0]]]), "labels": np.array([[0]])},
     {
         "boxes": np.array([[[0, 0, 2, 2.0]]]),
-        "classes": np.array([[0]]),
-        "confidence": np.array([[0.5]]),
+        "labels": np.array([[0]]),
+        "scores": np.array([[0.5]]),
     },
 )
 
@@ -159,14 +159,14 @@ GOOD = (
         (1, {"boxes": [[[0, 0, np.inf, 2]]]}, r'y_pred\["boxes"\] must be finite'),
         (1, {"boxes": [[[0, 0, 2]]]}, r'y_pred\["boxes"\] must hold four numbers for each class'),
         (1, {"boxes": [[[0, 0, 2, 2]] * 2]}, r'y_pred\["boxes"\] must hold four numbers'),
-        (1, {"confidence": [[np.nan]]}, r'y_pred\["confidence"\] must hold numbers'),
-        (1, {"confidence": [[0.5, 0.5]]}, r'y_pred\["confidence"\] must hold a number'),
+        (1, {"scores": [[np.nan]]}, r'y_pred\["scores"\] must hold numbers'),
+        (1, {"scores": [[0.5, 0.5]]}, r'y_pred\["scores"\] must hold a number'),
         (0, {"area": [[np.nan]]}, r'y_true\["area"\] must hold numbers'),
-        (0, {"classes": [[0.5]]}, r'y_true\["classes"\] must be whole numbers; received 0.5'),
-        (0, {"classes": [[np.nan]]}, r'y_true\["classes"\] must be whole numbers'),
-        (0, {"classes": [0]}, r'y_true\["classes"\] must be \(images, N\)'),
-        (0, {"classes": 0}, r'y_true\["classes"\] must hold an array for each image'),
-        (0, {"boxes": [[[0, 0, 1, 1]]] * 2, "classes": [[0]] * 2}, "as many images; received 2"),
+        (0, {"labels": [[0.5]]}, r'y_true\["labels"\] must be whole numbers; received 0.5'),
+        (0, {"labels": [[np.nan]]}, r'y_true\["labels"\] must be whole numbers'),
+        (0, {"labels": [0]}, r'y_true\["labels"\] must be \(images, N\)'),
+        (0, {"labels": 0}, r'y_true\["labels"\] must hold an array for each image'),
+        (0, {"boxes": [[[0, 0, 1, 1]]] * 2, "labels": [[0]] * 2}, "as many images; received 2"),
     ],
 )
 def test_bad_input(which, change, message):
@@ -177,7 +177,7 @@ def test_bad_input(which, change, message):
 
 
 def test_missing_keys():
-    with pytest.raises(ValueError, match=r"y_pred must be a dict with .*'confidence'"):
+    with pytest.raises(ValueError, match=r"y_pred must be a dict with .*'scores'"):
         CocoMeanAveragePrecision().update_state(GOOD[0], GOOD[0])
     with pytest.raises(ValueError, match=r"y_true must be a dict with .*; received ndarray"):
         CocoMeanAveragePrecision().update_state(np.zeros((1, 1, 5)), GOOD[1])

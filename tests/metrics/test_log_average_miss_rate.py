@@ -28,7 +28,7 @@ def street(seed, images=20, **arguments):
     rng = np.random.default_rng(seed)
     shares = [0.0, 0.1, 0.2, 0.5, 0.65, 0.8, 0.9, 1.0]
     truths["ignore"] = truths.pop("crowd")
-    truths["visible"] = [rng.choice(shares, len(each)) for each in truths["classes"]]
+    truths["visible"] = [rng.choice(shares, len(each)) for each in truths["labels"]]
     del truths["area"]
     return truths, found
 
@@ -36,19 +36,19 @@ def street(seed, images=20, **arguments):
 def flags_as_boxes(flags, people, images):
     """Detections with these outcomes by falling score, spread over the images."""
     real = [np.zeros((0, 4)) for _ in range(images)]
-    found = {"boxes": [np.zeros((0, 4))] * images, "confidence": [np.zeros(0)] * images}
+    found = {"boxes": [np.zeros((0, 4))] * images, "scores": [np.zeros(0)] * images}
     for place, hit in enumerate(flags):
         image = place % images
         box = np.array([[100.0 * place, 0, 100.0 * place + 40, 100]])
         found["boxes"][image] = np.concatenate([found["boxes"][image], box])
-        found["confidence"][image] = np.append(found["confidence"][image], 1 - place / 100)
+        found["scores"][image] = np.append(found["scores"][image], 1 - place / 100)
         if hit:
             real[image] = np.concatenate([real[image], box])
     for missed in range(people - sum(flags)):
         box = np.array([[100.0 * missed, 500, 100.0 * missed + 40, 600]])
         real[missed] = np.concatenate([real[missed], box])
-    found["classes"] = [np.zeros(len(each)) for each in found["boxes"]]
-    return {"boxes": real, "classes": [np.zeros(len(each)) for each in real]}, found
+    found["labels"] = [np.zeros(len(each)) for each in found["boxes"]]
+    return {"boxes": real, "labels": [np.zeros(len(each)) for each in real]}, found
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def outcomes(image, truths, found, height, visibility):
         )
         people.append([bool(ignored), box, False])
     people.sort(key=lambda person: person[0])
-    order = np.argsort(-found["confidence"][image], kind="stable")[:1000]
+    order = np.argsort(-found["scores"][image], kind="stable")[:1000]
     results = []
     for row in order:
         box = found["boxes"][image][row]
@@ -104,7 +104,7 @@ def outcomes(image, truths, found, height, visibility):
             if shared and shared / whole >= best:
                 best, chosen = shared / whole, person
         if chosen is None or not chosen[0]:
-            results.append((found["confidence"][image][row], chosen is not None))
+            results.append((found["scores"][image][row], chosen is not None))
         if chosen is not None:
             chosen[2] = True
     return results, sum(not ignored for ignored, *_ in people)
@@ -142,10 +142,10 @@ def test_definition_on_random_streets(seed, grid):
 
 def test_ignored_regions_take_any_number():
     """Half of its own area inside is enough for a detection to be dropped."""
-    truths = {"boxes": [[[0, 0, 500, 500], [600, 0, 640, 100]]], "classes": [[0, 0]]}
+    truths = {"boxes": [[[0, 0, 500, 500], [600, 0, 640, 100]]], "labels": [[0, 0]]}
     truths["ignore"] = [[1, 0]]
     inside = [[0, 0, 40, 100], [0, 0, 40, 100], [480, 0, 520, 100], [600, 0, 640, 100]]
-    found = {"boxes": [inside], "classes": [[0] * 4], "confidence": [[0.9, 0.8, 0.7, 0.6]]}
+    found = {"boxes": [inside], "labels": [[0] * 4], "scores": [[0.9, 0.8, 0.7, 0.6]]}
     truths, found = ({k: np.array(v) for k, v in each.items()} for each in (truths, found))
     assert measure(truths, found)["Reasonable"] == pytest.approx(1e-10)
     found["boxes"][0, 2] += [1, 0, 1, 0]  # now less than half
@@ -157,9 +157,9 @@ def test_ignored_regions_take_any_number():
 )
 def test_heights_of_detections_that_count(height, counts):
     """Of `"Small"`, from 50 / 1.25 to below 75 · 1.25; the best is false, if it counts."""
-    truths = {"boxes": [np.array([[0, 0, 30, 70.0]])], "classes": [np.zeros(1)]}
-    found = {"boxes": [np.array([[200, 0, 230, height], [0, 0, 30, 70]])], "classes": [np.zeros(2)]}
-    found["confidence"] = [np.array([0.9, 0.8])]
+    truths = {"boxes": [np.array([[0, 0, 30, 70.0]])], "labels": [np.zeros(1)]}
+    found = {"boxes": [np.array([[200, 0, 230, height], [0, 0, 30, 70]])], "labels": [np.zeros(2)]}
+    found["scores"] = [np.array([0.9, 0.8])]
     expected = 1e-10 ** (1 / 9) if counts else 1e-10
     assert measure(truths, found)["Small"] == pytest.approx(expected)
 
@@ -167,13 +167,13 @@ def test_heights_of_detections_that_count(height, counts):
 def test_only_the_best_thousand_count():
     """The one that is right is the last of 1001."""
     boxes = np.tile([[0.0, 0, 40, 100]], (1001, 1)) + np.arange(1001)[:, None] * [100, 0, 100, 0]
-    truths = {"boxes": [boxes[-1:]], "classes": [np.zeros(1)]}
-    found = {"boxes": [boxes], "classes": [np.zeros(1001)]}
-    found["confidence"] = [np.linspace(1, 0.5, 1001)]
+    truths = {"boxes": [boxes[-1:]], "labels": [np.zeros(1)]}
+    found = {"boxes": [boxes], "labels": [np.zeros(1001)]}
+    found["scores"] = [np.linspace(1, 0.5, 1001)]
     many = [np.zeros((0, 4))] * 2000, [np.zeros(0)] * 2000  # images, so that 1000 alarms are few
     for each in (truths, found):
-        each.update(boxes=each["boxes"] + many[0], classes=each["classes"] + many[1])
-    found["confidence"] += many[1]
+        each.update(boxes=each["boxes"] + many[0], labels=each["labels"] + many[1])
+    found["scores"] += many[1]
     assert measure(truths, found, batch=3000)["Reasonable"] == 1
     fewer = {key: [values[0][1:], *values[1:]] for key, values in found.items()}
     assert measure(truths, fewer, batch=3000)["Reasonable"] < 0.1
@@ -189,7 +189,7 @@ def test_visible_boxes_equal_shares():
     nudged = {**truths, "visible": [share + 1e-6 for share in truths["visible"]]}
     by_share = measure(nudged, found)
     assert measure({**truths, "visible": boxes}, found) == by_share
-    plain = {key: truths[key] for key in ("boxes", "classes", "ignore")}
+    plain = {key: truths[key] for key in ("boxes", "labels", "ignore")}
     assert measure(plain, found)["Heavy"] == -1
 
 
@@ -198,16 +198,16 @@ def test_class_of_the_people():
     truths, found = street(4)
     expected = measure(truths, found)
     rng = np.random.default_rng(4)
-    truths["classes"] = [np.where(each, 5, 2) for each in truths["ignore"]]
-    found["classes"] = [each + 2 for each in found["classes"]]
+    truths["labels"] = [np.where(each, 5, 2) for each in truths["ignore"]]
+    found["labels"] = [each + 2 for each in found["labels"]]
     for image in range(len(found["boxes"])):
         box = rng.uniform(0, 50, (3, 4)) + [0, 0, 60, 90]
         for scenes in (truths, found):
             scenes["boxes"][image] = np.concatenate([scenes["boxes"][image], box])
-            scenes["classes"][image] = np.append(scenes["classes"][image], [7, 7, 7])
+            scenes["labels"][image] = np.append(scenes["labels"][image], [7, 7, 7])
         truths["ignore"][image] = np.append(truths["ignore"][image], [False] * 3)
         truths["visible"][image] = np.append(truths["visible"][image], [1.0] * 3)
-        found["confidence"][image] = np.append(found["confidence"][image], [0.99] * 3)
+        found["scores"][image] = np.append(found["scores"][image], [0.99] * 3)
     assert measure(truths, found, class_id=2) == expected
     assert measure(truths, found) != expected
 
@@ -225,7 +225,7 @@ def test_padded_arrays_of_the_backend():
     truths, found = street(6)
     for each in (truths, found):
         each["boxes"] = [np.float32(boxes) for boxes in each["boxes"]]
-    found["confidence"] = [np.float32(scores) for scores in found["confidence"]]
+    found["scores"] = [np.float32(scores) for scores in found["scores"]]
     truths["visible"] = [np.float32(np.round(share * 8) / 8) for share in truths["visible"]]
     tensors = [
         {key: keras.ops.convert_to_tensor(value, "float32") for key, value in padded(each).items()}
@@ -244,7 +244,7 @@ def test_properties(seed):
     rng = np.random.default_rng(seed)
     images = rng.permutation(6)
     for each in (truths, found):
-        orders = [rng.permutation(len(labels)) for labels in each["classes"]]
+        orders = [rng.permutation(len(labels)) for labels in each["labels"]]
         for key, values in each.items():
             each[key] = [values[i][orders[i]] for i in images]
     mixed = measure(truths, found)

@@ -55,8 +55,8 @@ def test_masks():
 
 
 def test_in_compiled_training_and_config(tmp_path):
-    pictures = RNG.random((12, 2, 2, 1)).astype("float32")
-    data = ArrayDataset(pictures, np.arange(12) % 3, 4, augment=Mixup(alpha=1.0))
+    images = RNG.random((12, 2, 2, 1)).astype("float32")
+    data = ArrayDataset(images, np.arange(12) % 3, 4, augment=Mixup(alpha=1.0))
     model = keras.Sequential(
         [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
     )

@@ -14,8 +14,8 @@ from kdl.training import HostEvaluation
 def data(seed=0, count=60, classes=7):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
-    centres = rng.standard_normal((classes, 5))
-    return labels, (centres[labels] + rng.standard_normal((count, 5))).astype("float32")
+    centers = rng.standard_normal((classes, 5))
+    return labels, (centers[labels] + rng.standard_normal((count, 5))).astype("float32")
 
 
 def result(y_true, x, **arguments):

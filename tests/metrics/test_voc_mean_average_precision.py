@@ -34,11 +34,11 @@ def flags_as_boxes(flags, truths):
     real = np.concatenate([squares[hits], missed])
     scores = np.linspace(0.9, 0.1, len(flags))
     return (
-        {"boxes": real[None], "classes": np.zeros((1, truths))},
+        {"boxes": real[None], "labels": np.zeros((1, truths))},
         {
             "boxes": squares[None, : len(flags)],
-            "classes": np.zeros((1, len(flags))),
-            "confidence": scores[None],
+            "labels": np.zeros((1, len(flags))),
+            "scores": scores[None],
         },
     )
 
@@ -66,19 +66,19 @@ def overlap(a, b, extra):
 def definition(truths, found, label, threshold, extra, tenths):
     detections = sorted(
         (-score, image, place)
-        for image, scores in enumerate(found["confidence"])
+        for image, scores in enumerate(found["scores"])
         for place, score in enumerate(scores)
-        if found["classes"][image][place] == label
+        if found["labels"][image][place] == label
     )
     total = sum(
         ((c == label) & ~d).sum()
-        for c, d in zip(truths["classes"], truths["difficult"], strict=True)
+        for c, d in zip(truths["labels"], truths["difficult"], strict=True)
     )
     taken, right, wrong, points = set(), 0, 0, [(0.0, 0.0)]
     for _, image, place in detections:
         best, chosen = 0, None
         for row, box in enumerate(truths["boxes"][image]):
-            same = truths["classes"][image][row] == label
+            same = truths["labels"][image][row] == label
             value = overlap(found["boxes"][image][place], box, extra) if same else 0
             if value > best:
                 best, chosen = value, (image, row)
@@ -116,9 +116,9 @@ def test_definition_on_random_scenes(method, threshold, pixels, grid):
 
 def test_second_hit_is_wrong_even_beside_a_free_ground_truth():
     """The second detection overlaps the taken box most, and the free one enough."""
-    truths = {"boxes": [[[0, 0, 10, 10], [0, 4, 10, 14]]], "classes": [[0, 0]]}
-    found = {"boxes": [[[0, 0, 10, 10], [0, 1, 10, 11]]], "classes": [[0, 0]]}
-    found["confidence"] = [[0.9, 0.8]]
+    truths = {"boxes": [[[0, 0, 10, 10], [0, 4, 10, 14]]], "labels": [[0, 0]]}
+    found = {"boxes": [[[0, 0, 10, 10], [0, 1, 10, 11]]], "labels": [[0, 0]]}
+    found["scores"] = [[0.9, 0.8]]
     truths, found = ({k: np.array(v) for k, v in each.items()} for each in (truths, found))
     assert measure(truths, found).result() == 0.5
 
@@ -131,7 +131,7 @@ def test_absent_classes_and_empty_sets():
     empty = {key: [each[:0] for each in truths[key]] for key in truths}
     assert measure(empty, found).result() == -1
     assert VocMeanAveragePrecision().result() == -1
-    hard = {**truths, "difficult": [np.ones(len(each)) for each in truths["classes"]]}
+    hard = {**truths, "difficult": [np.ones(len(each)) for each in truths["labels"]]}
     assert measure(hard, found).result() == -1
     assert VocMeanAveragePrecision().per_class() == {}
 
@@ -156,7 +156,7 @@ def test_properties(seed, power):
     rng = np.random.default_rng(seed)
     images = rng.permutation(6)
     for each in (truths, found):
-        orders = [rng.permutation(len(labels)) for labels in each["classes"]]
+        orders = [rng.permutation(len(labels)) for labels in each["labels"]]
         for key, values in each.items():
             each[key] = [values[i][orders[i]] for i in images]
         each["boxes"] = [boxes * 2.0**power for boxes in each["boxes"]]
@@ -191,3 +191,14 @@ def test_ragged_tensors_are_refused():
     ragged = type("RaggedTensor", (), {})()
     with pytest.raises(ValueError, match="takes no ragged tensors"):
         VocMeanAveragePrecision().update_state({"boxes": ragged}, {"boxes": ragged})
+
+
+def test_keys_of_before_warn_and_work():
+    boxes = np.array([[[0.0, 0, 10, 10]]])
+    metric = VocMeanAveragePrecision()
+    with pytest.warns(FutureWarning, match="'(classes|confidence)' is now '(labels|scores)'"):
+        metric.update_state(
+            {"boxes": boxes, "classes": np.array([[1]])},
+            {"boxes": boxes, "classes": np.array([[1]]), "confidence": np.array([[0.5]])},
+        )
+    assert metric.result() == 1

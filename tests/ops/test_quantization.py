@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdl.ops import fake_quantize, fake_quantize_weights, weight_steps
+import kdl
+from kdl.ops import fake_quantize, fake_quantize_weights, weight_scales
 from kdl.testing._gradients import gradients
 
 
@@ -135,7 +136,7 @@ def test_averages_of_integers_are_those_of_tflite():
 
 
 def test_gradient_of_what_is_moved_off_halfway_is_whole():
-    """At the ends of the range, too: a zero after a ReLU, a saturated picture."""
+    """At the ends of the range, too: a zero after a ReLU, a saturated image."""
     x = keras.Variable(np.array([0.0, 0.5, 254.5, 255.0], "float32"))
     found = [
         gradients(f, [x], np.zeros((1, 1)))[0][0]
@@ -162,7 +163,7 @@ def test_bad_ties(arguments, message):
 @pytest.mark.parametrize(("bits", "axis"), [(8, -1), (8, None), (4, 0)])
 def test_weights_are_multiples_of_their_steps(bits, axis):
     kernel = np.random.default_rng(3).standard_normal((5, 6)).astype("float32")
-    steps = to_numpy(weight_steps(kernel, bits, axis))
+    steps = to_numpy(weight_scales(kernel, bits, axis))
     assert steps.shape == (() if axis is None else (kernel.shape[axis],))
     rounded = to_numpy(fake_quantize_weights(kernel, bits, axis))
     integers = np.swapaxes(rounded, axis, -1) / steps if axis is not None else rounded / steps
@@ -176,3 +177,8 @@ def test_gradient_where_zero_moves_the_range_follows_the_moved_ends():
     [gradient], _ = gradients(lambda _: fake_quantize(x, -1.0, 1.53), [x], np.zeros((1, 1)))
     reference, _ = gradients(lambda _: keras.ops.multiply(x, 1.0), [x], np.zeros((1, 1)))
     np.testing.assert_allclose(gradient, reference[0] * [0, 1, 1, 1, 0], atol=1e-6)
+
+
+def test_name_of_before_warns_and_works():
+    with pytest.warns(FutureWarning, match="kdl.ops.weight_steps is now kdl.ops.weight_scales"):
+        assert kdl.ops.weight_steps is weight_scales

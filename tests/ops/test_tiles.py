@@ -93,5 +93,5 @@ def test_open_sizes(resize, data_format):
 
 
 def test_symbolic_open_size():
-    with pytest.raises(ValueError, match=r"must be known to lay this graph open; received shape"):
+    with pytest.raises(ValueError, match=r"must be known to inline this graph; received shape"):
         average_tiles(keras.Input((None, 8, 3)), 4)

@@ -7,7 +7,7 @@ import keras
 
 from kdl._typing import Tensor
 from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
-from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -57,8 +57,8 @@ class QuantizedConv2D(GroupedConv2D):
 
     @property
     def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel for each filter, as `kdl.ops.weight_steps` gives it."""
-        return weight_steps(self.kernel, self.weight_bits)
+        """Step of the rounded kernel for each filter, as `kdl.ops.weight_scales` gives it."""
+        return weight_scales(self.kernel, self.weight_bits)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

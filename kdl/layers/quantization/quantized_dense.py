@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kdl._typing import Tensor
-from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -49,8 +49,8 @@ class QuantizedDense(keras.layers.Dense):
 
     @property
     def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel, as `kdl.ops.weight_steps` gives it."""
-        return weight_steps(self.kernel, self.weight_bits, axis=None)
+        """Step of the rounded kernel, as `kdl.ops.weight_scales` gives it."""
+        return weight_scales(self.kernel, self.weight_bits, axis=None)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -8,7 +8,7 @@ from keras import ops
 
 from kdl._typing import Tensor
 from kdl.layers.convolution.depthwise_conv2d import DepthwiseConv2D
-from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_steps
+from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -53,8 +53,8 @@ class QuantizedDepthwiseConv2D(DepthwiseConv2D):
 
     @property
     def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel for each channel, as `kdl.ops.weight_steps` gives it."""
-        return weight_steps(_with_one_channel_axis(self.kernel), self.weight_bits)
+        """Step of the rounded kernel for each channel, as `kdl.ops.weight_scales` gives it."""
+        return weight_scales(_with_one_channel_axis(self.kernel), self.weight_bits)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

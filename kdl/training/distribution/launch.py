@@ -11,7 +11,7 @@ import keras
 
 from kdl._process import ChildFolder, ending_with_parent, last_error_line, safe_command, signal_name
 from kdl._signals import exit_on_signals
-from kdl.ops.replicas import PARTED
+from kdl.ops.replicas import PEER_LOST
 
 _GRACE = 3.0  # seconds that a process has to end by itself
 
@@ -119,7 +119,7 @@ def _end(processes):
 def _explain(codes, said):
     """What happened, by the process that did not fail for missing another; a signal first."""
     failed = [number for number, code in enumerate(codes) if code]
-    number = min(failed, key=lambda number: (PARTED in said[number], codes[number]))
+    number = min(failed, key=lambda number: (PEER_LOST in said[number], codes[number]))
     code = codes[number]
     if code < 0:
         return (

@@ -1,32 +1,32 @@
-"""Values of tensors, where they are at hand, and what shows a wrong one where they are not."""
+"""Concrete values of tensors, and errors in compiled steps, which have none."""
 
 import keras
 from keras import ops
 
 
-def known_values(tensor):
-    """The values of a tensor as a NumPy array, or None where they are not at hand.
+def concrete_values(tensor):
+    """The values of a tensor as a NumPy array, or None where it has none.
 
-    They are not in a compiled step; and on an accelerator PyTorch would wait for them.
+    It has none in a compiled step; and on an accelerator PyTorch would wait for them.
     """
-    if _is_open(keras.ops.convert_to_tensor(tensor)):
+    if _is_traced(keras.ops.convert_to_tensor(tensor)):
         return None
     return keras.ops.convert_to_numpy(tensor)
 
 
-def refuse(found, message):
-    """Raises ValueError if a bool tensor of rank 0 is known to be true.
+def raise_if(condition, message):
+    """Raise ValueError if a bool tensor of rank 0 is true.
 
     Args:
-        found: The tensor.
+        condition: The tensor.
         message: Text of the error.
 
     Returns:
-        The tensor where its value is not known, for `marked`; else None.
+        The tensor where it has no concrete value, for `marked`; else None.
     """
-    values = known_values(found)
+    values = concrete_values(condition)
     if values is None:
-        return found
+        return condition
     if values:
         raise ValueError(message)
     return None
@@ -39,15 +39,15 @@ def marked(values, *wrong):
 
     Args:
         values: Float tensor.
-        *wrong: What `refuse` gave.
+        *wrong: What `raise_if` gave.
     """
-    for found in wrong:
-        if found is not None:
-            values = values + ops.cast(ops.where(found, float("nan"), 0.0), values.dtype)
+    for condition in wrong:
+        if condition is not None:
+            values = values + ops.cast(ops.where(condition, float("nan"), 0.0), values.dtype)
     return values
 
 
-def _is_open(tensor):
+def _is_traced(tensor):
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
