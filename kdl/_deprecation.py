@@ -1,6 +1,7 @@
 """Public names that were renamed: they work for two minor versions, and warn."""
 
 import functools
+from typing import Any
 
 from kdl._warn import warn
 
@@ -50,7 +51,7 @@ def renamed_attribute(before, today):
         today: The name of today.
     """
 
-    def read(instance):
+    def read(instance: Any) -> Any:
         warn(f"The attribute {before} is now {today}; use that.", FutureWarning)
         return getattr(instance, today)
 

@@ -1,10 +1,13 @@
 """Focal loss."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import check_choice
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
@@ -23,18 +26,18 @@ ACTIVATIONS = ("sigmoid", "softmax")
 
 @keras.saving.register_keras_serializable("kdl")
 def focal_loss(
-    y_true,
-    y_pred,
-    alpha=0.25,
-    gamma=2.0,
-    from_logits=False,
-    activation="sigmoid",
-    normalize_by_positives=False,
-    background_class=-1,
-    ignore_class=-2,
-    axis_name=None,
-    mask=None,
-):
+    y_true: ArrayLike | dict[str, ArrayLike],
+    y_pred: ArrayLike,
+    alpha: float | Sequence[float] | None = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    activation: str = "sigmoid",
+    normalize_by_positives: bool = False,
+    background_class: int = -1,
+    ignore_class: int = -2,
+    axis_name: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Focal loss of each anchor, the sum over its classes; see `FocalLoss`.
 
     Args:
@@ -150,18 +153,18 @@ class FocalLoss(MaskedLoss):
 
     def __init__(
         self,
-        alpha=0.25,
-        gamma=2.0,
-        from_logits=False,
-        activation="sigmoid",
-        normalize_by_positives=False,
-        background_class=-1,
-        ignore_class=-2,
-        reduction="sum_over_batch_size",
-        name="focal_loss",
-        dtype=None,
-        axis_name=None,
-    ):
+        alpha: float | Sequence[float] | None = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        activation: str = "sigmoid",
+        normalize_by_positives: bool = False,
+        background_class: int = -1,
+        ignore_class: int = -2,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "focal_loss",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         _check(alpha, gamma, activation)
         alpha = None if alpha is None else np.asarray(alpha).tolist()
         super().__init__(focal_loss, locals())

@@ -1,12 +1,14 @@
 """Hard-negative mining: the loss of all positives and of the hardest negatives."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from kdl._checks import check_choice
 from kdl._deprecation import renamed_argument, renamed_attribute
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._anchors import as_targets, from_labels, from_targets
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops import batch_total
@@ -21,18 +23,18 @@ SCORES = ("loss", "background")
 @renamed_argument("background", "background_class")
 @renamed_argument("normalize", "normalize_by_positives")
 def hard_negative_mining(
-    y_true,
-    y_pred,
-    loss=None,
-    ratio=3.0,
-    background_class=0,
-    ignore_class=None,
-    minimum_negatives=0,
-    score="loss",
-    normalize_by_positives=True,
-    axis_name=None,
-    mask=None,
-):
+    y_true: ArrayLike | dict[str, ArrayLike],
+    y_pred: ArrayLike,
+    loss: keras.losses.Loss | Callable | None = None,
+    ratio: float = 3.0,
+    background_class: int = 0,
+    ignore_class: int | None = None,
+    minimum_negatives: int = 0,
+    score: str = "loss",
+    normalize_by_positives: bool = True,
+    axis_name: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Hard-negative mining: the loss of each anchor that counts, 0 for the others.
 
     The arguments are those of `kdl.losses.HardNegativeMining`.
@@ -141,27 +143,27 @@ class HardNegativeMining(MaskedLoss):
     @renamed_argument("normalize", "normalize_by_positives")
     def __init__(
         self,
-        loss=None,
-        ratio=3.0,
-        background_class=0,
-        ignore_class=None,
-        minimum_negatives=0,
-        score="loss",
-        normalize_by_positives=True,
-        name="hard_negative_mining",
-        reduction="sum",
-        dtype=None,
-        axis_name=None,
-    ):
+        loss: keras.losses.Loss | Callable | None = None,
+        ratio: float = 3.0,
+        background_class: int = 0,
+        ignore_class: int | None = None,
+        minimum_negatives: int = 0,
+        score: str = "loss",
+        normalize_by_positives: bool = True,
+        name: str | None = "hard_negative_mining",
+        reduction: str | None = "sum",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         _check_arguments(loss, ratio, minimum_negatives, score, background_class)
         super().__init__(hard_negative_mining, locals())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the loss inside serialized."""
         return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "HardNegativeMining":
         """The loss of a config, with the loss inside."""
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**cls.arguments_of_today({**config, "loss": loss}))

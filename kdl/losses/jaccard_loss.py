@@ -1,8 +1,11 @@
 """Soft Jaccard loss."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
     checked_classes,
@@ -73,19 +76,19 @@ class JaccardLoss(MaskedLoss):
 
     def __init__(
         self,
-        from_logits=False,
-        multi_label=False,
-        smoothing=1.0,
-        squared=False,
-        per_image=False,
-        classes="all",
-        ignore_class=None,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name="jaccard_loss",
-        dtype=None,
-        axis_name=None,
-    ):
+        from_logits: bool = False,
+        multi_label: bool = False,
+        smoothing: float = 1.0,
+        squared: bool = False,
+        per_image: bool = False,
+        classes: str | Sequence[int] = "all",
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "jaccard_loss",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         _check_smoothing(smoothing)
         classes = checked_classes(classes)
         super().__init__(jaccard_loss, locals())
@@ -93,19 +96,19 @@ class JaccardLoss(MaskedLoss):
 
 @keras.saving.register_keras_serializable("kdl")
 def jaccard_loss(
-    y_true,
-    y_pred,
-    from_logits=False,
-    multi_label=False,
-    smoothing=1.0,
-    squared=False,
-    per_image=False,
-    classes="all",
-    ignore_class=None,
-    axis=-1,
-    axis_name=None,
-    mask=None,
-):
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    from_logits: bool = False,
+    multi_label: bool = False,
+    smoothing: float = 1.0,
+    squared: bool = False,
+    per_image: bool = False,
+    classes: str | Sequence[int] = "all",
+    ignore_class: int | None = None,
+    axis: int = -1,
+    axis_name: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Soft Jaccard loss, `(batch,)`; see `JaccardLoss`.
 
     Args:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl._checks import check_choice
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.ops._concrete import marked
 from kdl.ops._labels import (
@@ -21,8 +22,13 @@ SPREADS = ("all", "others")
 
 @keras.saving.register_keras_serializable("kdl")
 def label_smoothing_crossentropy(
-    y_true, y_pred, label_smoothing=0.1, spread="all", from_logits=False, axis=-1
-):
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    label_smoothing: float = 0.1,
+    spread: str = "all",
+    from_logits: bool = False,
+    axis: int = -1,
+) -> Tensor:
     """Cross-entropy of each sample with smoothed labels; see `LabelSmoothingCrossentropy`.
 
     Args:
@@ -100,19 +106,19 @@ class LabelSmoothingCrossentropy(MaskedLoss):
 
     def __init__(
         self,
-        label_smoothing=0.1,
-        spread="all",
-        from_logits=False,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name="label_smoothing_crossentropy",
-        dtype=None,
-    ):
+        label_smoothing: float = 0.1,
+        spread: str = "all",
+        from_logits: bool = False,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "label_smoothing_crossentropy",
+        dtype: DType = None,
+    ) -> None:
         _check(label_smoothing, spread)
         super().__init__(label_smoothing_crossentropy, locals())
 
 
-def check_smoothing(label_smoothing):
+def check_smoothing(label_smoothing: float) -> None:
     """Raises ValueError unless a share is between 0 and 1."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1; received {label_smoothing!r}.")

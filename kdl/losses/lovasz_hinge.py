@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._lovasz import gathered_pixels, lovasz_extension
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import check_zeros_and_ones, loss_of_each_sample, truth_maps
@@ -45,18 +46,25 @@ class LovaszHinge(MaskedLoss):
 
     def __init__(
         self,
-        per_image=True,
-        ignore_class=None,
-        reduction="sum_over_batch_size",
-        name="lovasz_hinge",
-        dtype=None,
-        axis_name=None,
-    ):
+        per_image: bool = True,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "lovasz_hinge",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         super().__init__(lovasz_hinge, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")
-def lovasz_hinge(y_true, y_pred, per_image=True, ignore_class=None, axis_name=None, mask=None):
+def lovasz_hinge(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    per_image: bool = True,
+    ignore_class: int | None = None,
+    axis_name: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Lovász hinge loss, `(batch,)`; see `LovaszHinge`.
 
     Args:

@@ -1,8 +1,11 @@
 """Lovász-softmax loss."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._lovasz import gathered_pixels, lovasz_extension
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses._segmentation import (
@@ -63,32 +66,32 @@ class LovaszSoftmax(MaskedLoss):
 
     def __init__(
         self,
-        from_logits=False,
-        classes="present",
-        per_image=False,
-        ignore_class=None,
-        axis=-1,
-        reduction="sum_over_batch_size",
-        name="lovasz_softmax",
-        dtype=None,
-        axis_name=None,
-    ):
+        from_logits: bool = False,
+        classes: str | Sequence[int] = "present",
+        per_image: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "lovasz_softmax",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         classes = checked_classes(classes)
         super().__init__(lovasz_softmax, locals())
 
 
 @keras.saving.register_keras_serializable("kdl")
 def lovasz_softmax(
-    y_true,
-    y_pred,
-    from_logits=False,
-    classes="present",
-    per_image=False,
-    ignore_class=None,
-    axis=-1,
-    axis_name=None,
-    mask=None,
-):
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    from_logits: bool = False,
+    classes: str | Sequence[int] = "present",
+    per_image: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    axis_name: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Lovász-softmax loss, `(batch,)`; see `LovaszSoftmax`.
 
     Args:

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._masked_loss import MaskedLoss
 from kdl.losses.label_smoothing_crossentropy import (
     check_smoothing,
@@ -13,7 +14,9 @@ from kdl.ops._labels import as_float, mixed_labels, one_hot
 
 
 @keras.saving.register_keras_serializable("kdl")
-def mixup_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0):
+def mixup_crossentropy(
+    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, label_smoothing: float = 0.0
+) -> Tensor:
     """Mixup cross-entropy of each sample; see `MixupCrossentropy`.
 
     Args:
@@ -80,11 +83,11 @@ class MixupCrossentropy(MaskedLoss):
 
     def __init__(
         self,
-        from_logits=False,
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="mixup_crossentropy",
-        dtype=None,
-    ):
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mixup_crossentropy",
+        dtype: DType = None,
+    ) -> None:
         check_smoothing(label_smoothing)
         super().__init__(mixup_crossentropy, locals())

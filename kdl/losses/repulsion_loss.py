@@ -1,5 +1,6 @@
 """Repulsion loss, a box regression for crowds."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -7,6 +8,7 @@ from keras import ops
 
 from kdl._checks import check_integer
 from kdl._deprecation import renamed_keys
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._anchors import true_objects
 from kdl.losses._function_loss import FunctionLoss
 from kdl.ops._shapes import shapes_match
@@ -18,16 +20,16 @@ _EPSILON = 1e-7
 
 @keras.saving.register_keras_serializable("kdl")
 def repulsion_loss(
-    y_true,
-    y_pred,
-    alpha=0.5,
-    beta=0.5,
-    sigma_rep_gt=0.9,
-    sigma_rep_box=0.0,
-    positive_iou=0.5,
-    variances=None,
-    max_positives=None,
-):
+    y_true: ArrayLike | dict[str, ArrayLike],
+    y_pred: ArrayLike,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    sigma_rep_gt: float = 0.9,
+    sigma_rep_box: float = 0.0,
+    positive_iou: float = 0.5,
+    variances: Sequence[float] | None = None,
+    max_positives: int | None = None,
+) -> Tensor:
     """Repulsion loss of each image: attraction, RepGT and RepBox, weighted.
 
     Args:
@@ -55,14 +57,14 @@ def repulsion_loss(
 
 
 def repulsion_terms(
-    y_true,
-    y_pred,
-    sigma_rep_gt=0.9,
-    sigma_rep_box=0.0,
-    positive_iou=0.5,
-    variances=None,
-    max_positives=None,
-):
+    y_true: ArrayLike | dict[str, ArrayLike],
+    y_pred: ArrayLike,
+    sigma_rep_gt: float = 0.9,
+    sigma_rep_box: float = 0.0,
+    positive_iou: float = 0.5,
+    variances: Sequence[float] | None = None,
+    max_positives: int | None = None,
+) -> dict[str, Tensor]:
     """The three terms of the repulsion loss, for logs and other weightings.
 
     The arguments are those of `kdl.losses.RepulsionLoss`.
@@ -171,17 +173,17 @@ class RepulsionLoss(FunctionLoss):
 
     def __init__(
         self,
-        alpha=0.5,
-        beta=0.5,
-        sigma_rep_gt=0.9,
-        sigma_rep_box=0.0,
-        positive_iou=0.5,
-        variances=None,
-        max_positives=None,
-        name="repulsion_loss",
-        reduction="sum_over_batch_size",
-        dtype=None,
-    ):
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        sigma_rep_gt: float = 0.9,
+        sigma_rep_box: float = 0.0,
+        positive_iou: float = 0.5,
+        variances: Sequence[float] | None = None,
+        max_positives: int | None = None,
+        name: str | None = "repulsion_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: DType = None,
+    ) -> None:
         _check_weights(alpha, beta)
         _check_arguments(sigma_rep_gt, sigma_rep_box, positive_iou, variances, max_positives)
         variances = None if variances is None else [float(v) for v in variances]
@@ -326,7 +328,7 @@ def _rep_box(boxes, positive, target, sigma):
     return ops.sum(smooth_ln(overlaps, sigma), (1, 2)) / (count + _EPSILON)
 
 
-def smooth_ln(x, sigma):
+def smooth_ln(x: Tensor, sigma: float) -> Tensor:
     """`−ln(1 − x)` up to `sigma`, then straight on; `x` from 0 to 1."""
     if sigma == 1:
         return -ops.log1p(-ops.minimum(x, _FULL))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl._checks import check_choice
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._function_loss import FunctionLoss
 from kdl.ops import batch_gather, has_replicas, pairwise_distances
 from kdl.ops import triplets as mined
@@ -105,17 +106,17 @@ class TripletLoss(FunctionLoss):
 
     def __init__(
         self,
-        mining="batch_hard",
-        margin="soft",
-        distance="l2",
-        nonzero_mean=None,
-        normalize=None,
-        convention="kdl",
-        name="triplet_loss",
-        reduction="sum_over_batch_size",
-        dtype=None,
-        axis_name=None,
-    ):
+        mining: str = "batch_hard",
+        margin: float | str = "soft",
+        distance: str = "l2",
+        nonzero_mean: bool | None = None,
+        normalize: bool | None = None,
+        convention: str = "kdl",
+        name: str | None = "triplet_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: DType = None,
+        axis_name: str | None = None,
+    ) -> None:
         _check_arguments(mining, margin, distance, nonzero_mean, convention)
         margin = margin if margin == "soft" else float(margin)
         super().__init__(triplet_loss, locals())
@@ -123,16 +124,16 @@ class TripletLoss(FunctionLoss):
 
 @keras.saving.register_keras_serializable("kdl")
 def triplet_loss(
-    labels,
-    embeddings,
-    mining="batch_hard",
-    margin="soft",
-    distance="l2",
-    nonzero_mean=None,
-    normalize=None,
-    convention="kdl",
-    axis_name=None,
-):
+    labels: ArrayLike,
+    embeddings: ArrayLike,
+    mining: str = "batch_hard",
+    margin: float | str = "soft",
+    distance: str = "l2",
+    nonzero_mean: bool | None = None,
+    normalize: bool | None = None,
+    convention: str = "kdl",
+    axis_name: str | None = None,
+) -> Tensor:
     """The triplet loss of each anchor, without reduction; see `TripletLoss`.
 
     Args:

@@ -1,6 +1,10 @@
 """Metrics of a whole data set, collected in memory outside of the compiled step."""
 
+from typing import Any
+
 import keras
+
+from kdl._typing import ArrayLike, DType
 
 
 class HostMetric(keras.metrics.Metric):
@@ -15,11 +19,13 @@ class HostMetric(keras.metrics.Metric):
     the part to keep, and `compute(parts)`, which gives a number or a dict of numbers.
     """
 
-    def __init__(self, name=None, dtype=None):
+    def __init__(self, name: str | None = None, dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self._parts = []
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Any, y_pred: Any, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -34,19 +40,19 @@ class HostMetric(keras.metrics.Metric):
             )
         self._parts.append(self.collect(self._on_host(y_true), self._on_host(y_pred)))
 
-    def result(self):
+    def result(self) -> Any:
         """The value over all batches since the last `reset_state`."""
         return self.compute(self._parts)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Forget all batches."""
         self._parts = []
 
-    def collect(self, y_true, y_pred):
+    def collect(self, y_true: Any, y_pred: Any) -> Any:
         """The part of a batch of NumPy arrays that is needed later."""
         raise NotImplementedError
 
-    def compute(self, parts):
+    def compute(self, parts: list) -> Any:
         """The value over all collected parts."""
         raise NotImplementedError
 

@@ -1,9 +1,12 @@
 """Share of active triplets, from which a triplet loss still learns."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_choice
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.ops import pairwise_distances
 from kdl.ops._concrete import marked
 from kdl.ops._embeddings import checked_labels, is_margin
@@ -59,13 +62,13 @@ class ActiveTriplets(keras.metrics.Metric):
 
     def __init__(
         self,
-        margin,
-        of="triplets",
-        distance="l2",
-        normalize=False,
-        name="active_triplets",
-        dtype=None,
-    ):
+        margin: float,
+        of: str = "triplets",
+        distance: str = "l2",
+        normalize: bool = False,
+        name: str | None = "active_triplets",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         check_metric(distance)
         if not is_margin(margin):
@@ -81,7 +84,9 @@ class ActiveTriplets(keras.metrics.Metric):
         self.active = self.add_variable((), initializer="zeros", name="active", dtype="float32")
         self.total = self.add_variable((), initializer="zeros", name="total", dtype="float32")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Count a batch.
 
         Args:
@@ -106,13 +111,13 @@ class ActiveTriplets(keras.metrics.Metric):
         self.active.assign_add(marked(ops.sum(active), wrong))
         self.total.assign_add(ops.sum(total))
 
-    def result(self):
+    def result(self) -> Tensor:
         """The share, 0 where there was no triplet."""
         total = ops.convert_to_tensor(self.total)
         share = self.active / ops.where(total > 0, total, 1.0)
         return ops.cast(share, self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "margin": self.margin,

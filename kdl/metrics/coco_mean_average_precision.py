@@ -1,8 +1,11 @@
 """Mean average precision and recall of COCO."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from kdl._typing import DType
 from kdl.metrics._detections import check_images, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
 from kdl.metrics._matching import areas, close_pairs, match, ranks
@@ -79,10 +82,14 @@ class CocoMeanAveragePrecision(HostMetric):
         (0.7, 1.0, -1.0)
     """
 
-    def __init__(self, name="coco_mean_average_precision", dtype=None):
+    def __init__(
+        self,
+        name: str | None = "coco_mean_average_precision",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def collect(self, y_true, y_pred):
+    def collect(self, y_true: dict, y_pred: dict) -> tuple:
         """The boxes of a batch, checked."""
         optional = {"area": (0,)}
         images, truths = read_boxes("y_true", y_true, flags=("crowd",), optional=optional)
@@ -91,7 +98,7 @@ class CocoMeanAveragePrecision(HostMetric):
         truths.setdefault("area", areas(truths["boxes"]))
         return (images, truths), (count, detections)
 
-    def compute(self, parts):
+    def compute(self, parts: list) -> dict[str, float]:
         """The twelve numbers."""
         if not parts:
             return dict.fromkeys(NUMBERS, -1.0)
@@ -103,7 +110,7 @@ class CocoMeanAveragePrecision(HostMetric):
             for name, (kind, area, most, threshold) in NUMBERS.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"name": self.name, "dtype": self.dtype}
 
@@ -172,7 +179,9 @@ class _Curves:
         }
 
 
-def average_precision(true, false, total):
+def average_precision(
+    true: np.ndarray, false: np.ndarray, total: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean precision at the 101 recalls, and the largest recall, for each threshold.
 
     Args:

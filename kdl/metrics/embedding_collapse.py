@@ -1,11 +1,13 @@
 """Embedding collapse: the spread of an embedding."""
 
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl import _compat
+from kdl._typing import ArrayLike, DType, Tensor
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -46,7 +48,13 @@ class EmbeddingCollapse(keras.metrics.Metric):
         1.633
     """
 
-    def __init__(self, threshold=0.01, unit=1.0, name="embedding_collapse", dtype=None):
+    def __init__(
+        self,
+        threshold: float = 0.01,
+        unit: float = 1.0,
+        name: str | None = "embedding_collapse",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         if not (threshold >= 0 and unit > 0):
             raise ValueError(
@@ -60,7 +68,9 @@ class EmbeddingCollapse(keras.metrics.Metric):
             variable = self.add_variable((), initializer="zeros", name=name, dtype="float32")
             setattr(self, name, variable)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Any, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -81,7 +91,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
         self.squared_norms.assign_add(ops.sum(weights * ops.sum(ops.square(embeddings), axis=1)))
         self.samples.assign_add(weight)
 
-    def result(self):
+    def result(self) -> Tensor:
         """The metric, 0 where there was no pair; warns once, where values are known."""
         distance = _root(self.squared_distances, self.pairs)
         norm = _root(self.squared_norms, self.samples)
@@ -89,7 +99,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
         self._warn(spread)
         return ops.cast(spread, self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "threshold": self.threshold,

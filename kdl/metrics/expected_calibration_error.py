@@ -1,10 +1,13 @@
 """Expected calibration error (ECE)."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.metrics._confusion import spread, sum_by_place
 from kdl.ops._concrete import marked
 from kdl.ops._labels import as_float, check_labels, sparse_labels
@@ -43,8 +46,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     """
 
     def __init__(
-        self, num_bins=15, from_logits=False, name="expected_calibration_error", dtype=None
-    ):
+        self,
+        num_bins: int = 15,
+        from_logits: bool = False,
+        name: str | None = "expected_calibration_error",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.num_bins = check_integer("num_bins", num_bins)
         self.from_logits = from_logits
@@ -52,7 +59,9 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         # A row a bin: Σ weight, Σ weight · confidence, Σ weight · right.
         self.sums = self.add_variable((num_bins, 3), "zeros", dtype="float32", name="sums")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Sort the predictions of a batch into the bins.
 
         Args:
@@ -84,14 +93,14 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         places = ops.cast(places, "int32")
         self.sums.assign_add(marked(sum_by_place(rows, places, self.num_bins), wrong))
 
-    def result(self):
+    def result(self) -> Tensor:
         """The error over all batches since the last `reset_state`."""
         sums = ops.convert_to_tensor(self.sums)
         total = ops.sum(sums[:, 0])
         gaps = ops.sum(ops.abs(sums[:, 1] - sums[:, 2]))
         return ops.cast(gaps / ops.where(total > 0, total, 1.0), self.dtype)
 
-    def reliability(self):
+    def reliability(self) -> dict[str, np.ndarray]:
         """The bins, for a reliability diagram.
 
         Returns:
@@ -110,7 +119,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             "share": weight / (total if total > 0 else 1),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "num_bins": self.num_bins,

@@ -1,11 +1,13 @@
 """Jaccard index."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.metrics._confusion import (
     check_channels,
     common_and_union,
@@ -70,18 +72,18 @@ class JaccardIndex(keras.metrics.Metric):
 
     def __init__(
         self,
-        num_classes,
-        multi_label=False,
-        threshold=0.5,
-        per_image=False,
-        per_class=False,
-        empty=None,
-        ignore_class=None,
-        sparse_y_pred=False,
-        data_format=None,
-        name="jaccard_index",
-        dtype=None,
-    ):
+        num_classes: int,
+        multi_label: bool = False,
+        threshold: float = 0.5,
+        per_image: bool = False,
+        per_class: bool = False,
+        empty: float | None = None,
+        ignore_class: int | None = None,
+        sparse_y_pred: bool = False,
+        data_format: str | None = None,
+        name: str | None = "jaccard_index",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         num_classes = check_integer("num_classes", num_classes)
         if empty is not None and not 0 <= empty <= 1:
@@ -102,7 +104,9 @@ class JaccardIndex(keras.metrics.Metric):
         self.numerators = self.add_variable(shape, "zeros", dtype="float32", name="numerators")
         self.denominators = self.add_variable(shape, "zeros", dtype="float32", name="denominators")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Count the pixels of a batch.
 
         Args:
@@ -113,13 +117,14 @@ class JaccardIndex(keras.metrics.Metric):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         weights = None if sample_weight is None else ops.cast(sample_weight, "float32")
         if self.per_image:
-            self._add_images(*self._count(y_true, y_pred, None), self._of_images(weights))
+            common, union = self._count(y_true, y_pred, None)
+            self._add_images(common, union, self._of_images(weights))
             return
         common, union = self._count(y_true, y_pred, weights)
         self.numerators.assign_add(ops.sum(common, 0))
         self.denominators.assign_add(ops.sum(union, 0))
 
-    def result(self):
+    def result(self) -> Tensor | dict[str, Tensor]:
         """The mean over the classes, or a dict with the index of each as well."""
         numerators, denominators = map(ops.convert_to_tensor, (self.numerators, self.denominators))
         values, counted = self._indices(numerators, denominators)
@@ -134,7 +139,7 @@ class JaccardIndex(keras.metrics.Metric):
         values = ops.cast(ops.where(counted > 0, values, float("nan")), self.dtype)
         return {self.name: mean} | {f"{self.name}_{c}": values[c] for c in range(self.num_classes)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "num_classes": self.num_classes,

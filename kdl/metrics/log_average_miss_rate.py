@@ -1,10 +1,13 @@
 """Log-average miss rate of pedestrian detectors."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from kdl._typing import DType
 from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
 from kdl.metrics._matching import areas, close_pairs, match, ranks
@@ -84,12 +87,12 @@ class LogAverageMissRate(HostMetric):
 
     def __init__(
         self,
-        subsets=None,
-        threshold=0.5,
-        class_id=None,
-        name="log_average_miss_rate",
-        dtype=None,
-    ):
+        subsets: Sequence[str] | dict | None = None,
+        threshold: float = 0.5,
+        class_id: int | None = None,
+        name: str | None = "log_average_miss_rate",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         check_threshold(threshold)
         self._ranges = _ranges(subsets)
@@ -97,7 +100,7 @@ class LogAverageMissRate(HostMetric):
         self.threshold = threshold
         self.class_id = class_id
 
-    def collect(self, y_true, y_pred):
+    def collect(self, y_true: dict, y_pred: dict) -> tuple:
         """The people of a batch, checked."""
         images, truths = read_boxes(
             "y_true", y_true, flags=("ignore",), optional={"visible": (0, 1)}
@@ -110,7 +113,7 @@ class LogAverageMissRate(HostMetric):
             detections = _rows(detections, detections["labels"] == self.class_id)
         return (images, truths), (count, detections)
 
-    def compute(self, parts):
+    def compute(self, parts: list) -> dict[str, float]:
         """The miss rate in each subset."""
         if not parts:
             return dict.fromkeys(self._ranges, -1.0)
@@ -125,7 +128,7 @@ class LogAverageMissRate(HostMetric):
             for name, ranges in self._ranges.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "subsets": self.subsets,
@@ -160,7 +163,7 @@ class LogAverageMissRate(HostMetric):
         return miss_rate(matched[counts] >= 0, evaluable.sum(), images)
 
 
-def miss_rate(right, total, images):
+def miss_rate(right: np.ndarray, total: int, images: int) -> float:
     """MR⁻² of detections by falling score.
 
     Args:

@@ -1,9 +1,12 @@
 """Mean intersection over union."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike, DType, Tensor
 from kdl.metrics._confusion import (
     check_channels,
     common_and_union,
@@ -55,13 +58,13 @@ class MeanIoU(keras.metrics.Metric):
 
     def __init__(
         self,
-        num_classes,
-        ignore_class=None,
-        sparse_y_pred=False,
-        data_format=None,
-        name="mean_iou",
-        dtype=None,
-    ):
+        num_classes: int,
+        ignore_class: int | None = None,
+        sparse_y_pred: bool = False,
+        data_format: str | None = None,
+        name: str | None = "mean_iou",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         num_classes = check_integer("num_classes", num_classes)
         self.num_classes = num_classes
@@ -74,7 +77,9 @@ class MeanIoU(keras.metrics.Metric):
             (num_classes, num_classes), "zeros", dtype="float32", name="counts"
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Count the pixels of a batch.
 
         Args:
@@ -94,14 +99,14 @@ class MeanIoU(keras.metrics.Metric):
         counts = confusion(y_true, y_pred, valid, self.num_classes, weights)
         self.counts.assign_add(marked(ops.cast(counts[0], "float32"), wrong, wrong_pred))
 
-    def result(self):
+    def result(self) -> Tensor:
         """The mean over the classes."""
         common, union = common_and_union(ops.convert_to_tensor(self.counts))
         present = ops.cast(union > 0, "float32")
         ious = common / ops.where(union > 0, union, 1.0)
         return ops.cast(ops.sum(ious) / ops.maximum(ops.sum(present), 1.0), self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "num_classes": self.num_classes,

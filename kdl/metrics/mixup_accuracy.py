@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kdl._typing import ArrayLike, DType
 from kdl.ops._concrete import marked
 from kdl.ops._labels import as_float, mixed_labels
 
@@ -35,11 +36,13 @@ class MixupAccuracy(keras.metrics.Mean):
         0.875
     """
 
-    def __init__(self, name="mixup_accuracy", dtype=None):
+    def __init__(self, name: str | None = "mixup_accuracy", dtype: DType = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self._direction = "up"
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Add a batch.
 
         Args:

@@ -1,9 +1,13 @@
 """Retrieval metrics of embeddings: recall@k, CMC, mean average precision, R-precision."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from kdl._checks import check_choice, is_integer
+from kdl._typing import DType
 from kdl.metrics._host_metric import HostMetric
 
 _DISTANCES = ("l2", "cosine")
@@ -76,14 +80,14 @@ class RetrievalMetrics(HostMetric):
 
     def __init__(
         self,
-        ranks=(1, 5, 10),
-        distance="l2",
-        recall="any",
-        average_precision="standard",
-        junk_label=None,
-        name="retrieval_metrics",
-        dtype=None,
-    ):
+        ranks: Sequence[int] = (1, 5, 10),
+        distance: str = "l2",
+        recall: str = "any",
+        average_precision: str = "standard",
+        junk_label: int | None = None,
+        name: str | None = "retrieval_metrics",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         check_choice("distance", distance, _DISTANCES)
         check_choice("recall", recall, _RECALLS)
@@ -96,7 +100,9 @@ class RetrievalMetrics(HostMetric):
         self.average_precision = average_precision
         self.junk_label = junk_label
 
-    def collect(self, y_true, y_pred):
+    def collect(
+        self, y_true: np.ndarray | dict[str, np.ndarray], y_pred: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Labels, embeddings and, where given, cameras and which are queries."""
         given = y_true if isinstance(y_true, dict) else {"labels": y_true}
         if "labels" not in given or not given.keys() <= {"labels", "cameras", "is_query"}:
@@ -112,7 +118,7 @@ class RetrievalMetrics(HostMetric):
         arrays = {name: _whole(name, values, len(y_pred)) for name, values in given.items()}
         return {**arrays, "embeddings": y_pred}
 
-    def compute(self, parts):
+    def compute(self, parts: list) -> dict[str, float]:
         """The dict of metrics."""
         if len({frozenset(part) for part in parts}) != 1:
             raise ValueError(
@@ -148,7 +154,7 @@ class RetrievalMetrics(HostMetric):
             )
         return dict(zip(self._names(), map(float, np.mean(per_query, axis=0)), strict=True))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "ranks": self.ranks,

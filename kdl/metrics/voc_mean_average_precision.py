@@ -1,9 +1,12 @@
 """Mean average precision of Pascal VOC."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from kdl._checks import check_choice
+from kdl._typing import DType
 from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
 from kdl.metrics._matching import close_pairs, ranks
@@ -63,12 +66,12 @@ class VocMeanAveragePrecision(HostMetric):
 
     def __init__(
         self,
-        threshold=0.5,
-        method="all_point",
-        pixel_boxes=False,
-        name="voc_mean_average_precision",
-        dtype=None,
-    ):
+        threshold: float = 0.5,
+        method: str = "all_point",
+        pixel_boxes: bool = False,
+        name: str | None = "voc_mean_average_precision",
+        dtype: DType = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         check_threshold(threshold)
         check_choice("method", method, METHODS)
@@ -76,23 +79,23 @@ class VocMeanAveragePrecision(HostMetric):
         self.method = method
         self.pixel_boxes = pixel_boxes
 
-    def collect(self, y_true, y_pred):
+    def collect(self, y_true: dict, y_pred: dict) -> tuple:
         """The boxes of a batch, checked."""
         images, truths = read_boxes("y_true", y_true, flags=("difficult",))
         count, detections = read_boxes("y_pred", y_pred, numbers=("scores",))
         check_images(images, count)
         return (images, truths), (count, detections)
 
-    def compute(self, parts):
+    def compute(self, parts: list) -> float:
         """The mean over the classes."""
         values = self._per_class(parts)
         return float(np.mean(list(values.values()))) if values else -1.0
 
-    def per_class(self):
+    def per_class(self) -> dict[int, float]:
         """AP of each class that has a ground truth that counts: a dict, by class number."""
         return self._per_class(self._parts)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "threshold": self.threshold,
@@ -140,7 +143,7 @@ class VocMeanAveragePrecision(HostMetric):
         return right, counts
 
 
-def all_point(right, total):
+def all_point(right: np.ndarray, total: int) -> float:
     """Area under the envelope of precision over recall.
 
     Args:
@@ -152,7 +155,7 @@ def all_point(right, total):
     return float(np.sum(envelope[right]) / total)
 
 
-def eleven_point(right, total):
+def eleven_point(right: np.ndarray, total: int) -> float:
     """Mean of the largest precision at the recalls 0, 0.1, …, 1 and above.
 
     Args:

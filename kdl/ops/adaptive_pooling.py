@@ -1,11 +1,16 @@
 """Average pooling to a given size, whatever the input's."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from kdl._typing import Tensor
 from kdl.ops.resizing import check_resizing, map_rows_and_columns
 
 
-def adaptive_average_pool(images, size, data_format="channels_last"):
+def adaptive_average_pool(
+    images: Tensor, size: Sequence[int], data_format: str = "channels_last"
+) -> Tensor:
     """Means over a grid of `size` cells, which share rows and columns where it does not divide.
 
     Of `m` rows cell `i` of `n` covers `⌊i · m / n⌋` to `⌈(i + 1) · m / n⌉ − 1`; columns alike. With
@@ -38,7 +43,7 @@ def adaptive_average_pool(images, size, data_format="channels_last"):
     return map_rows_and_columns(images, vertical, horizontal, data_format)
 
 
-def adaptive_windows(source, target):
+def adaptive_windows(source: int, target: int) -> list[tuple[int, int]]:
     """List of `target` pairs `(start, stop)`: what each output of an adaptive pooling covers."""
     return [(i * source // target, -(-(i + 1) * source // target)) for i in range(target)]
 

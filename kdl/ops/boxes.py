@@ -7,15 +7,18 @@ formats, `keras.utils.bounding_boxes.convert_format` serves.
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
+
+from kdl._typing import ArrayLike, Tensor
 
 _SMALLEST_SIDE = 1e-7
 _LARGEST_GROWTH = math.log(1000 / 16)
 
 
-def box_area(boxes):
+def box_area(boxes: ArrayLike) -> Tensor:
     """Area of each box.
 
     Args:
@@ -37,7 +40,7 @@ def box_area(boxes):
     return _product_of_sides(boxes[..., 2:] - boxes[..., :2])
 
 
-def box_intersection(boxes, others):
+def box_intersection(boxes: ArrayLike, others: ArrayLike) -> Tensor:
     """Area that each of `boxes` shares with each of `others`.
 
     Args:
@@ -56,7 +59,7 @@ def box_intersection(boxes, others):
     return _product_of_sides(high - low)
 
 
-def box_iou(boxes, others):
+def box_iou(boxes: ArrayLike, others: ArrayLike) -> Tensor:
     """Intersection over union of each of `boxes` with each of `others`.
 
     `IoU(A, B) = area(A ∩ B) / area(A ∪ B)`, and 0 where the union is empty.
@@ -84,7 +87,7 @@ def box_iou(boxes, others):
     return _ratio(shared, areas - shared)
 
 
-def box_iog(boxes, others):
+def box_iog(boxes: ArrayLike, others: ArrayLike) -> Tensor:
     """Share of each of `others` that each of `boxes` covers.
 
     `IoG(B, G) = area(B ∩ G) / area(G)`, and 0 where `G` has no area. With the two arguments in the
@@ -111,7 +114,9 @@ def box_iog(boxes, others):
     return _ratio(box_intersection(boxes, others), ops.expand_dims(box_area(others), -2))
 
 
-def encode_boxes(boxes, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
+def encode_boxes(
+    boxes: ArrayLike, anchors: ArrayLike, variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
+) -> Tensor:
     """Boxes as offsets from anchors, what a box regression learns.
 
     `t = ((cx − ax)/aw/v₁, (cy − ay)/ah/v₂, ln(w/aw)/v₃, ln(h/ah)/v₄)`, with the centers and sides
@@ -145,7 +150,9 @@ def encode_boxes(boxes, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
     return offsets / ops.convert_to_tensor(variances, offsets.dtype)
 
 
-def decode_boxes(offsets, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
+def decode_boxes(
+    offsets: ArrayLike, anchors: ArrayLike, variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
+) -> Tensor:
     """Boxes from the offsets of `encode_boxes`.
 
     A side grows by at most `1000/16` times its anchor's, as is usual, so that a wild prediction
@@ -178,7 +185,7 @@ def decode_boxes(offsets, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
     return ops.concatenate([centers - halves, centers + halves], -1)
 
 
-def check_variances(variances):
+def check_variances(variances: Sequence[float]) -> None:
     """Raise ValueError if `variances` are not four positive numbers."""
     if len(variances) != 4 or not all(value > 0 for value in variances):
         raise ValueError(f"variances must be four positive numbers; received {variances!r}.")

@@ -5,9 +5,10 @@ import math
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Tensor
 
 
-def channel_shuffle(inputs, groups, data_format="channels_last"):
+def channel_shuffle(inputs: Tensor, groups: int, data_format: str = "channels_last") -> Tensor:
     """Channel shuffle: interleave the channels of `groups` groups: `[g, n] → transpose → flatten`.
 
     Channel `a·n + b` of the input (group `a`, position `b`, `n = C / groups`) becomes channel
@@ -59,7 +60,9 @@ def channel_shuffle(inputs, groups, data_format="channels_last"):
     return ops.reshape(x, (-1, *size))
 
 
-def channel_split(inputs, sections=2, data_format="channels_last"):
+def channel_split(
+    inputs: Tensor, sections: int = 2, data_format: str = "channels_last"
+) -> list[Tensor]:
     """Cut the channels into `sections` contiguous parts of equal width.
 
     Args:
@@ -86,7 +89,7 @@ def channel_split(inputs, sections=2, data_format="channels_last"):
     return list(ops.split(inputs, sections, axis=axis))
 
 
-def channel_axis(data_format):
+def channel_axis(data_format: str) -> int:
     """Axis of the channels: −1 for `"channels_last"`, 1 for `"channels_first"`."""
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(
@@ -95,7 +98,9 @@ def channel_axis(data_format):
     return -1 if data_format == "channels_last" else 1
 
 
-def image_size(inputs, data_format="channels_last"):
+def image_size(
+    inputs: Tensor, data_format: str = "channels_last"
+) -> tuple[int | Tensor, int | Tensor]:
     """`(height, width)` of images: integers where known, else scalar tensors.
 
     Args:
@@ -121,12 +126,12 @@ def image_size(inputs, data_format="channels_last"):
     return size
 
 
-def spatial_axes(data_format):
+def spatial_axes(data_format: str) -> tuple[int, int]:
     """Axes of height and width in a batch of images."""
     return (1, 2) if channel_axis(data_format) == -1 else (2, 3)
 
 
-def check_divisible(channels, parts, argument):
+def check_divisible(channels: int | None, parts: int, argument: str) -> None:
     """Raise ValueError unless `channels` is known and splits into `parts` equal parts."""
     if channels is None:
         raise ValueError("The number of channels must be known; received None.")
@@ -138,7 +143,7 @@ def check_divisible(channels, parts, argument):
         )
 
 
-def check_groups(channels, groups, what):
+def check_groups(channels: int | None, groups: int, what: str) -> int:
     """`groups`, if it divides `channels`; else ValueError names widths and groups that fit.
 
     Args:

@@ -1,10 +1,12 @@
 """Convolution in the form that runs fastest on the backend and device at hand."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops import _torch
 from kdl.ops._jax import as_one
 from kdl.ops._windows import can_slice, pair, tap_windows
@@ -17,14 +19,14 @@ _WIDEST_PATCH = 32
 
 
 def conv(
-    inputs,
-    kernel,
-    strides=(1, 1),
-    padding="valid",
-    data_format="channels_last",
-    dilation_rate=(1, 1),
-    lowering="auto",
-):
+    inputs: Tensor,
+    kernel: Tensor,
+    strides: int | Sequence[int] = (1, 1),
+    padding: str = "valid",
+    data_format: str = "channels_last",
+    dilation_rate: int | Sequence[int] = (1, 1),
+    lowering: str = "auto",
+) -> Tensor:
     """2-D convolution, `y[p, f] = Σ_t Σ_c k[t, c, f] · x[s·p + d·t, c]`.
 
     Two equal forms are known. `"native"` is the backend's operation, on PyTorch without the copies

@@ -2,13 +2,15 @@
 
 from keras import ops
 
+from kdl._typing import ArrayLike, Tensor
+
 METRICS = ("l2", "squared_l2", "cosine")
 
 # Twice the spacing of float32 at 1: what equal rows were seen to leave, and as much again.
 _ROUNDING = 2.0**-22
 
 
-def pairwise_distances(embeddings, metric="l2"):
+def pairwise_distances(embeddings: ArrayLike, metric: str = "l2") -> Tensor:
     """Distances between all rows of one batch, in float32.
 
     With rows `xᵢ`, `"squared_l2"` is `d² = ‖xᵢ − xⱼ‖²`, `"l2"` is `d`, and `"cosine"` is
@@ -48,7 +50,7 @@ def pairwise_distances(embeddings, metric="l2"):
             f"{tuple(embeddings.shape)}."
         )
     rows = ops.cast(embeddings, "float32")
-    zero = None
+    zero: Tensor = None
     if metric == "cosine":
         rows, zero = _unit_rows(rows)
     rows = rows - ops.stop_gradient(_middle(rows))
@@ -63,7 +65,7 @@ def pairwise_distances(embeddings, metric="l2"):
     return _finish(squares, equal, metric)
 
 
-def paired_distances(first, second, metric="l2"):
+def paired_distances(first: Tensor, second: Tensor, metric: str = "l2") -> Tensor:
     """Distances between rows of the same number, each from its difference: no digits are lost.
 
     Shapes: `(B, D)` and `(B, D)` → `(B,)`.
@@ -82,7 +84,7 @@ def paired_distances(first, second, metric="l2"):
     return _finish(squares, squares <= 0, metric)
 
 
-def unit_rows(embeddings):
+def unit_rows(embeddings: ArrayLike) -> Tensor:
     """Rows divided by their norms, in float32; zero rows stay zero, with gradient 0.
 
     Args:
@@ -91,7 +93,7 @@ def unit_rows(embeddings):
     return _unit_rows(ops.cast(embeddings, "float32"))[0]
 
 
-def check_metric(metric):
+def check_metric(metric: str) -> None:
     """Raise ValueError if there is no such metric."""
     if metric not in METRICS:
         raise ValueError(f"The distance must be one of {METRICS}; received {metric!r}.")

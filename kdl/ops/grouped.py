@@ -1,11 +1,13 @@
 """Grouped convolution in the form that runs fastest on the backend at hand."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.channels import channel_axis
 from kdl.ops.convolution import conv
 from kdl.ops.lowering import resolve_lowering
@@ -17,15 +19,15 @@ _NARROWEST = 16
 
 
 def grouped_conv(
-    inputs,
-    kernel,
-    strides=(1, 1),
-    padding="valid",
-    data_format="channels_last",
-    dilation_rate=(1, 1),
-    lowering="auto",
-    prepare=None,
-):
+    inputs: Tensor,
+    kernel: Tensor,
+    strides: int | Sequence[int] = (1, 1),
+    padding: str = "valid",
+    data_format: str = "channels_last",
+    dilation_rate: int | Sequence[int] = (1, 1),
+    lowering: str = "auto",
+    prepare: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """2-D convolution in groups: output group `i` sees input group `i` only.
 
     The number of groups follows from the shapes: `groups = C / kernel.shape[2]`. Two equal forms
@@ -64,12 +66,13 @@ def grouped_conv(
         [2.0, 2.0, 2.0, 2.0]
     """
     axis = channel_axis(data_format)
-    groups = _groups(inputs.shape[axis], *kernel.shape[2:])
+    width, filters = kernel.shape[2:]
+    groups = _groups(inputs.shape[axis], width, filters)
     prepare = prepare or _unchanged
-    if groups == 1 or _choose(lowering, *kernel.shape[2:], groups) == "native":
+    if groups == 1 or _choose(lowering, width, filters, groups) == "native":
         return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
 
-    parts = groups // _groups_in_a_part(groups, kernel.shape[2])
+    parts = groups // _groups_in_a_part(groups, width)
     late = resolve_lowering(lowering, LOWERINGS) == "device"
     if late and parts > 1 and prepare is not _unchanged:
         return conv(inputs, prepare(kernel), strides, padding, data_format, dilation_rate)
@@ -84,7 +87,7 @@ def grouped_conv(
     return ops.concatenate(convolved, axis=axis)
 
 
-def mobile_gpu_safe(width, filters, groups):
+def mobile_gpu_safe(width: int, filters: int, groups: int) -> bool:
     """Tell whether mobile GPUs compute a grouped CONV_2D right: 4 divides a group's channels.
 
     1×1 convolutions in groups they compute right in float only, wrong in int8: use

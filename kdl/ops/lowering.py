@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -9,11 +10,11 @@ from kdl._checks import check_choice
 
 LOWERINGS = ("auto", "native", "matmul", "shift", "split", "device")
 
-_forced = contextvars.ContextVar("kdl_lowering", default=None)
+_forced: contextvars.ContextVar[str | None] = contextvars.ContextVar("kdl_lowering", default=None)
 
 
 @contextlib.contextmanager
-def lowering_scope(lowering):
+def lowering_scope(lowering: str) -> Iterator[None]:
     """Context in which every kdl layer with a `lowering` is carried out that way.
 
     Export uses `"device"`, so that a file holds what devices run, whatever was fastest to train.
@@ -40,19 +41,19 @@ def lowering_scope(lowering):
         _forced.reset(token)
 
 
-def check_lowering(lowering, known=LOWERINGS):
+def check_lowering(lowering: str, known: Sequence[str] = LOWERINGS) -> str:
     """Return `lowering`, or raise ValueError if it is not one of `known`."""
     return check_choice("lowering", lowering, known)
 
 
-def resolve_lowering(lowering, known=LOWERINGS):
+def resolve_lowering(lowering: str, known: Sequence[str] = LOWERINGS) -> str:
     """The lowering in force: that of the enclosing `lowering_scope` if known, else its own."""
     own = check_lowering(lowering, known)
     forced = _forced.get()
-    return forced if forced in known else own
+    return own if forced is None or forced not in known else forced
 
 
-def on_xla_cpu():
+def on_xla_cpu() -> bool:
     """Tell whether operations will be compiled by XLA for a CPU: JAX without an accelerator."""
     if keras.backend.backend() != "jax":
         return False

@@ -1,11 +1,16 @@
 """Normalization by moving averages, in the forward and in the backward pass."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.replicas import batch_total
 
 
-def mean_over(x, axes, synchronized=False, axis_name=None):
+def mean_over(
+    x: Tensor, axes: Sequence[int], synchronized: bool = False, axis_name: str | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean over some axes, `(C,)`, and over all replicas if `synchronized`; and their count.
 
     Without any number the mean is 0.
@@ -18,7 +23,16 @@ def mean_over(x, axes, synchronized=False, axis_name=None):
     return sums / ops.maximum(count, 1.0), count
 
 
-def averaged_normalize(x, inverse, ring, slot, averages, axes, synchronized=False, axis_name=None):
+def averaged_normalize(
+    x: Tensor,
+    inverse: Tensor,
+    ring: Tensor,
+    slot: Tensor,
+    averages: Tensor,
+    axes: Sequence[int],
+    synchronized: bool = False,
+    axis_name: str | None = None,
+) -> Tensor:
     """`z = x · inverse`, whose gradient takes the mean of `g · z` from the last batches.
 
     With `g = ∂L/∂z` and `Ψ` its product with `z`, averaged over the batch,

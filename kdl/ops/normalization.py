@@ -1,8 +1,11 @@
 """Moments, and batch normalization by one fused operation, where the backend has one."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops._shapes import along_axis
 
 _FLOATS = ("float32", "float16", "bfloat16")
@@ -12,7 +15,7 @@ _FLOATS = ("float32", "float16", "bfloat16")
 _VECTOR = 8
 
 
-def widened(inputs, compute_dtype):
+def widened(inputs: Tensor, compute_dtype: str) -> Tensor:
     """`inputs` for a norm of this dtype: float32 is not narrowed, whose squares half would lose.
 
     Args:
@@ -26,7 +29,9 @@ def widened(inputs, compute_dtype):
     return ops.cast(inputs, wide)
 
 
-def moments(x, axes, weights=None):
+def moments(
+    x: Tensor, axes: Sequence[int], weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance over some axes, and how many numbers they are of.
 
     The variance is the mean of `(x − μ)²`: `E[x²] − μ²` would lose its digits where the mean is
@@ -66,12 +71,20 @@ def moments(x, axes, weights=None):
     return tuple(ops.reshape(v, (-1,)) for v in (mean, variance, count))
 
 
-def over(total, count):
+def over(total: Tensor, count: Tensor) -> Tensor:
     """`total / count`; the total where there is nothing to count."""
     return total / ops.where(count > 0, count, 1.0)
 
 
-def normalize(x, mean, variance, gamma, beta, epsilon, axis):
+def normalize(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    epsilon: float,
+    axis: int,
+) -> Tensor:
     """`γ · (x − μ) / √(σ² + ε) + β`; `x − μ` comes first, before digits are lost.
 
     Args:
@@ -90,7 +103,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon, axis):
     return y if beta is None else y + ops.reshape(ops.cast(beta, y.dtype), shape)
 
 
-def can_fuse(inputs, channels, axis, training):
+def can_fuse(inputs: Tensor, channels: int, axis: int, training: bool) -> bool:
     """Tell whether `fused_batch_norm` takes `inputs` and is faster than the formula written out."""
     backend, rank = keras.backend.backend(), len(inputs.shape)
     if keras.backend.standardize_dtype(inputs.dtype) not in _FLOATS:
@@ -103,7 +116,15 @@ def can_fuse(inputs, channels, axis, training):
     return backend == "tensorflow" and axis in (3, -1) and fast
 
 
-def fused_batch_norm(inputs, gamma, beta, epsilon, axis=-1, mean=None, variance=None):
+def fused_batch_norm(
+    inputs: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    axis: int = -1,
+    mean: Tensor | None = None,
+    variance: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalization by the backend's fused operation, `γ · (x − μ) / √(σ² + ε) + β`.
 
     TensorFlow and PyTorch only; see `can_fuse`. With `mean` and `variance` these are used; without,

@@ -1,8 +1,12 @@
 """Pooling in the form that runs fastest on the backend and device at hand."""
 
+import math
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops import _torch
 from kdl.ops._jax import as_one
 from kdl.ops._windows import can_slice, pair, tap_windows
@@ -15,13 +19,13 @@ _MOST_SHIFTS = 25
 
 
 def max_pool(
-    inputs,
-    pool_size,
-    strides,
-    padding="valid",
-    data_format="channels_last",
-    lowering="auto",
-):
+    inputs: Tensor,
+    pool_size: int | Sequence[int],
+    strides: int | Sequence[int],
+    padding: str = "valid",
+    data_format: str = "channels_last",
+    lowering: str = "auto",
+) -> Tensor:
     """Maximum over windows, `y[p, c] = max_t x[s·p + t, c]`.
 
     Two equal forms are known. `"native"` is the backend's operation, on PyTorch without the copies
@@ -55,7 +59,7 @@ def max_pool(
     pool_size, strides = pair(pool_size), pair(strides)
     lowering = resolve_lowering(lowering, LOWERINGS)
     if lowering == "auto":
-        few = pool_size[0] * pool_size[1] <= _MOST_SHIFTS
+        few = math.prod(pair(pool_size)) <= _MOST_SHIFTS
         lowering = "shift" if few and on_xla_cpu() else "native"
     if lowering == "shift" and can_slice(inputs):
         return as_one(_shifted, (inputs,), pool_size, strides, padding, data_format)
@@ -64,7 +68,13 @@ def max_pool(
     return ops.max_pool(inputs, pool_size, strides, padding, data_format)
 
 
-def average_pool(inputs, pool_size, strides, padding="valid", data_format="channels_last"):
+def average_pool(
+    inputs: Tensor,
+    pool_size: int | Sequence[int],
+    strides: int | Sequence[int],
+    padding: str = "valid",
+    data_format: str = "channels_last",
+) -> Tensor:
     """Mean over windows; with `padding="same"`, at the border, over the pixels that are there.
 
     Keras's own on PyTorch repeats the last pixels where one side needs more padding than the other,

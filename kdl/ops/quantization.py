@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike, Tensor
 from kdl.ops._shapes import along_axis
 from kdl.ops.lowering import resolve_lowering
 
@@ -18,7 +19,15 @@ TIES = (None, "up", "away")
 _MARGIN = 1 + 2**-20
 
 
-def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None, ties=None):
+def fake_quantize(
+    inputs: ArrayLike,
+    low: float | Tensor,
+    high: float | Tensor,
+    bits: int = 8,
+    narrow_range: bool = False,
+    axis: int | None = None,
+    ties: str | None = None,
+) -> Tensor:
     """Fake quantization: round `inputs` to the values of an affine quantizer of so many bits.
 
     With `n = 2^bits − 1` (`2^bits − 2` if narrow) the scale is `s = (high − low) / n`. The range
@@ -74,7 +83,7 @@ def fake_quantize(inputs, low, high, bits=8, narrow_range=False, axis=None, ties
     return ops.cast(outputs, inputs.dtype)
 
 
-def fake_quantize_weights(kernel, bits=8, axis=-1):
+def fake_quantize_weights(kernel: ArrayLike, bits: int = 8, axis: int | None = -1) -> Tensor:
     """Fake quantization of weights: signed integers of so many bits, a scale for each channel.
 
     `s_c = max |w_c| / (2^(bits−1) − 1)`, `y = s_c · round(w / s_c)`: symmetric, without the lowest
@@ -112,7 +121,7 @@ def fake_quantize_weights(kernel, bits=8, axis=-1):
     return ops.cast(x + ops.stop_gradient(rounded - x), kernel.dtype)
 
 
-def weight_scales(kernel, bits=8, axis=-1):
+def weight_scales(kernel: ArrayLike, bits: int = 8, axis: int | None = -1) -> Tensor:
     """Scales of quantized weights, one for each channel or a scalar.
 
     They are the `s_c` of `fake_quantize_weights`.
@@ -132,7 +141,7 @@ def weight_scales(kernel, bits=8, axis=-1):
     return _largest(ops.convert_to_tensor(kernel), axis) / (2 ** (check_bits("bits", bits) - 1) - 1)
 
 
-def check_bits(name, bits, most=16):
+def check_bits(name: str, bits: int, most: int = 16) -> int:
     """Return `bits`, or raise ValueError unless it is an integer from 2 to `most`."""
     return check_integer(name, bits, least=2, most=most)
 

@@ -3,10 +3,12 @@
 import contextlib
 import contextvars
 import functools
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.normalization import moments, over
 
 PEER_LOST = "Another process of this training has ended"
@@ -18,7 +20,7 @@ _whole = contextvars.ContextVar("whole", default=False)
 
 
 @contextlib.contextmanager
-def whole_batches():
+def whole_batches() -> Iterator[None]:
     """Context in which this process holds whole batches: nothing is summed over replicas."""
     token = _whole.set(True)
     try:
@@ -27,7 +29,7 @@ def whole_batches():
         _whole.reset(token)
 
 
-def has_replicas(axis_name=None):
+def has_replicas(axis_name: str | None = None) -> bool:
     """Tell whether other replicas compute this same step, each on its part of the batch.
 
     - TensorFlow: inside `strategy.run` of a `tf.distribute` strategy of several replicas, where
@@ -52,7 +54,7 @@ def has_replicas(axis_name=None):
     )(axis_name)
 
 
-def replica_number():
+def replica_number() -> int:
     """Number of this process among those of `torch.distributed`, from 0; elsewhere 0.
 
     Example:
@@ -66,7 +68,7 @@ def replica_number():
     return distributed.get_rank()
 
 
-def wait_for_replicas():
+def wait_for_replicas() -> None:
     """Wait until all processes of `torch.distributed` come to this call; elsewhere not at all."""
     if keras.backend.backend() == "torch" and _on_torch(None):
         import torch
@@ -74,7 +76,7 @@ def wait_for_replicas():
         torch_reduced(torch.zeros(1))
 
 
-def batch_total(x, axis_name=None):
+def batch_total(x: Tensor, axis_name: str | None = None) -> Tensor:
     """Sum of a tensor over all replicas of one step, by one all-reduce; its gradient is another.
 
     From a sum over a replica's part of the batch it makes that over the whole batch, which is what
@@ -111,7 +113,7 @@ def batch_total(x, axis_name=None):
 replica_sum = batch_total  # its former name
 
 
-def batch_gather(x, axis_name=None):
+def batch_gather(x: Tensor, axis_name: str | None = None) -> tuple[Tensor, int | Tensor]:
     """Rows of all replicas, in their order, for what no sum can tell: distances, or an order.
 
     The gradient of a row is the sum of what the losses of all replicas give it. On TensorFlow and
@@ -147,7 +149,9 @@ def batch_gather(x, axis_name=None):
     return batch_total(ops.concatenate([ends[0], x, ends[1]])), before
 
 
-def replica_moments(x, axes, weights=None, axis_name=None):
+def replica_moments(
+    x: Tensor, axes: Sequence[int], weights: Tensor | None = None, axis_name: str | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance over some axes and over all replicas, by one all-reduce.
 
     Each replica takes those of its part, in float32 (or float64), and those of the whole follow:
@@ -177,7 +181,9 @@ def replica_moments(x, axes, weights=None, axis_name=None):
     return mean, variance, count[0]
 
 
-def joined_moments(means, variances, counts):
+def joined_moments(
+    means: Tensor, variances: Tensor, counts: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, biased variance and count of a whole from those of its parts, along axis 0.
 
     Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
@@ -273,7 +279,7 @@ def _torch_sum():
     return ReplicaSum
 
 
-def torch_reduced(x):
+def torch_reduced(x: Tensor) -> Tensor:
     """Sum of a PyTorch tensor over all processes, without a gradient.
 
     Raises:

@@ -1,14 +1,19 @@
 """Resizing that Keras does not offer."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import is_integer
+from kdl._typing import Tensor
 from kdl.ops.channels import spatial_axes
 
 
-def resize_align_corners(images, size, data_format="channels_last"):
+def resize_align_corners(
+    images: Tensor, size: Sequence[int], data_format: str = "channels_last"
+) -> Tensor:
     """Bilinear resize in which the corner pixels of input and output coincide.
 
     Output pixel `i` of `n` reads the input at `i · (m − 1) / (n − 1)` of `m` (at 0 where `n` is 1)
@@ -39,7 +44,9 @@ def resize_align_corners(images, size, data_format="channels_last"):
     return map_rows_and_columns(images, vertical, horizontal, data_format)
 
 
-def check_resizing(name, images, size, data_format):
+def check_resizing(
+    name: str, images: Tensor, size: Sequence[int], data_format: str
+) -> tuple[int, int]:
     """Height and width of `images`.
 
     Raises:
@@ -63,7 +70,9 @@ def check_resizing(name, images, size, data_format):
     return height, width
 
 
-def map_rows_and_columns(images, vertical, horizontal, data_format):
+def map_rows_and_columns(
+    images: Tensor, vertical: np.ndarray, horizontal: np.ndarray, data_format: str
+) -> Tensor:
     """Multiply the rows of images by one matrix and their columns by another.
 
     Args:

@@ -2,11 +2,12 @@
 
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops.normalization import over
 from kdl.ops.replicas import batch_total
 
 
-def instance_moments(x, axis, unbiased=False):
+def instance_moments(x: Tensor, axis: int, unbiased: bool = False) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel of each image, `(N, C)`.
 
     The variance of `S` pixels is biased, or multiplied by `S / (S − 1)`; one pixel has variance 0
@@ -36,13 +37,15 @@ def instance_moments(x, axis, unbiased=False):
     return mean, variance
 
 
-def layer_moments(mean, variance):
+def layer_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each image, `(N, 1)`, from the moments of its channels."""
     whole = _mean(mean, 1)
     return whole, ops.mean(variance + ops.square(mean - whole), 1, keepdims=True)
 
 
-def batch_moments(mean, variance, synchronized=False, axis_name=None):
+def batch_moments(
+    mean: Tensor, variance: Tensor, synchronized: bool = False, axis_name: str | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance of each channel, `(1, C)`, from those of the images of all replicas.
 
     Returns:
@@ -68,7 +71,7 @@ def _mean(values, axis):
     return first + over(ops.sum(values - first, axis, keepdims=True), count)
 
 
-def unbiased_variance(variance, count):
+def unbiased_variance(variance: Tensor, count: float | Tensor) -> Tensor:
     """`n / (n − 1)` times a biased variance; 0 where `n` is 1."""
     count = ops.cast(count, variance.dtype)
     return variance * (count / ops.maximum(count - 1.0, 1.0))

@@ -1,16 +1,18 @@
 """Averages over square tiles of an image, and their way back to its size."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.ops._shapes import along_axis
 from kdl.ops.channels import channel_axis, image_size, spatial_axes
 from kdl.ops.pooling import average_pool
 
 
-def average_tiles(inputs, size, data_format="channels_last"):
+def average_tiles(inputs: Tensor, size: int, data_format: str = "channels_last") -> Tensor:
     """Mean over tiles of `size`×`size` pixels; what is left at the right and the bottom is dropped.
 
     Along a side shorter than `size` there is one tile, as long as the side.
@@ -45,7 +47,9 @@ def average_tiles(inputs, size, data_format="channels_last"):
     return ops.average_pool(cropped, size, size, padding="same", data_format=data_format)
 
 
-def resize_nearest(inputs, size, data_format="channels_last"):
+def resize_nearest(
+    inputs: Tensor, size: Sequence[int | Tensor], data_format: str = "channels_last"
+) -> Tensor:
     """Nearest-neighbor resize: output pixel `i` of `n` is input pixel `⌊i · m / n⌋` of `m`.
 
     This is the rule of PyTorch's `interpolate` and of TensorFlow 1. Keras's `resize` rounds
@@ -80,7 +84,9 @@ def resize_nearest(inputs, size, data_format="channels_last"):
     return inputs
 
 
-def resize_bilinear(inputs, size, data_format="channels_last"):
+def resize_bilinear(
+    inputs: Tensor, size: Sequence[int | Tensor], data_format: str = "channels_last"
+) -> Tensor:
     """Bilinear resize with half-pixel centers, as `keras.ops.image.resize`, also to a dynamic size.
 
     Args:

@@ -4,14 +4,22 @@ A triplet is an anchor, a positive of the same class and a negative of another o
 there are up to B³ of them; what stands here needs the memory of a few `(B, B)` matrices.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import keras
 import numpy as np
 from keras import ops
 
+from kdl._typing import Tensor
+
 _FAR = np.float32(np.inf)
 
+# A function of distances to one positive, or of their differences, that gives losses and slopes.
+Compare: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-def triplet_masks(labels):
+
+def triplet_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Masks of the positive and of the negative pairs `(anchor, other)`: two bool `(B, B)`.
 
     Args:
@@ -23,7 +31,7 @@ def triplet_masks(labels):
     return ops.logical_and(same, ops.logical_not(itself)), ops.logical_not(same)
 
 
-def hardest_positives(distances, positive, otherwise):
+def hardest_positives(distances: Tensor, positive: Tensor, otherwise: Tensor) -> Tensor:
     """The farthest positive of each anchor, `(B,)`.
 
     Args:
@@ -34,13 +42,15 @@ def hardest_positives(distances, positive, otherwise):
     return _farthest(distances, positive, otherwise)
 
 
-def hardest_negatives(distances, negative, otherwise):
+def hardest_negatives(distances: Tensor, negative: Tensor, otherwise: Tensor) -> Tensor:
     """The nearest negative of each anchor, `(B,)`; the arguments are as of `hardest_positives`."""
     nearest = ops.argmin(ops.where(negative, distances, _FAR), axis=1)
     return ops.where(ops.any(negative, axis=1), nearest, otherwise)
 
 
-def semi_hard_negatives(distances, negative, positive_distances, otherwise):
+def semi_hard_negatives(
+    distances: Tensor, negative: Tensor, positive_distances: Tensor, otherwise: Tensor
+) -> Tensor:
     """The nearest negative that is farther than the positive, else the farthest negative, `(B,)`.
 
     Args:
@@ -59,7 +69,7 @@ def _farthest(distances, mask, otherwise):
     return ops.where(ops.any(mask, axis=1), farthest, otherwise)
 
 
-def violation(margin):
+def violation(margin: float | str) -> Compare:
     """A function of `z = D(a, p) − D(a, n)` that gives the loss of a triplet and its slope.
 
     Args:
@@ -75,7 +85,9 @@ def violation(margin):
     return hinge
 
 
-def sum_of_hinges(distances, labels, negative, margin, bounded=False):
+def sum_of_hinges(
+    distances: Tensor, labels: Tensor, negative: Tensor, margin: float, bounded: bool = False
+) -> tuple[Tensor, Tensor]:
     """Sums of `[m + D(a, p) − D(a, n)]₊` over all positives and negatives of each anchor.
 
     With `c(p)` negatives nearer than `D(a, p) + m`, and `k(n)` positives for which `n` is one of
@@ -151,7 +163,7 @@ def _count_below(far, limits, partners, right):
     return slopes.scatter_add_(1, partners, counts[:, :-1].cumsum(1))
 
 
-def sum_over_negatives(distances, negative, loss):
+def sum_over_negatives(distances: Tensor, negative: Tensor, loss: Compare) -> Compare:
     """For `sum_over_positives`: all negatives of each anchor.
 
     Args:
@@ -168,7 +180,12 @@ def sum_over_negatives(distances, negative, loss):
     return compare
 
 
-def take_semi_hard(distances, negative, loss, otherwise):
+def take_semi_hard(
+    distances: Tensor,
+    negative: Tensor,
+    loss: Compare,
+    otherwise: Tensor,
+) -> Compare:
     """For `sum_over_positives`: one negative for each pair, by `semi_hard_negatives`."""
     columns = ops.arange(ops.shape(distances)[1])
 
@@ -181,7 +198,12 @@ def take_semi_hard(distances, negative, loss, otherwise):
     return compare
 
 
-def sum_over_positives(distances, labels, anchors, compare):
+def sum_over_positives(
+    distances: Tensor,
+    labels: Tensor,
+    anchors: Tensor,
+    compare: Compare,
+) -> tuple[Tensor, Tensor]:
     """Sums over all pairs of anchor and positive, one positive of every anchor at a time.
 
     The loop has as many steps as the largest class has members but one, and computes the gradient

@@ -157,7 +157,7 @@ GOOD = (
         (0, {"boxes": [[[2, 0, 0, 2]]]}, r'y_true\["boxes"\] must be finite \(x1, y1, x2, y2\)'),
         (1, {"boxes": [[[0, 0, np.nan, 2]]]}, r'y_pred\["boxes"\] must be finite'),
         (1, {"boxes": [[[0, 0, np.inf, 2]]]}, r'y_pred\["boxes"\] must be finite'),
-        (1, {"boxes": [[[0, 0, 2]]]}, r'y_pred\["boxes"\] must hold four numbers for each class'),
+        (1, {"boxes": [[[0, 0, 2]]]}, r'y_pred\["boxes"\] must hold four numbers for each label'),
         (1, {"boxes": [[[0, 0, 2, 2]] * 2]}, r'y_pred\["boxes"\] must hold four numbers'),
         (1, {"scores": [[np.nan]]}, r'y_pred\["scores"\] must hold numbers'),
         (1, {"scores": [[0.5, 0.5]]}, r'y_pred\["scores"\] must hold a number'),
