@@ -18,7 +18,7 @@ FUNCTIONS = [name for name in NAMES if name[0].islower() and name.endswith(ENDS)
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_dtype_stays_in_the_config(name):
+def test_dtype_in_config_is_kept(name):
     loss = getattr(kdl.losses, name)(dtype="float16")
     assert type(loss).from_config(loss.get_config()).dtype == "float16"
 
@@ -43,19 +43,19 @@ def test_signature_of_class_and_function_equal_arguments(name):
 def test_labels_in_a_tuple_are_no_mask():
     logits = np.float32([[2, -1], [0, 1]])
     expected = kdl.losses.FocalLoss(from_logits=True)(np.array([0, -1]), logits)
-    found = kdl.losses.FocalLoss(from_logits=True)((0, -1), logits)
-    assert float(found) == pytest.approx(float(expected))
+    results = kdl.losses.FocalLoss(from_logits=True)((0, -1), logits)
+    assert float(results) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_model_compiled_with_the_function_loads(name, tmp_path):
+def test_model_compiled_with_a_function_loads(name, tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", getattr(kdl.losses, name))
     model.save(tmp_path / "model.keras")
     assert keras.models.load_model(tmp_path / "model.keras").loss is getattr(kdl.losses, name)
 
 
-def test_arguments_of_numpy_come_back():
+def test_arguments_of_numpy_survive_serialization():
     for loss in (
         kdl.losses.FocalLoss(alpha=np.array([0.1, 0.2])),
         kdl.losses.RepulsionLoss(variances=np.full(4, 0.5)),
@@ -90,7 +90,7 @@ WRONG_LABELS = {
 
 
 @pytest.mark.parametrize("case", WRONG_LABELS)
-def test_wrong_labels_raise_or_make_the_loss_nan_where_values_are_not_known(case, monkeypatch):
+def test_wrong_labels_raise_or_give_nan_in_compiled_steps(case, monkeypatch):
     loss, y_true, y_pred = WRONG_LABELS[case]
     with pytest.raises(ValueError, match="must"):
         loss(y_true, y_pred)
@@ -100,7 +100,7 @@ def test_wrong_labels_raise_or_make_the_loss_nan_where_values_are_not_known(case
     assert np.isfinite(gradient).all()  # so that no weight is lost
 
 
-def test_masks_of_255_show_in_fit():
+def test_masks_of_255_raise_or_give_nan_in_fit():
     model = keras.Sequential([keras.Input((4, 2)), keras.layers.Dense(1)])
     model.compile("sgd", kdl.losses.JaccardLoss(from_logits=True))
     x, y = np.ones((2, 4, 2), "float32"), MASKS * 255
@@ -120,7 +120,7 @@ def test_masks_of_255_show_in_fit():
         lambda: kdl.losses.RepulsionLoss(alpha=float("nan")),
     ],
 )
-def test_arguments_that_are_not_finite(make):
+def test_arguments_not_finite_raise(make):
     with pytest.raises(ValueError, match="must not be negative or infinite"):
         make()
 
@@ -137,7 +137,7 @@ MASKED = {
 
 
 @pytest.mark.parametrize("case", MASKED)
-def test_what_is_masked_is_not_there(case):
+def test_masked_positions_change_no_loss(case):
     """As in sequences padded to one length: the mask comes along with the predictions."""
     padded = np.concatenate([SCORES, SCORES[:, :2]], 1)
     padded[:, 4:, 0] = 0.99
@@ -147,8 +147,8 @@ def test_what_is_masked_is_not_there(case):
     inputs = keras.Input((6, 3))
     outputs = _Padding()(keras.layers.Masking()(inputs))
     predictions = keras.Model(inputs, outputs)(x)
-    found, expected = (MASKED[case](y_true, predictions), MASKED[case](MASKS, SCORES))
-    np.testing.assert_allclose(float(found), float(expected), rtol=1e-5)
+    results, expected = (MASKED[case](y_true, predictions), MASKED[case](MASKS, SCORES))
+    np.testing.assert_allclose(float(results), float(expected), rtol=1e-5)
 
 
 @keras.saving.register_keras_serializable("kdl-tests")
@@ -168,17 +168,17 @@ class _Padding(keras.layers.Layer):
 @pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 @pytest.mark.parametrize("name", ["FocalLoss", "HardNegativeMining", "LabelSmoothingCrossentropy"])
-def test_weights_of_samples_are_those_of_their_places(name, shape, reduction):
+def test_sample_weight_of_rank_1_weighs_all_positions(name, shape, reduction):
     """Four samples of four places: Keras would lay such weights along the places."""
     scores, labels = np.concatenate([SCORES, SCORES[:, ::-1]]), np.concatenate([MASKS, MASKS])
     weights = np.arange(4.0)
     loss = getattr(kdl.losses, name)(reduction=reduction)
-    found = float(loss(labels, scores, sample_weight=weights.reshape(shape)))
+    results = float(loss(labels, scores, sample_weight=weights.reshape(shape)))
     expected = loss(labels, scores, sample_weight=np.repeat(weights[:, None], 4, 1))
-    assert found == pytest.approx(float(expected), rel=1e-5)
+    assert results == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_class_numbers_in_narrow_types_are_those_numbers():
+def test_labels_in_narrow_dtypes_keep_their_values():
     """Of 300 classes 256 is 0 in uint8; of an unsigned label −2 is 254."""
     scores = np.full((1, 300), -20, "float32")
     scores[0, 0] = 20

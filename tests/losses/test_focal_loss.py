@@ -24,9 +24,9 @@ def definition(y_true, p, alpha=0.25, gamma=2.0):
     losses = np.zeros(p.shape)
     weights = np.broadcast_to(0.5 if alpha is None else alpha, p.shape[-1:])
     for place in np.ndindex(p.shape):
-        y, each, weight = float(y_true[place]), float(p[place]), weights[place[-1]]
-        p_t = y * each + (1 - y) * (1 - each)
-        entropy = -y * np.log(each) - (1 - y) * np.log(1 - each)
+        y, item, weight = float(y_true[place]), float(p[place]), weights[place[-1]]
+        p_t = y * item + (1 - y) * (1 - item)
+        entropy = -y * np.log(item) - (1 - y) * np.log(1 - item)
         losses[place] = (y * weight + (1 - y) * (1 - weight)) * (1 - p_t) ** gamma * entropy
     return losses.sum(-1) * (2 if alpha is None else 1)
 
@@ -59,7 +59,7 @@ def test_worked_numbers(p, y, expected):
     assert values([[float(y)]], [[logit]], from_logits=True) == pytest.approx([expected], rel=5e-6)
 
 
-def test_value_of_an_anchor_is_the_sum_over_its_classes():
+def test_anchor_loss_is_the_sum_over_classes():
     losses = values(ONE_HOT, LOGITS, from_logits=True)
     np.testing.assert_allclose(losses, BY_CLASS.sum(-1), atol=2e-6)
     total = FocalLoss(from_logits=True, reduction="sum")(ONE_HOT, LOGITS)
@@ -151,34 +151,34 @@ def test_loss_divided_by_positives():
 def test_labels_between_no_and_yes_are_mixed_in_p_t(alpha):
     y_true = RNG.uniform(0, 1, (6, 3)).astype("float32")
     p = RNG.uniform(0.01, 0.99, (6, 3)).astype("float32")
-    found = values(y_true, p, alpha=alpha, gamma=1.5)
-    np.testing.assert_allclose(found, definition(y_true, p, alpha, 1.5), rtol=1e-5)
+    results = values(y_true, p, alpha=alpha, gamma=1.5)
+    np.testing.assert_allclose(results, definition(y_true, p, alpha, 1.5), rtol=1e-5)
 
 
 def test_gamma_zero_without_alpha_is_cross_entropy():
-    found = values(ONE_HOT, LOGITS, alpha=None, gamma=0, from_logits=True)
+    results = values(ONE_HOT, LOGITS, alpha=None, gamma=0, from_logits=True)
     keras_loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction="none")
-    np.testing.assert_allclose(found / 3, keras_loss(ONE_HOT, LOGITS), rtol=1e-5)
+    np.testing.assert_allclose(results / 3, keras_loss(ONE_HOT, LOGITS), rtol=1e-5)
     softmax = values([0, 2], LOGITS, alpha=None, gamma=0, from_logits=True, activation="softmax")
     keras_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
     np.testing.assert_allclose(softmax, keras_loss(np.array([0, 2]), LOGITS), rtol=1e-5)
 
 
-def test_alpha_counts_without_being_asked_twice():
+def test_alpha_equals_class_balancing_of_keras():
     """Keras's loss forgets α unless apply_class_balancing=True, and means over the last axis."""
     options = {"alpha": 0.25, "gamma": 2.0, "from_logits": True, "reduction": "none"}
     plain = keras.losses.BinaryFocalCrossentropy(**options)(ONE_HOT, LOGITS)
     balanced = keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, **options)
-    found = values(ONE_HOT, LOGITS, from_logits=True)
-    np.testing.assert_allclose(found / 3, balanced(ONE_HOT, LOGITS), rtol=1e-4)
-    assert np.abs(found / 3 - keras.ops.convert_to_numpy(plain)).max() > 0.01
+    results = values(ONE_HOT, LOGITS, from_logits=True)
+    np.testing.assert_allclose(results / 3, balanced(ONE_HOT, LOGITS), rtol=1e-4)
+    assert np.abs(results / 3 - keras.ops.convert_to_numpy(plain)).max() > 0.01
 
 
 def test_gradient_from_logits():
     """With z = x · (1 − 2y) and s = σ(z): α_t s^γ (γ (1 − s) ln(1 + e^z) + s), also at logits 0."""
     logits = np.float32([[0, 0, 3, -3], [-20, 20, -20, 20]])
     y_true = np.float32([[0, 1, 0, 1], [0, 0, 1, 1]])
-    _, (found,) = _gradients.gradients(
+    _, (results,) = _gradients.gradients(
         lambda p: focal_loss(y_true, p, from_logits=True), [], logits
     )
     sign = 1 - 2 * y_true
@@ -187,30 +187,30 @@ def test_gradient_from_logits():
     slope = sign * s**2 * (2 * (1 - s) * np.log1p(np.exp(z)) + s)
     weights = _checks.random_array((2,), seed=1)[:, None]  # of the sum that is derived
     expected = weights * np.where(y_true > 0, 0.25, 0.75) * slope
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(results, expected, rtol=1e-4, atol=1e-9)
 
 
 # --- normalizer and anchors that are left out ----------------------------------------------------
 
 
-def test_divides_by_positives_of_the_batch():
+def test_normalize_by_positives_divides_by_the_batch():
     plain = values(LABELS, PREDICTIONS, from_logits=True)
-    found = values(LABELS, PREDICTIONS, from_logits=True, normalize_by_positives=True)
-    np.testing.assert_allclose(found, plain / 5, rtol=1e-6)
+    results = values(LABELS, PREDICTIONS, from_logits=True, normalize_by_positives=True)
+    np.testing.assert_allclose(results, plain / 5, rtol=1e-6)
     dense = (LABELS[..., None] == np.arange(4)).astype("float32")
     dense[0, 0, 1] = 1  # an anchor of two classes is one anchor
     options = {"from_logits": True, "gamma": 0.0}
     plain = values(dense, PREDICTIONS, **options)
-    found = values(dense, PREDICTIONS, normalize_by_positives=True, **options)
-    np.testing.assert_allclose(found, plain / 5, rtol=1e-6)
+    results = values(dense, PREDICTIONS, normalize_by_positives=True, **options)
+    np.testing.assert_allclose(results, plain / 5, rtol=1e-6)
 
 
-def test_without_positives_the_loss_of_the_background_stays():
+def test_batch_without_positives_keeps_the_background_loss():
     """Keras Hub's RetinaNet sets the whole loss to zero there."""
     background = np.full((2, 5), -1)
-    found = values(background, PREDICTIONS, from_logits=True, normalize_by_positives=True)
-    np.testing.assert_allclose(found, values(background, PREDICTIONS, from_logits=True))
-    assert found.min() > 0.1
+    results = values(background, PREDICTIONS, from_logits=True, normalize_by_positives=True)
+    np.testing.assert_allclose(results, values(background, PREDICTIONS, from_logits=True))
+    assert results.min() > 0.1
 
 
 @pytest.mark.parametrize("background", [0, 3])
@@ -222,26 +222,26 @@ def test_positives_of_the_softmax_form(background):
     options.update(normalize_by_positives=True, background_class=background)
     np.testing.assert_allclose(values(labels, PREDICTIONS, **options), plain / positives, rtol=1e-6)
     dense = np.eye(4, dtype="float32")[np.where(labels < 0, background, labels)]
-    found = values(dense, PREDICTIONS, **options)
-    np.testing.assert_allclose(found[labels >= 0], (plain / positives)[labels >= 0], rtol=1e-5)
+    results = values(dense, PREDICTIONS, **options)
+    np.testing.assert_allclose(results[labels >= 0], (plain / positives)[labels >= 0], rtol=1e-5)
 
 
-def test_other_codes_of_background_and_ignored():
+def test_other_labels_of_background_and_ignored_agree():
     """Detectron's: the number of classes is background, −1 is left out."""
     theirs = np.where(LABELS == -1, 4, np.where(LABELS == -2, -1, LABELS))
     options = {"from_logits": True, "normalize_by_positives": True}
-    found = values(theirs, PREDICTIONS, background_class=4, ignore_class=-1, **options)
-    np.testing.assert_array_equal(found, values(LABELS, PREDICTIONS, **options))
+    results = values(theirs, PREDICTIONS, background_class=4, ignore_class=-1, **options)
+    np.testing.assert_array_equal(results, values(LABELS, PREDICTIONS, **options))
 
 
-def test_a_class_may_be_left_out():
+def test_ignore_class_among_the_classes_has_loss_zero():
     labels = np.where(LABELS == -2, -1, LABELS)
-    found = values(labels, PREDICTIONS, ignore_class=2, from_logits=True)
+    results = values(labels, PREDICTIONS, ignore_class=2, from_logits=True)
     plain = values(labels, PREDICTIONS, from_logits=True)
-    np.testing.assert_array_equal(found, np.where(labels == 2, 0, plain))
+    np.testing.assert_array_equal(results, np.where(labels == 2, 0, plain))
 
 
-def test_what_is_left_out_beside_weights():
+def test_ignore_class_with_sample_weight_has_loss_zero():
     weights = np.float32([[1, 1, 0, 1, 1]] * 2)
     loss = FocalLoss(from_logits=True, reduction="none")
     plain = keras.ops.convert_to_numpy(loss(LABELS, PREDICTIONS))
@@ -278,8 +278,8 @@ def test_targets_equal_labels(background):
     }
     expected = values(labels, PREDICTIONS, **options)
     np.testing.assert_array_equal(values(targets, PREDICTIONS, **options), expected)
-    found = FocalLoss(reduction="sum", **options)(targets, PREDICTIONS)
-    assert float(found) == pytest.approx(expected.sum(), rel=1e-5)
+    results = FocalLoss(reduction="sum", **options)(targets, PREDICTIONS)
+    assert float(results) == pytest.approx(expected.sum(), rel=1e-5)
 
 
 def test_targets_of_a_single_class():
@@ -287,8 +287,8 @@ def test_targets_of_a_single_class():
     positive = np.array([[True, False, False, True, False]] * 2)
     targets = {"labels": labels, "positive": positive}
     expected = values(positive[..., None] * 1.0, PREDICTIONS[..., :1], from_logits=True)
-    found = values(targets, PREDICTIONS[..., :1], from_logits=True)
-    np.testing.assert_array_equal(found, expected)
+    results = values(targets, PREDICTIONS[..., :1], from_logits=True)
+    np.testing.assert_array_equal(results, expected)
 
 
 def test_targets_of_the_softmax_form_need_a_score_of_the_background():
@@ -339,29 +339,29 @@ def test_bad_arguments(arguments, match):
 
 
 @pytest.mark.parametrize("y_true", [np.zeros((2, 2)), np.zeros((2, 3, 1)), np.zeros(3), 0.0])
-def test_labels_of_another_shape(y_true):
+def test_labels_of_another_shape_raise(y_true):
     with pytest.raises(ValueError, match=r"y_true must be one label .* received shape"):
         focal_loss(y_true, LOGITS)
 
 
 @pytest.mark.parametrize("label", [3, -3, 0.5, float("nan")])
-def test_labels_out_of_range(label):
+def test_labels_out_of_range_raise(label):
     with pytest.raises(ValueError, match="y_true must be whole numbers from 0 to 2"):
         focal_loss(np.array([0, label]), LOGITS, from_logits=True)
 
 
-def test_softmax_has_no_label_beside_its_classes():
+def test_softmax_with_background_label_raises():
     with pytest.raises(ValueError, match="from 0 to 2, or -2; received -1"):
         focal_loss(np.array([0, -1]), LOGITS, activation="softmax", from_logits=True)
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, float("nan")])
-def test_dense_labels_out_of_range(value):
+def test_dense_labels_out_of_range_raise(value):
     with pytest.raises(ValueError, match="Dense y_true must be between 0 and 1"):
         focal_loss(np.where(ONE_HOT > 0, value, 0), LOGITS, from_logits=True)
 
 
-def test_alpha_of_another_number_of_classes():
+def test_alpha_of_another_number_of_classes_raises():
     with pytest.raises(ValueError, match="one number for each of 3 classes"):
         focal_loss(ONE_HOT, LOGITS, alpha=[0.5, 0.5])
 
@@ -370,7 +370,7 @@ def test_no_anchors():
     assert values(np.zeros((0,)), np.zeros((0, 3))).shape == (0,)
 
 
-def test_a_single_class_takes_maps_only():
+def test_single_class_with_labels_raises():
     """A 0 among class numbers would be the class, in a map it is background."""
     with pytest.raises(ValueError, match="For a single class, y_true must be a map"):
         FocalLoss()(np.array([1, 0]), np.array([[0.9], [0.1]]))

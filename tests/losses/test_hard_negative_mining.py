@@ -36,13 +36,13 @@ def definition(labels, scores, losses, ratio, least=0, ignored=None):
     """Image by image, by the rank of a stable sort."""
     values = np.zeros(labels.shape)
     positives = [(row != 0) & (row != ignored) for row in labels]
-    for row, positive, score, each, value in zip(
+    for row, positive, score, item, value in zip(
         labels, positives, scores, losses, values, strict=True
     ):
         negative = np.where(row == 0, score, -np.inf)
         rank = np.argsort(np.argsort(-negative, kind="stable"), kind="stable")
         taken = positive | ((row == 0) & (rank < max(int(ratio * positive.sum()), least)))
-        value[taken] = each[taken]
+        value[taken] = item[taken]
     return values / max(np.sum(positives), 1)
 
 
@@ -69,20 +69,20 @@ def random_case(seed=0, anchors=40):
 def test_definition_on_random_images(arguments):
     labels, logits = random_case()
     losses = cross_entropy(np.maximum(labels, 0), logits)
-    found = numpy(hard_negative_mining(labels, logits, ignore_class=-1, **arguments))
+    results = numpy(hard_negative_mining(labels, logits, ignore_class=-1, **arguments))
     least = arguments.get("minimum_negatives", 0)
     expected = definition(labels, losses, losses, arguments.get("ratio", 3), least, ignored=-1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
-    assert (found[1] > 0).sum() == least
-    assert not found[3].any()
+    np.testing.assert_allclose(results, expected, rtol=1e-5, atol=1e-7)
+    assert (results[1] > 0).sum() == least
+    assert not results[3].any()
 
 
 def test_rows_of_labels_with_ignored_ones():
     labels, logits = random_case()
     targets = np.where(labels[..., None] < 0, -1.0, rows(np.maximum(labels, 0), 4))
-    found = numpy(hard_negative_mining(targets.astype("float32"), logits))
+    results = numpy(hard_negative_mining(targets.astype("float32"), logits))
     expected = numpy(hard_negative_mining(labels, logits, ignore_class=-1))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(results, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_background_at_another_place():
@@ -105,14 +105,14 @@ def test_another_loss_and_score(score):
     labels = np.maximum(labels, 0)
     losses = ((rows(labels, 4) - logits.astype("float64")) ** 2).sum(-1)
     scores = losses if score == "loss" else cross_entropy(np.zeros_like(labels), logits)
-    found = numpy(hard_negative_mining(rows(labels, 4), logits, loss=squared, score=score))
-    np.testing.assert_allclose(found, definition(labels, scores, losses, 3), rtol=1e-5, atol=1e-6)
+    results = numpy(hard_negative_mining(rows(labels, 4), logits, loss=squared, score=score))
+    np.testing.assert_allclose(results, definition(labels, scores, losses, 3), rtol=1e-5, atol=1e-6)
 
 
-def test_equal_scores_take_the_first():
+def test_equal_scores_choose_the_first():
     labels = np.array([[0, 0, 1, 0, 0, 0, 0]])
-    found = numpy(hard_negative_mining(labels, np.zeros((1, 7, 2), "float32"), ratio=2))[0]
-    assert list(found > 0) == [True, True, True, False, False, False, False]
+    results = numpy(hard_negative_mining(labels, np.zeros((1, 7, 2), "float32"), ratio=2))[0]
+    assert list(results > 0) == [True, True, True, False, False, False, False]
 
 
 @settings(max_examples=25)
@@ -127,18 +127,18 @@ def test_properties(labels, scores, ratio):
     logits = np.zeros((1, 6, 3), "float32")
     logits[0, :, 0] = scores
     options = {"normalize_by_positives": False}
-    found = numpy(hard_negative_mining(labels, logits, ratio=ratio, **options))[0]
+    results = numpy(hard_negative_mining(labels, logits, ratio=ratio, **options))[0]
     negative = labels[0] == 0
     positives = (~negative).sum()
-    assert (found[~negative] > 0).all()
-    assert (found[negative] > 0).sum() == min(ratio * positives, negative.sum())
-    taken, left = found[negative & (found > 0)], negative & (found == 0)
+    assert (results[~negative] > 0).all()
+    assert (results[negative] > 0).sum() == min(ratio * positives, negative.sum())
+    taken, left = results[negative & (results > 0)], negative & (results == 0)
     if len(taken) and left.any():
         losses = numpy(hard_negative_mining(labels, logits, ratio=6, **options))[0]
         assert taken.min() >= losses[left].max()
 
 
-def test_gradient_only_where_counted():
+def test_gradient_of_uncounted_anchors_is_zero():
     _, (gradient,) = gradients(lambda z: hard_negative_mining(LABELS, z), [], LOGITS)
     assert list(np.abs(gradient[0]).sum(-1) > 0) == [
         False,
@@ -274,23 +274,23 @@ def test_labels_of_another_loss(label, arguments):
 def test_masked_classes_add_nothing(dense):
     logits = np.float32([[[-np.inf, 0, 1]]])
     labels = np.float32([[[0, 0, 1]]]) if dense else np.array([[2]])
-    found = hard_negative_mining(labels, logits)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)
+    results = hard_negative_mining(labels, logits)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(results), np.log(1 + np.e) - 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("ratio", "positives", "negatives"), [(1.5, 1, 1), (0.5, 3, 1), (2.4, 2, 4)]
 )
-def test_fraction_of_a_negative_is_none(ratio, positives, negatives):
+def test_fractional_ratio_rounds_down(ratio, positives, negatives):
     labels = np.array([[1] * positives + [0] * 6])
     logits = np.random.default_rng(0).normal(size=(1, positives + 6, 2)).astype("float32")
-    found = keras.ops.convert_to_numpy(hard_negative_mining(labels, logits, ratio=ratio))
-    assert np.count_nonzero(found[:, positives:]) == negatives
+    results = keras.ops.convert_to_numpy(hard_negative_mining(labels, logits, ratio=ratio))
+    assert np.count_nonzero(results[:, positives:]) == negatives
 
 
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("score", ["loss", "background"])
-def test_nan_is_not_hidden(place, score):
+def test_nan_predictions_give_nan(place, score):
     """Neither among the hardest, nor where no negative counts."""
     logits = np.float32([[[0, 2], [0, 1], [0, 0], [0, 3]]])
     logits[0, place, 0] = np.nan
@@ -341,8 +341,8 @@ def test_targets_for_a_loss_without_a_score_of_the_background():
     labels = np.where(labels == 0, -1, np.where(labels < 0, -2, labels))
     options = {"loss": sigmoid_focal, "background_class": -1}
     expected = numpy(hard_negative_mining(labels, logits, ignore_class=-2, **options))
-    found = numpy(hard_negative_mining(targets_of(labels, -1, -2), logits, **options))
-    np.testing.assert_array_equal(found, expected)
+    results = numpy(hard_negative_mining(targets_of(labels, -1, -2), logits, **options))
+    np.testing.assert_array_equal(results, expected)
     assert expected.any()
 
 
@@ -365,7 +365,7 @@ def test_targets_that_do_not_fit():
 # --- names of before ------------------------------------------------------------------------------
 
 
-def test_names_of_before_warn_and_work():
+def test_old_names_warn_and_work():
     logits = np.roll(LOGITS, 1, -1)
     labels = (LABELS + 1) % 3
     options = {"background_class": 1, "normalize_by_positives": False, "reduction": "sum"}
@@ -380,7 +380,7 @@ def test_names_of_before_warn_and_work():
     assert float(keras.ops.sum(values)) == pytest.approx(expected)
 
 
-def test_config_of_before_loads_without_warning():
+def test_old_config_loads_without_warning():
     config = HardNegativeMining(background_class=2, normalize_by_positives=False).get_config()
     before = {"background": "background_class", "normalize": "normalize_by_positives"}
     written = {k: v for k, v in config.items() if k not in before.values()}

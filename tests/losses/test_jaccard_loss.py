@@ -83,19 +83,19 @@ def test_formula_of_classes(squared, classes, smoothing):
     p, y = softmax(random(2, 3, 4, 3)), random_labels(2, 3, 4, high=2)
     y[0] = 0
     arguments = {"smoothing": smoothing, "squared": squared, "classes": classes}
-    found = jaccard_loss(y, p, **arguments)
+    results = jaccard_loss(y, p, **arguments)
     expected = definition(p, y, **arguments)
-    np.testing.assert_allclose(found, [expected] * 2, rtol=1e-5)
-    found = jaccard_loss(y, p, per_image=True, **arguments)
+    np.testing.assert_allclose(results, [expected] * 2, rtol=1e-5)
+    results = jaccard_loss(y, p, per_image=True, **arguments)
     expected = [definition(p[i], y[i], **arguments) for i in range(2)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("per_image", [False, True])
-def test_ignored_pixels_are_as_good_as_gone(per_image):
+def test_ignored_pixels_equal_missing_pixels(per_image):
     z, y = random(2, 3, 4, 3) * 3, random_labels(2, 3, 4, high=3)
     known = random_labels(2, 3, 4, high=2) > 0
-    found = jaccard_loss(
+    results = jaccard_loss(
         np.where(known, y, 255), z, from_logits=True, per_image=per_image, ignore_class=255
     )
     p = softmax(z)
@@ -103,7 +103,7 @@ def test_ignored_pixels_are_as_good_as_gone(per_image):
         expected = [definition(p[i], y[i], known=known[i]) for i in range(2)]
     else:
         expected = [definition(p, y, known=known)] * 2
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 def test_layouts_and_kinds_of_labels_agree():
@@ -114,8 +114,8 @@ def test_layouts_and_kinds_of_labels_agree():
         np.testing.assert_allclose(jaccard_loss(labels, p, per_image=True), expected, rtol=1e-6)
     first = p.transpose(0, 3, 1, 2)
     for labels in (y, y[:, None], maps.transpose(0, 3, 1, 2)):
-        found = jaccard_loss(labels, first, per_image=True, axis=1)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        results = jaccard_loss(labels, first, per_image=True, axis=1)
+        np.testing.assert_allclose(results, expected, rtol=1e-6)
 
 
 def test_multi_label_logits():
@@ -123,11 +123,11 @@ def test_multi_label_logits():
     z, y = random(2, 3, 4, 3) * 4 - 2, random_labels(2, 3, 4, 3, high=2)
     known = random(2, 3, 4, 3)[::-1] < 0.7
     arguments = {"from_logits": True, "multi_label": True, "ignore_class": -1}
-    found = jaccard_loss(np.where(known, y, -1), z, **arguments)
+    results = jaccard_loss(np.where(known, y, -1), z, **arguments)
     p = 1 / (1 + np.exp(-z))
     maps = [(p[..., c][known[..., c]], y[..., c][known[..., c]]) for c in range(3)]
-    expected = np.mean([of_sets(*each, 1.0, False) for each in maps])
-    np.testing.assert_allclose(found, [expected] * 2, rtol=1e-5)
+    expected = np.mean([of_sets(*item, 1.0, False) for item in maps])
+    np.testing.assert_allclose(results, [expected] * 2, rtol=1e-5)
 
 
 def test_vectors_of_labels():
@@ -136,8 +136,8 @@ def test_vectors_of_labels():
     expected = np.mean([of_sets(p[:, c], y[:, c], 1.0, False) for c in range(3)])
     np.testing.assert_allclose(jaccard_loss(y, p), [expected] * 4, rtol=1e-5)
     alone = [[of_sets(p[i, c], y[i, c], 1.0, False) for c in range(3)] for i in range(4)]
-    found = jaccard_loss(y, p, per_image=True)
-    np.testing.assert_allclose(found, np.mean(alone, -1), rtol=1e-5)
+    results = jaccard_loss(y, p, per_image=True)
+    np.testing.assert_allclose(results, np.mean(alone, -1), rtol=1e-5)
 
 
 LOGITS = random(2, 3, 4, 3) * 4 - 2
@@ -185,15 +185,15 @@ def test_loss_of_probabilities_at_its_edges():
 def test_all_ignored():
     y = np.full((2, 4), 255)
     for per_image in (False, True):
-        found = jaccard_loss(y, ONE + 0.5, smoothing=0.0, ignore_class=255, per_image=per_image)
-        np.testing.assert_array_equal(found, [0, 0])
+        results = jaccard_loss(y, ONE + 0.5, smoothing=0.0, ignore_class=255, per_image=per_image)
+        np.testing.assert_array_equal(results, [0, 0])
 
 
 def test_large_half_precision_sums():
     """A million pixels: their number is beyond float16."""
     p = np.full((2, 1000, 500, 1), 0.5, "float16")
-    found = jaccard_loss(np.ones((2, 1000, 500), "int32"), p, smoothing=0.0)
-    np.testing.assert_allclose(found, [0.5, 0.5], rtol=1e-5)
+    results = jaccard_loss(np.ones((2, 1000, 500), "int32"), p, smoothing=0.0)
+    np.testing.assert_allclose(results, [0.5, 0.5], rtol=1e-5)
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -201,7 +201,7 @@ def test_gradient_is_that_of_differences(squared):
     y = random_labels(1, 3, 2, high=2)
     p = random(1, 3, 2)
     arguments = {"squared": squared, "smoothing": 0.3}
-    _, (found,) = gradients(lambda each: jaccard_loss(y, each, **arguments), [], p)
+    _, (results,) = gradients(lambda item: jaccard_loss(y, item, **arguments), [], p)
     weight = float(weighted_sum(keras.ops.ones((1,))))  # of the only sample
     for index in np.ndindex(p.shape):
         step = np.zeros(p.shape)
@@ -211,7 +211,7 @@ def test_gradient_is_that_of_differences(squared):
             for s in (step, -step)
         )
         slope = weight * (above - below) / 2e-6
-        assert found[index] == pytest.approx(slope, rel=1e-3, abs=1e-5)
+        assert results[index] == pytest.approx(slope, rel=1e-3, abs=1e-5)
 
 
 @settings(max_examples=25)
@@ -223,13 +223,13 @@ def test_gradient_is_that_of_differences(squared):
 )
 def test_bounds_and_order(p, y, order, squared):
     arguments = {"smoothing": 0.0, "per_image": True, "squared": squared}
-    found = np.array(jaccard_loss(y, p, **arguments))
-    assert (found >= 0).all()
-    assert (found <= 1).all()
+    results = np.array(jaccard_loss(y, p, **arguments))
+    assert (results >= 0).all()
+    assert (results <= 1).all()
     moved = jaccard_loss(y[:, order], p[:, order], **arguments)
-    np.testing.assert_allclose(moved, found, atol=1e-6)
-    twice = [np.concatenate([each, each], 1) for each in (y, p)]
-    np.testing.assert_allclose(jaccard_loss(*twice, **arguments), found, atol=1e-6)
+    np.testing.assert_allclose(moved, results, atol=1e-6)
+    twice = [np.concatenate([item, item], 1) for item in (y, p)]
+    np.testing.assert_allclose(jaccard_loss(*twice, **arguments), results, atol=1e-6)
 
 
 @pytest.mark.parametrize(

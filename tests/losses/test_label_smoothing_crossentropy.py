@@ -30,12 +30,12 @@ def definition(labels, p, smoothing, spread):
     losses = []
     for label, row in zip(labels, p, strict=True):
         loss, classes = 0.0, len(row)
-        for k, each in enumerate(row):
+        for k, item in enumerate(row):
             if spread == "all":
                 q = (1 - smoothing) * (k == label) + smoothing / classes
             else:
                 q = 1 - smoothing if k == label else smoothing / (classes - 1)
-            loss -= q * np.log(each)
+            loss -= q * np.log(item)
         losses.append(loss)
     return np.array(losses)
 
@@ -47,19 +47,19 @@ def definition(labels, p, smoothing, spread):
 def test_worked_numbers(smoothing, spread, expected):
     options = {"label_smoothing": smoothing, "spread": spread}
     for y_true in ([0], [[0]], np.float32([[1, 0, 0, 0]])):
-        found = values(y_true, LOGITS, from_logits=True, **options)
-        assert found == pytest.approx([expected], abs=6e-7)
+        results = values(y_true, LOGITS, from_logits=True, **options)
+        assert results == pytest.approx([expected], abs=6e-7)
         assert values(y_true, softmax(LOGITS), **options) == pytest.approx([expected], abs=6e-7)
 
 
-def test_it_is_cross_entropy_beside_the_divergence_from_uniform():
+def test_loss_is_cross_entropy_plus_divergence_from_uniform():
     """CE(q, p) = (1 − ε) CE(y, p) + ε (KL(u‖p) + ln K), with the worked KL(u‖p) = 0.553895."""
-    found = values([0], LOGITS, from_logits=True)
-    assert found == pytest.approx([0.9 * 0.440190 + 0.1 * (0.553895 + np.log(4))], abs=1e-6)
+    results = values([0], LOGITS, from_logits=True)
+    assert results == pytest.approx([0.9 * 0.440190 + 0.1 * (0.553895 + np.log(4))], abs=1e-6)
 
 
 @pytest.mark.parametrize(("spread", "gap"), [("others", 3.295837), ("all", 3.610918)])
-def test_the_best_logit_is_finite(spread, gap):
+def test_best_logit_is_finite(spread, gap):
     """At the worked gap the loss is least: the same step up or down makes it larger."""
     steps = np.float32([[gap - 0.1, 0, 0, 0], [gap, 0, 0, 0], [gap + 0.1, 0, 0, 0]])
     low, least, high = values([0, 0, 0], steps, spread=spread, from_logits=True)
@@ -86,8 +86,10 @@ def test_loss(spread, from_logits):
 
 @pytest.mark.parametrize("y_true", [LABELS, LABELS[:, None], np.eye(4)[LABELS]])
 def test_every_kind_of_label(y_true):
-    found = values(y_true, SCORES, 0.3, "others", from_logits=True)
-    np.testing.assert_allclose(found, definition(LABELS, softmax(SCORES), 0.3, "others"), rtol=1e-5)
+    results = values(y_true, SCORES, 0.3, "others", from_logits=True)
+    np.testing.assert_allclose(
+        results, definition(LABELS, softmax(SCORES), 0.3, "others"), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("spread", ["all", "others"])
@@ -101,8 +103,8 @@ def test_channels_first(spread, axis):
     options = {"spread": spread, "from_logits": True}
     dense = np.moveaxis(np.eye(5, dtype="float32")[labels], -1, 1)
     for y_true in (labels, labels[:, None], dense):
-        found = values(y_true, scores, axis=axis, **options)
-        np.testing.assert_allclose(found.ravel(), expected, rtol=1e-5)
+        results = values(y_true, scores, axis=axis, **options)
+        np.testing.assert_allclose(results.ravel(), expected, rtol=1e-5)
     np.testing.assert_allclose(values(labels, last, **options).ravel(), expected, rtol=1e-5)
 
 
@@ -111,8 +113,8 @@ def test_equals_keras_with_dense_labels():
     theirs = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=0.1, reduction="none"
     )
-    found = values(y_true, SCORES, from_logits=True)
-    np.testing.assert_allclose(found, theirs(y_true, SCORES), rtol=1e-5)
+    results = values(y_true, SCORES, from_logits=True)
+    np.testing.assert_allclose(results, theirs(y_true, SCORES), rtol=1e-5)
 
 
 @settings(max_examples=25)
@@ -121,15 +123,15 @@ def test_equals_keras_with_dense_labels():
     st.permutations(range(4)),
     st.floats(0, 1),
 )
-def test_names_of_classes_do_not_matter_and_no_label_is_beaten(logits, order, smoothing):
-    found = values(LABELS, logits, smoothing, from_logits=True)
-    assert np.isfinite(found).all()
+def test_permuted_classes_agree_and_targets_minimize(logits, order, smoothing):
+    results = values(LABELS, logits, smoothing, from_logits=True)
+    assert np.isfinite(results).all()
     moved = np.argsort(order)[LABELS]
     renamed = values(moved, logits[:, order], smoothing, from_logits=True)
-    np.testing.assert_allclose(found, renamed, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(results, renamed, rtol=1e-4, atol=1e-4)
     # No prediction is below the entropy of the smoothed label itself.
     q = (1 - smoothing) * np.eye(4)[0] + smoothing / 4
-    assert found.min() >= -np.sum(q * np.log(np.maximum(q, 1e-30))) - 1e-4
+    assert results.min() >= -np.sum(q * np.log(np.maximum(q, 1e-30))) - 1e-4
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
@@ -149,24 +151,24 @@ def test_one_class():
 
 
 @pytest.mark.parametrize("label", [-1, 4, 0.5])
-def test_labels_out_of_range(label):
+def test_labels_out_of_range_raise(label):
     with pytest.raises(ValueError, match="y_true must be whole numbers from 0 to 3"):
         label_smoothing_crossentropy([label], LOGITS)
 
 
-def test_dense_labels_out_of_range():
+def test_dense_labels_out_of_range_raise():
     with pytest.raises(ValueError, match="Dense y_true must be between 0 and 1"):
         label_smoothing_crossentropy(np.float32([[1.2, -0.2, 0, 0]]), LOGITS)
 
 
-def test_labels_of_another_shape():
+def test_labels_of_another_shape_raise():
     with pytest.raises(ValueError, match="y_true must be one label"):
         label_smoothing_crossentropy(np.zeros((1, 3)), LOGITS)
 
 
 def test_masked_classes_add_nothing_unless_smoothing_wants_them():
     logits, label = np.float32([[-np.inf, 0, 1]]), np.array([2])
-    found = label_smoothing_crossentropy(label, logits, 0.0, from_logits=True)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)
-    found = label_smoothing_crossentropy(label, logits, 0.1, from_logits=True)
-    assert keras.ops.convert_to_numpy(found).tolist() == [np.inf]
+    results = label_smoothing_crossentropy(label, logits, 0.0, from_logits=True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(results), np.log(1 + np.e) - 1, rtol=1e-5)
+    results = label_smoothing_crossentropy(label, logits, 0.1, from_logits=True)
+    assert keras.ops.convert_to_numpy(results).tolist() == [np.inf]

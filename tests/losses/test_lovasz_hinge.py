@@ -43,31 +43,31 @@ def test_worked_numbers():
 
 @pytest.mark.parametrize("per_image", [True, False])
 @pytest.mark.parametrize("void", [255, -1])
-def test_ignored_pixels_are_as_good_as_gone(per_image, void):
+def test_ignored_pixels_equal_missing_pixels(per_image, void):
     """Void is nowhere, in most of an image, all of one; one image has no foreground but void."""
     z, y = random(5, 4, 6), random_labels(5, 4, 6)
     known = (
         np.random.default_rng(2).random(z.shape) < np.array([2, 0.7, 0.2, -1, 0.5])[:, None, None]
     )
     y[4] = np.where(known[4], 0, 1)
-    found = lovasz_hinge(np.where(known, y, void), z, per_image, ignore_class=void)
+    results = lovasz_hinge(np.where(known, y, void), z, per_image, ignore_class=void)
     if per_image:
         expected = [definition(z[i], y[i], known[i])[0] for i in range(5)]
         assert expected[3] == 0
     else:
         expected = [definition(z, y, known)[0]] * 5
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 def test_gradient_of_definition():
     z, y = random(1, 12), random_labels(1, 12)
     y[0, 3] = 255
     weight = float(weighted_sum(keras.ops.ones((1,))))
-    _, (found,) = gradients(lambda each: lovasz_hinge(y, each, ignore_class=255), [], z)
+    _, (results,) = gradients(lambda item: lovasz_hinge(y, item, ignore_class=255), [], z)
     known = y != 255
     slopes = definition(z, y, known)[1]
-    np.testing.assert_allclose(found[known] / weight, slopes, atol=1e-6)
-    assert found[0, 3] == 0
+    np.testing.assert_allclose(results[known] / weight, slopes, atol=1e-6)
+    assert results[0, 3] == 0
 
 
 def test_layouts_agree():
@@ -97,12 +97,12 @@ def test_loss():
     order=st.permutations(range(6)),
 )
 def test_value_order_and_bounds(z, y, order):
-    found = np.array(lovasz_hinge(y, z, ignore_class=255))
+    results = np.array(lovasz_hinge(y, z, ignore_class=255))
     expected = [definition(z[i], y[i], y[i] != 255)[0] for i in range(2)]
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, atol=1e-5, rtol=1e-5)
     moved = lovasz_hinge(y[:, order], z[:, order], ignore_class=255)
-    np.testing.assert_allclose(moved, found, atol=1e-5)
-    assert (found >= 0).all()
+    np.testing.assert_allclose(moved, results, atol=1e-5)
+    assert (results >= 0).all()
 
 
 @pytest.mark.parametrize(

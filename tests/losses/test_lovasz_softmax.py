@@ -68,9 +68,11 @@ def test_worked_numbers_of_one_channel():
     assert float(LovaszSoftmax()(y, p)) == pytest.approx(0.2, abs=1e-6)
     # Slopes by |y − p| are 0 for the smallest error and 1/3 for the others.
     weight = float(weighted_sum(keras.ops.ones((1,))))
-    _, (found,) = gradients(lambda each: lovasz_softmax(y, each), [], p)
+    _, (results,) = gradients(lambda item: lovasz_softmax(y, item), [], p)
     signs = np.array([-1, -1, 1, 1])
-    np.testing.assert_allclose(found[0, :, 0] / weight * signs, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        results[0, :, 0] / weight * signs, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6
+    )
     hard = np.array([[[1.0], [0.0], [1.0], [0.0]]], "float32")
     assert float(LovaszSoftmax()(y, hard)) == pytest.approx(0.666667, abs=1e-6)
 
@@ -81,28 +83,28 @@ def test_definition(classes):
     z, y = random(3, 3, 4, 3) * 4, random_labels(3, 3, 4, high=2)
     y[0] = 0
     p = softmax(z)
-    found = lovasz_softmax(y, p, classes=classes)
-    np.testing.assert_allclose(found, [definition(p, y, classes)] * 3, rtol=1e-5)
-    found = lovasz_softmax(y, z, from_logits=True, classes=classes, per_image=True)
+    results = lovasz_softmax(y, p, classes=classes)
+    np.testing.assert_allclose(results, [definition(p, y, classes)] * 3, rtol=1e-5)
+    results = lovasz_softmax(y, z, from_logits=True, classes=classes, per_image=True)
     expected = [definition(p[i], y[i], classes) for i in range(3)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", ["present", "all"])
 @pytest.mark.parametrize("per_image", [False, True])
-def test_ignored_pixels_are_as_good_as_gone(per_image, classes):
+def test_ignored_pixels_equal_missing_pixels(per_image, classes):
     """Void is most of one image, and all of another."""
     z, y = random(3, 3, 4, 3) * 4, random_labels(3, 3, 4, high=3)
     known = random(3, 3, 4) < np.array([0.7, 0.2, -1.0])[:, None, None]
     labels = np.where(known, y, 255)
     arguments = {"classes": classes, "per_image": per_image, "ignore_class": 255}
-    found = lovasz_softmax(labels, z, from_logits=True, **arguments)
+    results = lovasz_softmax(labels, z, from_logits=True, **arguments)
     p = softmax(z)
     if per_image:
         expected = [definition(p[i], y[i], classes, known[i]) for i in range(2)] + [0]
     else:
         expected = [definition(p, y, classes, known)] * 3
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 def test_gradient_of_definition():
@@ -111,14 +113,14 @@ def test_gradient_of_definition():
     y[0, 4] = 255
     weight = float(weighted_sum(keras.ops.ones((1,))))
     loss = {"classes": "all", "ignore_class": 255}
-    _, (found,) = gradients(lambda each: lovasz_softmax(y, each, **loss), [], p)
+    _, (results,) = gradients(lambda item: lovasz_softmax(y, item, **loss), [], p)
     known = y[0] != 255
     for number in range(3):
         truth = y[0, known] == number
         slopes = of_class(np.abs(truth - p[0, known, number]), truth)[1]
         expected = np.where(truth, -slopes, slopes) / 3
-        np.testing.assert_allclose(found[0, known, number] / weight, expected, atol=1e-6)
-    assert not found[0, 4].any()
+        np.testing.assert_allclose(results[0, known, number] / weight, expected, atol=1e-6)
+    assert not results[0, 4].any()
 
 
 def test_layouts_and_kinds_of_labels_agree():
@@ -127,11 +129,11 @@ def test_layouts_and_kinds_of_labels_agree():
         expected = lovasz_softmax(y, p, per_image=per_image)
         maps = np.eye(3, dtype="float32")[y]
         for labels in (y[..., None], maps, y.astype("uint8")):
-            found = lovasz_softmax(labels, p, per_image=per_image)
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
+            results = lovasz_softmax(labels, p, per_image=per_image)
+            np.testing.assert_allclose(results, expected, rtol=1e-6)
         for labels in (y, y[:, None], maps.transpose(0, 3, 1, 2)):
-            found = lovasz_softmax(labels, p.transpose(0, 3, 1, 2), per_image=per_image, axis=1)
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
+            results = lovasz_softmax(labels, p.transpose(0, 3, 1, 2), per_image=per_image, axis=1)
+            np.testing.assert_allclose(results, expected, rtol=1e-6)
 
 
 LOGITS = random(3, 3, 4, 3) * 4 - 2
@@ -182,9 +184,9 @@ def test_slopes_of_many_pixels_keep_their_digits():
     loss = (expected * errors).sum()
     assert float(lovasz_extension(errors, truth * 1.0)[0]) == pytest.approx(loss, rel=1e-6)
     weight = float(weighted_sum(keras.ops.ones((1,))))
-    _, (found,) = gradients(lambda each: lovasz_extension(each, truth * 1.0), [], errors)
+    _, (results,) = gradients(lambda item: lovasz_extension(item, truth * 1.0), [], errors)
     # Below 1e-15 the definition itself has lost its digits.
-    np.testing.assert_allclose(found[0] / weight, expected, rtol=1e-5, atol=1e-15)
+    np.testing.assert_allclose(results[0] / weight, expected, rtol=1e-5, atol=1e-15)
 
 
 @settings(max_examples=25)
@@ -194,13 +196,13 @@ def test_slopes_of_many_pixels_keep_their_digits():
     order=st.permutations(range(6)),
 )
 def test_bounds_order_and_hard_predictions(z, y, order):
-    found = np.array(lovasz_softmax(y, z, from_logits=True, per_image=True))
-    assert (found >= 0).all()
-    assert (found <= 1 + 1e-6).all()
+    results = np.array(lovasz_softmax(y, z, from_logits=True, per_image=True))
+    assert (results >= 0).all()
+    assert (results <= 1 + 1e-6).all()
     moved = lovasz_softmax(y[:, order], z[:, order], from_logits=True, per_image=True)
-    np.testing.assert_allclose(moved, found, atol=1e-5)
+    np.testing.assert_allclose(moved, results, atol=1e-5)
     hard = np.eye(3, dtype="float32")[z.argmax(-1)]
-    found = lovasz_softmax(y, hard, per_image=True)
+    results = lovasz_softmax(y, hard, per_image=True)
     seen, truth = hard > 0, np.eye(3)[y] > 0
     for i in range(2):
         distances = [
@@ -208,7 +210,7 @@ def test_bounds_order_and_hard_predictions(z, y, order):
             for c in range(3)
             if truth[i, :, c].any()
         ]
-        assert float(found[i]) == pytest.approx(np.mean(distances), abs=1e-6)
+        assert float(results[i]) == pytest.approx(np.mean(distances), abs=1e-6)
 
 
 @pytest.mark.parametrize("classes", ["most", [], [0, 0], [-1], None, 3])

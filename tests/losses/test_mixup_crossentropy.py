@@ -47,20 +47,20 @@ def test_loss(from_logits):
 
 
 def test_smoothing_and_mixing_commute():
-    found = values(LABELS, LOGITS, True, 0.2)
+    results = values(LABELS, LOGITS, True, 0.2)
     parts = [
         keras.ops.convert_to_numpy(
             label_smoothing_crossentropy(labels, LOGITS, 0.2, from_logits=True)
         )
         for labels in (FIRST, SECOND)
     ]
-    np.testing.assert_allclose(found, SHARES * parts[0] + (1 - SHARES) * parts[1], rtol=1e-5)
+    np.testing.assert_allclose(results, SHARES * parts[0] + (1 - SHARES) * parts[1], rtol=1e-5)
     run_loss_test(
         MixupCrossentropy,
         {"from_logits": True, "label_smoothing": 0.2},
         LABELS,
         LOGITS,
-        expected=found,
+        expected=results,
         function=mixup_crossentropy,
     )
 
@@ -68,17 +68,17 @@ def test_smoothing_and_mixing_commute():
 def test_equals_cross_entropy_with_the_mixed_label():
     mixed = SHARES[:, None] * np.eye(5)[FIRST] + (1 - SHARES[:, None]) * np.eye(5)[SECOND]
     theirs = keras.losses.CategoricalCrossentropy(from_logits=True, reduction="none")
-    found = values(LABELS, LOGITS, from_logits=True)
-    np.testing.assert_allclose(found, theirs(mixed.astype("float32"), LOGITS), rtol=1e-5)
+    results = values(LABELS, LOGITS, from_logits=True)
+    np.testing.assert_allclose(results, theirs(mixed.astype("float32"), LOGITS), rtol=1e-5)
 
 
 def test_masks():
     logits = RNG.standard_normal((2, 3, 4, 5)).astype("float32")
     labels = RNG.integers(0, 5, (2, 3, 4, 3)).astype("float32")
     labels[..., 2] = 0.3
-    found = values(labels, logits, from_logits=True)
+    results = values(labels, logits, from_logits=True)
     expected = definition(labels.reshape(-1, 3), softmax(logits).reshape(-1, 5))
-    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-5)
+    np.testing.assert_allclose(results.ravel(), expected, rtol=1e-5)
 
 
 @settings(max_examples=25)
@@ -87,11 +87,13 @@ def test_changing_sides(share, first, second):
     """A share of λ of a is a share of 1 − λ of b; equal labels make λ irrelevant."""
     one = np.float32([[first, second, share]] * 4)
     other = np.float32([[second, first, 1 - np.float32(share)]] * 4)
-    found = values(one, LOGITS, from_logits=True)
-    np.testing.assert_allclose(found, values(other, LOGITS, from_logits=True), rtol=1e-4, atol=1e-6)
+    results = values(one, LOGITS, from_logits=True)
+    np.testing.assert_allclose(
+        results, values(other, LOGITS, from_logits=True), rtol=1e-4, atol=1e-6
+    )
     plain = values(np.float32([[first, first, 1]] * 4), LOGITS, from_logits=True)
     if first == second:
-        np.testing.assert_allclose(found, plain, rtol=1e-5)
+        np.testing.assert_allclose(results, plain, rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
@@ -101,7 +103,7 @@ def test_share_outside_zero_and_one(share):
 
 
 @pytest.mark.parametrize("labels", [[0, 5, 0.5], [-1, 0, 0.5], [0.5, 0, 0.5]])
-def test_labels_out_of_range(labels):
+def test_labels_out_of_range_raise(labels):
     with pytest.raises(ValueError, match="y_true must be whole numbers from 0 to 4"):
         mixup_crossentropy(np.float32([labels]), LOGITS[:1])
 
@@ -118,5 +120,5 @@ def test_bad_smoothing():
 
 
 def test_masked_classes_add_nothing():
-    found = mixup_crossentropy(np.float32([[2, 1, 1]]), np.float32([[-np.inf, 0, 1]]), True)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), np.log(1 + np.e) - 1, rtol=1e-5)
+    results = mixup_crossentropy(np.float32([[2, 1, 1]]), np.float32([[-np.inf, 0, 1]]), True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(results), np.log(1 + np.e) - 1, rtol=1e-5)

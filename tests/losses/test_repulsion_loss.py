@@ -40,8 +40,8 @@ def terms(y_true, y_pred, **arguments):
     )
 
 
-def as_arrays(found):
-    return {key: numpy(value) for key, value in found.items()}
+def as_arrays(results):
+    return {key: numpy(value) for key, value in results.items()}
 
 
 def compiled(function):
@@ -55,9 +55,9 @@ def compiled(function):
 
 def first(y_true, y_pred, **arguments):
     """The terms of the first image; those of the padding are 0."""
-    found = terms(y_true, y_pred, **arguments)
-    assert not any(v[1:].any() for v in found.values())
-    return {key: float(v[0]) for key, v in found.items()}
+    results = terms(y_true, y_pred, **arguments)
+    assert not any(v[1:].any() for v in results.values())
+    return {key: float(v[0]) for key, v in results.items()}
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_smooth_ln(sigma, expected, at_one):
 
 @pytest.mark.parametrize(("sigma", "expected"), [(0, 0.375), (0.5, 0.5242800), (0.9, 0.5300659)])
 def test_worked_rep_gt(sigma, expected):
-    found = first(WORKED, BOXES, sigma_rep_gt=sigma)
-    assert found["rep_gt"] == pytest.approx(expected, abs=1e-6)
-    assert found["attraction"] == pytest.approx((1 + 3 + 0 + 0) / 4)
+    results = first(WORKED, BOXES, sigma_rep_gt=sigma)
+    assert results["rep_gt"] == pytest.approx(expected, abs=1e-6)
+    assert results["attraction"] == pytest.approx((1 + 3 + 0 + 0) / 4)
 
 
 @pytest.mark.parametrize(("sigma", "expected"), [(0, 0.380952), (0.5, 0.482540)])
 def test_worked_rep_box(sigma, expected):
-    found = first(WORKED, BOXES, sigma_rep_box=sigma)["rep_box"]
-    assert found == pytest.approx(expected, abs=1e-6)
+    results = first(WORKED, BOXES, sigma_rep_box=sigma)["rep_box"]
+    assert results == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_terms_add_up():
-    found = numpy(repulsion_loss(WORKED, BOXES, alpha=0.25, beta=2.0, sigma_rep_gt=0.5))[0]
-    assert found == pytest.approx(1 + 0.25 * 0.5242800 + 2 * 0.380952, abs=1e-5)
+def test_loss_is_the_weighted_sum_of_terms():
+    results = numpy(repulsion_loss(WORKED, BOXES, alpha=0.25, beta=2.0, sigma_rep_gt=0.5))[0]
+    assert results == pytest.approx(1 + 0.25 * 0.5242800 + 2 * 0.380952, abs=1e-5)
     total = RepulsionLoss(0.25, 2.0, 0.5, reduction="sum")(WORKED, BOXES)
-    assert float(total) == pytest.approx(float(found))
+    assert float(total) == pytest.approx(float(results))
 
 
 # --- the definition, in loops ---------------------------------------------------------------------
@@ -157,7 +157,7 @@ def crowd(seed, images=IMAGES, truths=TRUTHS, proposals=PROPOSALS):
 @pytest.mark.parametrize("sigmas", [(0.5, 0.5), (0.9, 0.0)])
 def test_definition_on_random_crowds(sigmas):
     truth, predicted = crowd(0)
-    found = terms(truth, predicted, sigma_rep_gt=sigmas[0], sigma_rep_box=sigmas[1])
+    results = terms(truth, predicted, sigma_rep_gt=sigmas[0], sigma_rep_box=sigmas[1])
     seen = np.zeros(3)
     for image in range(IMAGES):
         expected = definition(
@@ -168,7 +168,7 @@ def test_definition_on_random_crowds(sigmas):
             *sigmas,
         )
         seen += np.array(expected) > 0
-        got = [found[key][image] for key in ("attraction", "rep_gt", "rep_box")]
+        got = [results[key][image] for key in ("attraction", "rep_gt", "rep_box")]
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
     assert min(seen) > IMAGES / 2
 
@@ -177,9 +177,9 @@ def test_offsets_are_decoded_for_the_repulsion():
     variances = (0.1, 0.1, 0.2, 0.2)
     truth, predicted = crowd(1)
     offsets = numpy(encode_boxes(predicted, truth["proposals"], variances))
-    found, plain = terms(truth, offsets, variances=variances), terms(truth, predicted)
+    results, plain = terms(truth, offsets, variances=variances), terms(truth, predicted)
     for key in ("rep_gt", "rep_box"):
-        np.testing.assert_allclose(found[key], plain[key], rtol=1e-4)
+        np.testing.assert_allclose(results[key], plain[key], rtol=1e-4)
     goals = np.stack([[truth["boxes"][i, 0]] * PROPOSALS for i in range(IMAGES)])
     one = {**truth, "boxes": truth["boxes"][:, :1], "labels": truth["labels"][:, :1]}
     exact = numpy(encode_boxes(goals, truth["proposals"], variances))
@@ -199,7 +199,7 @@ def test_max_positives_keeps_the_best():
     assert limited["rep_box"] == 0
 
 
-def test_ignored_and_other_classes_do_not_repel():
+def test_padding_and_other_classes_do_not_repel():
     for classes in ([0, 1, 0], [0, -1, 0]):
         truth = {**WORKED, "labels": padded(classes, TRUTHS)}
         assert first(truth, BOXES)["rep_gt"] == 0
@@ -271,13 +271,13 @@ def test_contracts_with_offsets():
     )
 
 
-def test_no_rows_of_ground_truth():
+def test_empty_ground_truth_gives_zero():
     truth, boxes = crowd(6)
     empty = {**truth, "boxes": truth["boxes"][:, :0], "labels": truth["labels"][:, :0]}
     assert not numpy(repulsion_loss(empty, boxes)).any()
 
 
-def test_gradient_moves_a_box_off_its_neighbor():
+def test_gradient_of_an_overlapping_box_points_off_its_neighbor():
     """Only the left edge of the middle box is in the way of its neighbor."""
     truth = {**WORKED, "labels": padded([0, 0], TRUTHS)}
     boxes = BOXES.copy()
@@ -290,11 +290,11 @@ def test_gradient_moves_a_box_off_its_neighbor():
     assert not gradient[0, 3].any()
 
 
-def test_key_of_before_warns_and_works():
+def test_old_key_warns_and_works():
     before = {"classes" if key == "labels" else key: value for key, value in WORKED.items()}
     with pytest.warns(FutureWarning, match="'classes' is now 'labels'"):
-        found = numpy(repulsion_loss(before, BOXES))
-    np.testing.assert_array_equal(found, numpy(repulsion_loss(WORKED, BOXES)))
+        results = numpy(repulsion_loss(before, BOXES))
+    np.testing.assert_array_equal(results, numpy(repulsion_loss(WORKED, BOXES)))
 
 
 def test_ignored_rows_are_padding():
@@ -333,18 +333,18 @@ def test_properties(seed, scale):
     rng = np.random.default_rng(seed)
     order, swap = rng.permutation(PROPOSALS), rng.permutation(TRUTHS)
     measure = compiled(repulsion_terms)
-    found = as_arrays(measure(truth, boxes))
-    assert all(np.isfinite(v).all() and (v >= 0).all() for v in found.values())
-    assert (found["rep_box"] <= 1).all()
+    results = as_arrays(measure(truth, boxes))
+    assert all(np.isfinite(v).all() and (v >= 0).all() for v in results.values())
+    assert (results["rep_box"] <= 1).all()
     mixed = {"proposals": truth["proposals"][:, order]}
     mixed.update({key: truth[key][:, swap] for key in ("boxes", "labels")})
     for key, values in as_arrays(measure(mixed, boxes[:, order])).items():
-        np.testing.assert_allclose(values, found[key], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(values, results[key], rtol=1e-4, atol=1e-5)
     scaled = {key: truth[key] * scale for key in ("boxes", "proposals")}
     scaled["labels"] = truth["labels"]
     moved = as_arrays(measure(scaled, boxes * np.float32(scale)))
     for key in ("rep_gt", "rep_box"):
-        np.testing.assert_allclose(moved[key], found[key], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(moved[key], results[key], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -382,12 +382,12 @@ def test_bad_shapes():
         ((2, 3, 5), ()),
     ],
 )
-def test_other_shapes_are_refused_with_the_right_ones(truth, prediction):
+def test_wrong_shapes_raise_with_the_right_ones(truth, prediction):
     with pytest.raises(ValueError, match=r"Expected y_.* received"):
         RepulsionLoss()(np.zeros(truth, "float32"), np.zeros(prediction, "float32"))
 
 
-def test_dict_without_boxes():
+def test_dict_without_boxes_raises():
     with pytest.raises(ValueError, match=r"keys 'boxes' and 'labels'.*received \['labels'\]"):
         RepulsionLoss()({"labels": np.zeros((1, 2))}, np.zeros((1, 3, 8), "float32"))
 
@@ -397,7 +397,7 @@ def test_floatx_of_float64():
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
     try:
-        found = repulsion_loss(truth, np.array([[[1, 0, 11, 20] * 2]], "float64"))
+        results = repulsion_loss(truth, np.array([[[1, 0, 11, 20] * 2]], "float64"))
     finally:
         keras.config.set_floatx(before)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), 1 + np.log(2) / 2, rtol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(results), 1 + np.log(2) / 2, rtol=1e-5)

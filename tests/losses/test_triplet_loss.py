@@ -104,8 +104,8 @@ def test_worked_numbers(distance, margin, hard, every, nonzero):
     settings["mining"] = "batch_all"
     assert mean(LABELS, POINTS, **settings) == pytest.approx(every, abs=2e-6)
     if nonzero is not None:
-        found = mean(LABELS, POINTS, nonzero_mean=True, **settings)
-        assert found == pytest.approx(nonzero, abs=2e-6)
+        results = mean(LABELS, POINTS, nonzero_mean=True, **settings)
+        assert results == pytest.approx(nonzero, abs=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -120,21 +120,21 @@ def test_worked_numbers(distance, margin, hard, every, nonzero):
 def test_worked_numbers_of_semi_hard(distance, margin, addons, similarity, torch):
     settings = {"distance": distance, "margin": margin, "mining": "semi_hard"}
     for convention in ("kdl", "tensorflow_addons"):
-        found = mean(LABELS, POINTS, convention=convention, **settings)
-        assert found == pytest.approx(addons, abs=2e-6)
+        results = mean(LABELS, POINTS, convention=convention, **settings)
+        assert results == pytest.approx(addons, abs=2e-6)
     if similarity is not None:
-        found = mean(LABELS, POINTS, convention="tensorflow_similarity", **settings)
-        assert found == pytest.approx(similarity, abs=2e-6)
+        results = mean(LABELS, POINTS, convention="tensorflow_similarity", **settings)
+        assert results == pytest.approx(similarity, abs=2e-6)
     settings["convention"] = "pytorch_metric_learning"
-    found = mean(LABELS, POINTS, normalize=False, **settings)
-    assert found == pytest.approx(torch, abs=2e-6)
+    results = mean(LABELS, POINTS, normalize=False, **settings)
+    assert results == pytest.approx(torch, abs=2e-6)
 
 
 def test_worked_number_without_negatives():
     points, labels = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 0])
     settings = {"mining": "semi_hard", "margin": 1.0}
-    found = mean(labels, points, convention="tensorflow_addons", **settings)
-    assert found == pytest.approx(2.414214, abs=2e-6)
+    results = mean(labels, points, convention="tensorflow_addons", **settings)
+    assert results == pytest.approx(2.414214, abs=2e-6)
     assert mean(labels, points, **settings) == 0
 
 
@@ -163,12 +163,12 @@ def test_gradient_of_batch_all(margin):
     """That which the loop sums is that of all triplets at once."""
     x, ops = embeddings(10, 4), keras.ops
     loss = ops.softplus if margin == "soft" else lambda z: ops.relu(z + margin)
-    found = gradients(lambda x: triplet_loss(UNEVEN, x, mining="batch_all", margin=margin), [], x)[
-        1
-    ][0]
+    results = gradients(
+        lambda x: triplet_loss(UNEVEN, x, mining="batch_all", margin=margin), [], x
+    )[1][0]
     expected = gradients(lambda x: cube(x, loss), [], x)[1][0]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert np.abs(found).max() > 0.01
+    np.testing.assert_allclose(results, expected, atol=1e-5)
+    assert np.abs(results).max() > 0.01
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
@@ -176,16 +176,16 @@ def test_gradient(case):
     """Against central differences in float64; rows sum to zero, since a shift changes nothing."""
     x = embeddings(10, 4, seed=2)
     losses = lambda x: keras.ops.mean(triplet_loss(UNEVEN, x, **case))[None]  # noqa: E731
-    found = gradients(losses, [], x)[1][0]
+    results = gradients(losses, [], x)[1][0]
     scale = gradients(lambda x: x, [], np.ones(1, "float32"))[1][0]
     rng = np.random.default_rng(0)
     for _ in range(5):
         step = rng.standard_normal(x.shape)
         step *= 1e-6 / np.linalg.norm(step)
         up, down = (definition(UNEVEN, x + sign * step, **case) for sign in (1, -1))
-        assert (found / scale * step).sum() == pytest.approx((up - down) / 2, rel=2e-3, abs=2e-10)
+        assert (results / scale * step).sum() == pytest.approx((up - down) / 2, rel=2e-3, abs=2e-10)
     if case["convention"] != "pytorch_metric_learning":
-        np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(results.sum(axis=0), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES[1::3] + CASES[-1:], ids=name)
@@ -236,16 +236,16 @@ def test_degenerate_values(case):
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), index=st.integers(0, len(CASES) - 1))
-def test_order_and_names_of_classes_do_not_matter(seed, index):
+def test_permuted_samples_and_classes_agree(seed, index):
     rng = np.random.default_rng(seed)
     x, case = embeddings(10, 4, seed=seed), CASES[index]
-    found = mean(UNEVEN, x, **case)
+    results = mean(UNEVEN, x, **case)
     order = rng.permutation(10)
-    assert mean(UNEVEN[order], x[order], **case) == pytest.approx(found, rel=1e-4, abs=1e-6)
+    assert mean(UNEVEN[order], x[order], **case) == pytest.approx(results, rel=1e-4, abs=1e-6)
     names = rng.permutation(100) - 50
-    assert mean(names[UNEVEN], x, **case) == pytest.approx(found, rel=1e-4, abs=1e-6)
+    assert mean(names[UNEVEN], x, **case) == pytest.approx(results, rel=1e-4, abs=1e-6)
     limit = max(margin_of(case), 0) + np.linalg.norm(x[:, None] - x[None], axis=-1).max()
-    assert 0 <= found <= limit
+    assert 0 <= results <= limit
 
 
 def margin_of(case):
@@ -376,18 +376,18 @@ def test_batches_of_any_size():
     for mining in ("batch_hard", "batch_all", "semi_hard"):
         loss = TripletLoss(mining, margin=0.5)
         model.compile(keras.optimizers.SGD(0.1), loss)
-        found = model.evaluate(x, y, batch_size=6, verbose=0)
+        results = model.evaluate(x, y, batch_size=6, verbose=0)
         z = model.predict(x, verbose=0)
         expected = (6 * float(loss(y[:6], z[:6])) + 4 * float(loss(y[6:], z[6:]))) / 10
-        assert found == pytest.approx(expected, rel=1e-5)
+        assert results == pytest.approx(expected, rel=1e-5)
         before = model.get_weights()[0]
         assert np.isfinite(model.fit(x, y, batch_size=6, epochs=2, verbose=0).history["loss"]).all()
         assert (model.get_weights()[0] != before).any()
 
 
 @pytest.mark.parametrize("shift", [2**32, -(2**32), 2**31])
-def test_labels_beyond_int32_are_not_cut(shift):
+def test_labels_beyond_int32_keep_their_classes(shift):
     labels = np.array([0, 0, shift, shift])
     embeddings = np.float32([[0.0], [1.0], [1.1], [2.1]])
-    found = triplet_loss(labels, embeddings, margin=1.0)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [0.9, 1.9, 1.9, 0.9], atol=1e-5)
+    results = triplet_loss(labels, embeddings, margin=1.0)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(results), [0.9, 1.9, 1.9, 0.9], atol=1e-5)

@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
 
-def pycocotools_numbers(truths, found, classes):
+def pycocotools_numbers(truths, results, classes):
     """The twelve numbers. Both are dicts of lists with an array for each image."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -21,10 +21,10 @@ def pycocotools_numbers(truths, found, classes):
             "annotations": list(_annotations(truths)),
         }
         coco.createIndex()
-        twin = COCO()
-        twin.dataset = {**coco.dataset, "annotations": list(_detections(found))}
-        twin.createIndex()
-        evaluation = COCOeval(coco, twin, "bbox")
+        copy = COCO()
+        copy.dataset = {**coco.dataset, "annotations": list(_detections(results))}
+        copy.createIndex()
+        evaluation = COCOeval(coco, copy, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -47,17 +47,17 @@ def _annotations(truths):
             }
 
 
-def _detections(found):
+def _detections(results):
     number = 0
-    for image, boxes in enumerate(found["boxes"]):
+    for image, boxes in enumerate(results["boxes"]):
         for row, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, "float64").tolist()):
             number += 1
             yield {
                 "id": number,
                 "image_id": image,
-                "category_id": int(found["labels"][image][row]),
+                "category_id": int(results["labels"][image][row]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
-                "score": float(found["scores"][image][row]),
+                "score": float(results["scores"][image][row]),
                 "iscrowd": 0,
             }

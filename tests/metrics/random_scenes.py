@@ -10,7 +10,7 @@ def random_scenes(seed, images=20, classes=4, truths=6, detections=15, size=160,
     """
     rng = np.random.default_rng(seed)
     keys = ("boxes", "labels", "crowd", "area"), ("boxes", "labels", "scores")
-    real, found = ({key: [] for key in each} for each in keys)
+    real, results = ({key: [] for key in item} for item in keys)
     for _ in range(images):
         count = rng.integers(0, truths + 1)
         boxes = _boxes(rng, count, size)
@@ -37,8 +37,8 @@ def random_scenes(seed, images=20, classes=4, truths=6, detections=15, size=160,
         ):
             real[key].append(value)
         for key, value in (("boxes", guesses), ("labels", guessed), ("scores", scores)):
-            found[key].append(value)
-    return real, found
+            results[key].append(value)
+    return real, results
 
 
 def _boxes(rng, count, size):
@@ -52,8 +52,8 @@ def padded(scenes):
 
 
 def _pad(values):
-    most = max(len(each) for each in values)
+    most = max(len(item) for item in values)
     full = np.full((len(values), most, *values[0].shape[1:]), -1.0)
-    for row, each in zip(full, values, strict=True):
-        row[: len(each)] = each
+    for row, item in zip(full, values, strict=True):
+        row[: len(item)] = item
     return full

@@ -24,11 +24,11 @@ def definition(batches, margin, of="triplets", weights=None):
         for a in range(len(x)):
             near = [d[a, p] for p in range(len(x)) if labels[p] == labels[a] and p != a]
             far = [d[a, n] for n in range(len(x)) if labels[n] != labels[a]]
-            found = [margin + p - n > 0 for p in near for n in far]
+            results = [margin + p - n > 0 for p in near for n in far]
             weight = 1 if weights is None else weights[a]
             if of == "anchors":
-                found = [any(found)] if found else []
-            active, total = active + weight * sum(found), total + weight * len(found)
+                results = [any(results)] if results else []
+            active, total = active + weight * sum(results), total + weight * len(results)
     return active / total
 
 
@@ -90,12 +90,12 @@ def test_in_compiled_training(tmp_path):
     metric = ActiveTriplets(0.3, of="anchors")
     model.compile("sgd", TripletLoss(margin=0.3), metrics=[metric])
     model.fit(x, labels, batch_size=5, verbose=0)  # with a last batch of fewer samples
-    found = model.evaluate(x, labels, verbose=0, return_dict=True)["active_triplets"]
+    results = model.evaluate(x, labels, verbose=0, return_dict=True)["active_triplets"]
     embeddings = model.predict(x, verbose=0)
-    assert found == pytest.approx(definition([(labels, embeddings)], 0.3, "anchors"), rel=1e-5)
+    assert results == pytest.approx(definition([(labels, embeddings)], 0.3, "anchors"), rel=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(x, labels, verbose=0, return_dict=True)["active_triplets"] == found
+    assert loaded.evaluate(x, labels, verbose=0, return_dict=True)["active_triplets"] == results
     assert ActiveTriplets.from_config(metric.get_config()).get_config() == metric.get_config()
 
 
@@ -116,7 +116,7 @@ def test_bad_arguments(arguments, message):
 PAIRS = np.float32([[0.0], [1.0], [1.1], [2.1]])
 
 
-def test_labels_beyond_int32_are_not_cut():
+def test_labels_beyond_int32_keep_their_classes():
     metric = ActiveTriplets(margin=2.0)
     metric.update_state(np.array([0, 0, 2**32, 2**32]), PAIRS)
     assert float(metric.result()) == 1.0
@@ -125,17 +125,17 @@ def test_labels_beyond_int32_are_not_cut():
 @pytest.mark.parametrize(
     "labels", [np.float32([0.1, 0.1, 0.6, 0.6]), np.eye(4, dtype="float32"), np.zeros(3, "int32")]
 )
-def test_labels_that_are_none_are_refused(labels):
+def test_labels_not_integers_raise(labels):
     with pytest.raises(ValueError, match="labels must"):
         ActiveTriplets(margin=1.0).update_state(labels, PAIRS)
 
 
 @pytest.mark.parametrize("of", ["triplets", "anchors"])
-def test_nan_is_not_nothing_to_learn(of):
+def test_nan_embeddings_give_nan(of):
     metric = ActiveTriplets(margin=1.0, of=of)
     metric.update_state(np.array([0, 0, 1, 1]), PAIRS * np.float32([[1], [1], [np.nan], [1]]))
     assert np.isnan(float(metric.result()))
 
 
-def test_a_margin_of_numpy():
+def test_margin_of_numpy_is_accepted():
     assert type(ActiveTriplets(np.float32(0.5)).get_config()["margin"]) is float

@@ -23,7 +23,7 @@ WRONG_LABELS = {
 
 
 @pytest.mark.parametrize("case", WRONG_LABELS)
-def test_wrong_labels_raise_or_make_the_metric_nan_where_values_are_not_known(case, monkeypatch):
+def test_wrong_labels_raise_or_give_nan_in_compiled_steps(case, monkeypatch):
     metric, y_true, y_pred = WRONG_LABELS[case]
     with pytest.raises(ValueError, match="must"):
         metric.update_state(y_true, y_pred)
@@ -51,7 +51,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("case", EMPTY)
-def test_an_empty_batch_changes_nothing(case):
+def test_empty_batch_changes_nothing(case):
     metric, y_true, y_pred = EMPTY[case]
     metric.update_state(y_true, y_pred)
     before = float(metric.result())

@@ -60,7 +60,7 @@ def test_warns_once_of_a_point(point):
     assert float(metric.result()) == 0  # no second time: warnings are errors here
 
 
-def test_one_sample_is_no_collapse():
+def test_single_sample_is_no_collapse():
     metric = EmbeddingCollapse()
     metric.update_state(None, embeddings(1, 4))
     assert float(metric.result()) == 0
@@ -79,9 +79,9 @@ def test_warns_in_compiled_training(tmp_path):
     assert 0.5 * definition([outputs]) < history[0] < 2 * definition([outputs])
     model.save(tmp_path / "model.keras")
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])
-    with pytest.warns(UserWarning, match="embedding_collapse: the embedding has shrunk") as found:
+    with pytest.warns(UserWarning, match="embedding_collapse: the embedding has shrunk") as results:
         model.fit(x, y, batch_size=4, epochs=3, verbose=0)
-    assert sum("shrunk" in str(one.message) for one in found) == 1
+    assert sum("shrunk" in str(one.message) for one in results) == 1
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.evaluate(x, y, verbose=0, return_dict=True)["embedding_collapse"] > 0.1
     loaded.set_weights(model.get_weights())

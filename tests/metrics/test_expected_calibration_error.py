@@ -46,18 +46,18 @@ def test_formula_over_batches(bins):
         metric.update_state(LABELS[part], p[part])
     error, rows = definition(LABELS, p, bins)
     assert float(metric.result()) == pytest.approx(error, rel=1e-5)
-    found = metric.reliability()
-    np.testing.assert_allclose(found["confidence"], rows[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(found["accuracy"], rows[:, 1], rtol=1e-5)
-    np.testing.assert_allclose(found["share"], rows[:, 2], rtol=1e-5)
-    np.testing.assert_allclose(found["lower"], np.arange(bins) / bins)
-    np.testing.assert_allclose(found["upper"], np.arange(1, bins + 1) / bins)
+    results = metric.reliability()
+    np.testing.assert_allclose(results["confidence"], rows[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(results["accuracy"], rows[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(results["share"], rows[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(results["lower"], np.arange(bins) / bins)
+    np.testing.assert_allclose(results["upper"], np.arange(1, bins + 1) / bins)
 
 
 def test_edges_belong_to_the_bin_below():
     p = np.float32([[0.5, 0.5], [0.75, 0.25], [1, 0]])
-    found = update(ExpectedCalibrationError(4), np.zeros(3), p).reliability()
-    np.testing.assert_allclose(found["share"], [0, 1 / 3, 1 / 3, 1 / 3])
+    results = update(ExpectedCalibrationError(4), np.zeros(3), p).reliability()
+    np.testing.assert_allclose(results["share"], [0, 1 / 3, 1 / 3, 1 / 3])
 
 
 def test_logits_and_dense_labels():
@@ -88,7 +88,7 @@ def test_sample_weight(shape):
     assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nothing_and_reset():
+def test_result_of_nothing_and_after_reset_is_zero():
     metric = ExpectedCalibrationError(3)
     assert float(metric.result()) == 0
     assert metric.reliability()["share"].tolist() == [0, 0, 0]
@@ -118,12 +118,12 @@ def test_in_compiled_training_and_config(tmp_path):
     metric = ExpectedCalibrationError(10)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=[metric])
     model.fit(LOGITS, LABELS, batch_size=20, verbose=0)
-    found = model.evaluate(LOGITS, LABELS, verbose=0, return_dict=True)
+    results = model.evaluate(LOGITS, LABELS, verbose=0, return_dict=True)
     expected, _ = definition(LABELS, model.predict(LOGITS, verbose=0), 10)
-    assert found["expected_calibration_error"] == pytest.approx(expected, rel=1e-4)
+    assert results["expected_calibration_error"] == pytest.approx(expected, rel=1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(LOGITS, LABELS, verbose=0, return_dict=True) == found
+    assert loaded.evaluate(LOGITS, LABELS, verbose=0, return_dict=True) == results
     again = ExpectedCalibrationError.from_config(metric.get_config())
     assert again.get_config() == metric.get_config()
 
@@ -160,7 +160,7 @@ def test_float64_predictions(weights):
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_nan_is_not_left_out(from_logits):
+def test_nan_predictions_give_nan(from_logits):
     metric = ExpectedCalibrationError(from_logits=from_logits)
     metric.update_state(np.array([0, 1]), np.float32([[0.75, 0.25], [np.nan, 0.25]]))
     assert np.isnan(float(metric.result()))

@@ -16,11 +16,11 @@ def labels(*shape, high):
     return np.random.default_rng(1).integers(0, high, shape).astype("int32")
 
 
-def of_sets(there, found, weights=1.0):
+def of_sets(there, results, weights=1.0):
     """The definition; None for two empty sets."""
     weights = np.broadcast_to(weights, there.shape)
-    union = weights[there | found].sum()
-    return weights[there & found].sum() / union if union else None
+    union = weights[there | results].sum()
+    return weights[there & results].sum() / union if union else None
 
 
 def mean(values, empty):
@@ -37,8 +37,8 @@ def test_worked_numbers_of_sets():
     """J({1, 2, 3}, {2, 3, 4, 5}) = 0.4; of [1, 0, 1, 0] and [1, 1, 0, 0] 1/3."""
     numbers = np.arange(6)
     metric = JaccardIndex(1)
-    true, found = np.isin(numbers, [1, 2, 3]), np.isin(numbers, [2, 3, 4, 5])
-    metric.update_state(true[None], found[None] * 1.0)
+    true, results = np.isin(numbers, [1, 2, 3]), np.isin(numbers, [2, 3, 4, 5])
+    metric.update_state(true[None], results[None] * 1.0)
     assert float(metric.result()) == pytest.approx(0.4)
     metric.reset_state()
     metric.update_state([[1, 1, 0, 0]], [[1.0, 0.0, 1.0, 0.0]])
@@ -47,11 +47,11 @@ def test_worked_numbers_of_sets():
 
 def test_worked_numbers_of_a_confusion():
     counts = np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
-    true, found = (
+    true, results = (
         np.repeat(part, counts.ravel())[None] for part in np.indices((3, 3)).reshape(2, 9)
     )
     metric = JaccardIndex(3, per_class=True, sparse_y_pred=True)
-    metric.update_state(true, found)
+    metric.update_state(true, results)
     expected = {
         "jaccard_index": 0.383333,
         "jaccard_index_0": 0.75,
@@ -70,7 +70,7 @@ def test_of_the_set_and_of_images(empty):
     z[0, ..., 2], true[0] = -9, true[0] % 2
     known = scores(3, 4, 5) > -0.5
     given = np.where(known, true, 255)
-    found = z.argmax(-1)
+    results = z.argmax(-1)
     arguments = {"per_class": True, "empty": empty, "ignore_class": 255}
 
     whole = JaccardIndex(4, data_format="channels_last", **arguments)
@@ -79,9 +79,9 @@ def test_of_the_set_and_of_images(empty):
         whole.update_state(given[part], z[part])
         images.update_state(given[part], z[part])
 
-    expected = class_indices(true, found, known, 4)
+    expected = class_indices(true, results, known, 4)
     check(whole.result(), mean(expected, empty), [mean([value], empty) for value in expected])
-    expected = [class_indices(true[i], found[i], known[i], 4) for i in range(3)]
+    expected = [class_indices(true[i], results[i], known[i], 4) for i in range(3)]
     of_images = [mean(values, empty) for values in expected]
     of_classes = [mean(values, empty) for values in zip(*expected, strict=True)]
     check(images.result(), np.mean(of_images), of_classes)
@@ -91,8 +91,8 @@ def check(result, total, classes):
     assert float(result["jaccard_index"]) == pytest.approx(total, rel=1e-5)
     for number, value in enumerate(classes):
         expected = np.nan if value is None else value
-        found = float(result[f"jaccard_index_{number}"])
-        assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
+        results = float(result[f"jaccard_index_{number}"])
+        assert results == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 def test_mean_is_that_of_mean_iou():
@@ -115,8 +115,8 @@ def test_one_class(shape):
     p[0, 0, 0] = 0.3  # the threshold itself
     metric = JaccardIndex(1, threshold=0.3)
     metric.update_state(true, p)
-    found = p.reshape(true.shape) >= np.float32(0.3)
-    assert float(metric.result()) == pytest.approx(of_sets(true == 1, found), rel=1e-6)
+    results = p.reshape(true.shape) >= np.float32(0.3)
+    assert float(metric.result()) == pytest.approx(of_sets(true == 1, results), rel=1e-6)
     keras_own = keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.3, dtype="float32")
     keras_own.update_state(keras.ops.convert_to_tensor(true), p.reshape(true.shape))
     assert float(metric.result()) == pytest.approx(float(keras_own.result()), rel=1e-6)
@@ -126,12 +126,12 @@ def test_images_without_any_pixel():
     """The first is empty and found so, the second empty and not: 1 and 0 by the convention."""
     p = np.array([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]], "float32")
     true = np.array([[0, 0], [0, 0], [0, 1]])
-    found = []
+    results = []
     for empty in (None, 1):
         metric = JaccardIndex(1, per_image=True, empty=empty)
         metric.update_state(true, p)
-        found.append(float(metric.result()))
-    assert found == pytest.approx([(0 + 0.5) / 2, (1 + 0 + 0.5) / 3])
+        results.append(float(metric.result()))
+    assert results == pytest.approx([(0 + 0.5) / 2, (1 + 0 + 0.5) / 3])
 
 
 @pytest.mark.parametrize("per_image", [False, True])
@@ -153,14 +153,16 @@ def test_multi_label(per_image, data_format):
     order = (0, 3, 1, 2) if data_format == "channels_first" else (0, 1, 2, 3)
     given = np.where(known, true, -1).transpose(order)
     metric.update_state(given, z.transpose(order), sample_weight=weights)
-    there, found = (true == 1) & known, (z >= 0) & known
+    there, results = (true == 1) & known, (z >= 0) & known
     if per_image:
-        values = [[of_sets(there[i, ..., c], found[i, ..., c]) for c in range(3)] for i in range(2)]
+        values = [
+            [of_sets(there[i, ..., c], results[i, ..., c]) for c in range(3)] for i in range(2)
+        ]
         of_classes = [np.average([v[c] for v in values], weights=weights) for c in range(2)]
         total = np.average([np.mean(v[:2]) for v in values], weights=weights)
     else:
         spread = weights[:, None, None]
-        of_classes = [of_sets(there[..., c], found[..., c], spread) for c in range(2)]
+        of_classes = [of_sets(there[..., c], results[..., c], spread) for c in range(2)]
         total = np.mean(of_classes)
     check(metric.result(), total, [*of_classes, None])
 
@@ -184,7 +186,7 @@ def test_weights_of_images():
     assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_before_anything_was_seen():
+def test_result_before_any_batch():
     assert float(JaccardIndex(2).result()) == 0
     assert float(JaccardIndex(1, per_image=True).result()) == 0
     assert float(JaccardIndex(2, empty=1).result()) == 1
@@ -193,19 +195,19 @@ def test_before_anything_was_seen():
 @settings(max_examples=25)
 @given(
     true=hnp.arrays("int32", (2, 6), elements=st.integers(0, 2)),
-    found=hnp.arrays("int32", (2, 6), elements=st.integers(0, 2)),
+    results=hnp.arrays("int32", (2, 6), elements=st.integers(0, 2)),
     order=st.permutations(range(6)),
 )
-def test_symmetry_order_and_bounds(true, found, order):
+def test_symmetry_order_and_bounds(true, results, order):
     def index(*pair):
         metric = JaccardIndex(3, per_image=True, sparse_y_pred=True)
         metric.update_state(*pair)
         return float(metric.result())
 
-    value = index(true, found)
+    value = index(true, results)
     assert 0 <= value <= 1
-    assert index(found, true) == pytest.approx(value)
-    assert index(true[:, order], found[:, order]) == pytest.approx(value)
+    assert index(results, true) == pytest.approx(value)
+    assert index(true[:, order], results[:, order]) == pytest.approx(value)
     assert index(true, true) == 1
 
 
@@ -224,10 +226,10 @@ def test_in_compiled_training_and_config(per_image, tmp_path):
     history = model.fit(x, y, batch_size=3, verbose=0, validation_data=(x, y)).history
     result = model.evaluate(x, y, batch_size=3, verbose=0, return_dict=True)
     assert history["val_jaccard_index_2"] == [result["jaccard_index_2"]]
-    found = model.predict(x, verbose=0).argmax(-1)
+    results = model.predict(x, verbose=0).argmax(-1)
     parts = range(5) if per_image else [slice(None)]
-    values = [class_indices(y[i], found[i], y[i] != 255, 3) for i in parts]
-    expected = np.mean([mean(each, None) for each in values])
+    values = [class_indices(y[i], results[i], y[i] != 255, 3) for i in parts]
+    expected = np.mean([mean(item, None) for item in values])
     assert result["jaccard_index"] == pytest.approx(expected, rel=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -259,10 +261,10 @@ def test_bad_arguments(arguments, message):
         ((4, True), (2, 3, 4, 3), (2, 3, 4, 3), "with multi_label the 4 classes"),
     ],
 )
-def test_bad_shapes(arguments, true, found, message):
+def test_bad_shapes(arguments, true, results, message):
     metric = JaccardIndex(*arguments, data_format="channels_last")
     with pytest.raises(ValueError, match=message):
-        metric.update_state(np.zeros(true), np.zeros(found, "float32"))
+        metric.update_state(np.zeros(true), np.zeros(results, "float32"))
 
 
 def test_weights_of_pixels_for_indices_of_images():
@@ -272,7 +274,7 @@ def test_weights_of_pixels_for_indices_of_images():
 
 
 @pytest.mark.parametrize("settings", [{}, {"per_image": True}, {"sparse_y_pred": True}])
-def test_mask_of_0_and_255_is_refused(settings):
+def test_mask_of_0_and_255_raises(settings):
     metric = JaccardIndex(1, **settings)
     with pytest.raises(ValueError, match="Divide masks of 0 and 255 by 255"):
         metric.update_state(np.array([[255, 0, 255]]), np.array([[1.0, 0.0, 1.0]]))
@@ -286,7 +288,7 @@ def test_mask_with_255_as_the_ignored_label():
 
 @pytest.mark.parametrize("label", [0.6, -0.5, np.nan])
 @pytest.mark.parametrize("classes", [1, 2])
-def test_label_that_is_no_whole_number_is_refused(label, classes):
+def test_fractional_label_raises(label, classes):
     metric = JaccardIndex(classes, sparse_y_pred=True)
     with pytest.raises(ValueError, match="whole numbers"):
         metric.update_state(np.float32([[label, 1]]), np.array([[0, 1]]))

@@ -17,11 +17,11 @@ def definition(y_true, y_pred, classes, known, weights=1.0):
     """The formula, one class at a time."""
     weights = np.broadcast_to(weights, y_true.shape)
     ious = []
-    for each in range(classes):
-        found, true = (y_pred == each) & known, (y_true == each) & known
-        union = weights[found | true].sum()
+    for item in range(classes):
+        results, true = (y_pred == item) & known, (y_true == item) & known
+        union = weights[results | true].sum()
         if union > 0:
-            ious.append(weights[found & true].sum() / union)
+            ious.append(weights[results & true].sum() / union)
     return np.mean(ious) if ious else 0.0
 
 
@@ -102,12 +102,12 @@ def test_in_compiled_training_and_config(tmp_path):
     x, y = images(6, 4, 4, 2), labels(6, 4, 4, high=3)
     y[0] = 255
     model.fit(x, y, batch_size=3, verbose=0)
-    found = model.evaluate(x, y, verbose=0, return_dict=True)["mean_iou"]
+    results = model.evaluate(x, y, verbose=0, return_dict=True)["mean_iou"]
     predicted = model.predict(x, verbose=0).argmax(-1)
-    assert found == pytest.approx(definition(y, predicted, 3, y != 255), rel=1e-5)
+    assert results == pytest.approx(definition(y, predicted, 3, y != 255), rel=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(x, y, verbose=0, return_dict=True)["mean_iou"] == found
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True)["mean_iou"] == results
     assert MeanIoU.from_config(metric.get_config()).get_config() == metric.get_config()
 
 
@@ -140,13 +140,13 @@ def test_weights_of_millions_of_pixels():
 
 
 @pytest.mark.parametrize("label", [0.6, -0.5, np.nan])
-def test_label_that_is_no_whole_number_is_refused(label):
+def test_fractional_label_raises(label):
     with pytest.raises(ValueError, match="Labels must be whole numbers"):
         MeanIoU(2, sparse_y_pred=True).update_state(np.float32([[label, 1]]), np.array([[0, 1]]))
 
 
 @pytest.mark.parametrize("label", [2**32, 2**31, -(2**32), 3e9, -np.inf])
-def test_label_beyond_int32_is_left_out(label):
+def test_label_beyond_int32_is_ignored(label):
     if keras.backend.backend() == "jax" and isinstance(label, int):
         pytest.skip("JAX cuts it before the metric sees it")
     metric = MeanIoU(2, sparse_y_pred=True)
@@ -155,7 +155,7 @@ def test_label_beyond_int32_is_left_out(label):
 
 
 @pytest.mark.parametrize("metric", [MeanIoU(2), JaccardIndex(2), JaccardIndex(2, per_image=True)])
-def test_scores_of_another_number_of_classes_are_refused(metric):
+def test_scores_of_another_number_of_classes_raise(metric):
     scores = np.eye(3, dtype="float32")[np.array([[0, 2, 1, 2]])]
     with pytest.raises(ValueError, match="score for each of 2 classes"):
         metric.update_state(np.array([[0, 0, 1, 1]]), scores)

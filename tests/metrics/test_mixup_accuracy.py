@@ -14,8 +14,8 @@ LABELS = np.concatenate([RNG.integers(0, 3, (12, 2)), RNG.random((12, 1))], 1).a
 def definition(labels, scores, weights=None):
     hits = []
     for (first, second, share), row in zip(labels, scores, strict=True):
-        found = row.argmax()
-        hits.append(share * (found == first) + (1 - share) * (found == second))
+        results = row.argmax()
+        hits.append(share * (results == first) + (1 - share) * (results == second))
     return np.average(hits, weights=weights)
 
 
@@ -64,14 +64,14 @@ def test_in_compiled_training_and_config(tmp_path):
     model.compile("sgd", MixupCrossentropy(from_logits=True), metrics=[metric])
     model.fit(data, verbose=0)
     data.epoch = 5
-    found = model.evaluate(data, verbose=0, return_dict=True)["mixup_accuracy"]
+    results = model.evaluate(data, verbose=0, return_dict=True)["mixup_accuracy"]
     data.epoch = 5
     x, y = (np.concatenate(part) for part in zip(*(data[i] for i in range(3)), strict=True))
     expected = definition(y, model.predict(x, verbose=0))
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert results == pytest.approx(expected, rel=1e-5)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(x, y, verbose=0, return_dict=True)["mixup_accuracy"] == found
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True)["mixup_accuracy"] == results
     assert MixupAccuracy.from_config(metric.get_config()).get_config() == metric.get_config()
 
 

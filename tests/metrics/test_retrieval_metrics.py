@@ -40,8 +40,8 @@ def definition(relevances, ranks=(1, 5, 10), recall="any", average_precision="st
                 average += ((precision + previous) / 2 if market else precision) / total
                 average_at_r += precision / total if rank <= total else 0
             previous = precision
-        found = [sum(relevance[:k]) for k in ranks]
-        recalls = [n / total if recall == "share" else n > 0 for n in found]
+        results = [sum(relevance[:k]) for k in ranks]
+        recalls = [n / total if recall == "share" else n > 0 for n in results]
         rows.append([*recalls, average, average_at_r, sum(relevance[:total]) / total])
     names = [*(f"recall@{k}" for k in ranks), "map", "map@r", "r_precision"]
     return dict(zip(names, np.mean(rows, axis=0), strict=True))
@@ -50,15 +50,15 @@ def definition(relevances, ranks=(1, 5, 10), recall="any", average_precision="st
 def rankings(labels, x, queries, gallery, cameras=None, junk=None):
     """Relevance of the gallery of each query, in the order of distance, by loops."""
     for query in queries:
-        found = []
+        results = []
         for item in gallery:
             same = labels[item] == labels[query]
             removed = item == query or labels[item] == junk
             if cameras is not None and same and cameras[item] == cameras[query]:
                 removed = True
             if not removed:
-                found.append((np.linalg.norm(x[item] - x[query]), same))
-        yield [int(same) for _, same in sorted(found)]
+                results.append((np.linalg.norm(x[item] - x[query]), same))
+        yield [int(same) for _, same in sorted(results)]
 
 
 @pytest.fixture(params=[0, 64], ids=["sort", "count"])
@@ -72,14 +72,14 @@ def test_worked_numbers(form):
     x = np.arange(6, dtype="float32")[:, None]
     y = {"labels": [1, 0, 1, 1, 0, 1], "is_query": [1, 0, 0, 0, 0, 0]}
     y = {name: np.array(values) for name, values in y.items()}
-    found = result(y, x, ranks=(1, 2, 3, 4, 5))
-    assert [found[f"recall@{k}"] for k in (1, 2, 3, 4, 5)] == [0, 1, 1, 1, 1]
-    assert found["map"] == pytest.approx(0.588889, abs=1e-6)
-    assert found["map@r"] == pytest.approx(0.388889, abs=1e-6)
-    assert found["r_precision"] == pytest.approx(0.666667, abs=1e-6)
-    found = result(y, x, average_precision="market", recall="share", ranks=(1, 2, 9))
-    assert found["map"] == pytest.approx(0.461111, abs=1e-6)
-    assert [found[f"recall@{k}"] for k in (1, 2, 9)] == pytest.approx([0, 1 / 3, 1])
+    results = result(y, x, ranks=(1, 2, 3, 4, 5))
+    assert [results[f"recall@{k}"] for k in (1, 2, 3, 4, 5)] == [0, 1, 1, 1, 1]
+    assert results["map"] == pytest.approx(0.588889, abs=1e-6)
+    assert results["map@r"] == pytest.approx(0.388889, abs=1e-6)
+    assert results["r_precision"] == pytest.approx(0.666667, abs=1e-6)
+    results = result(y, x, average_precision="market", recall="share", ranks=(1, 2, 9))
+    assert results["map"] == pytest.approx(0.461111, abs=1e-6)
+    assert [results[f"recall@{k}"] for k in (1, 2, 9)] == pytest.approx([0, 1 / 3, 1])
 
 
 @pytest.mark.parametrize("recall", ["any", "share"])
@@ -137,9 +137,9 @@ def test_blocks_and_batches(monkeypatch):
 def test_equal_distances_count_against(form):
     """An embedding that is a point, far from the origin, retrieves nothing."""
     labels, point = np.arange(63) % 3, 100 * np.random.default_rng(0).standard_normal(129)
-    found = result(labels, np.tile(point, (63, 1)), ranks=(1, 42, 43))
-    assert [found[f"recall@{k}"] for k in (1, 42, 43)] == [0, 0, 1]
-    assert found["r_precision"] == 0
+    results = result(labels, np.tile(point, (63, 1)), ranks=(1, 42, 43))
+    assert [results[f"recall@{k}"] for k in (1, 42, 43)] == [0, 0, 1]
+    assert results["r_precision"] == 0
 
 
 def test_near_points_far_from_the_origin():
@@ -232,7 +232,7 @@ def test_bad_input():
 
 @pytest.mark.parametrize("norms", [np.arange(1, 21), np.ones(20), 10.0 ** np.arange(-10, 10)])
 @pytest.mark.parametrize("seed", [0, 1496])
-def test_one_direction_is_the_worst_by_cosine(norms, seed):
+def test_collapsed_directions_score_worst_by_cosine(norms, seed):
     """Whatever rounding makes of the distances, which all are 0."""
     v = np.random.default_rng(seed).normal(size=(2, 9))[0]
     metric = RetrievalMetrics(ranks=(1,), distance="cosine")
@@ -243,7 +243,7 @@ def test_one_direction_is_the_worst_by_cosine(norms, seed):
 
 
 @pytest.mark.parametrize("distance", ["l2", "cosine"])
-def test_rows_that_are_equal_are_ranked_alike(distance):
+def test_equal_rows_rank_alike(distance):
     """Rounding differs by the place of a row; the worst order is that of exact arithmetic."""
     rng = np.random.default_rng(0)
     for _ in range(40):
@@ -288,7 +288,7 @@ def test_distances_that_tie_but_for_the_rounding_of_float32():
     assert metric.result()["map"] == pytest.approx(np.mean(np.arange(1, 7) / np.arange(7, 13)))
 
 
-def test_distances_that_differ_in_float64_are_told_apart():
+def test_distances_that_differ_in_float64_rank_apart():
     near = np.array([[0.0], [1.0], [-1.0 - 1e-9]])
     metric = RetrievalMetrics(ranks=(1,))
     metric.update_state({"labels": [0, 0, 1], "is_query": np.array([1, 0, 0])}, near)

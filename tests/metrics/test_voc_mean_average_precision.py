@@ -8,21 +8,21 @@ from random_scenes import padded, random_scenes
 from kdl.metrics import VocMeanAveragePrecision
 
 
-def measure(truths, found, batch=7, **arguments):
+def measure(truths, results, batch=7, **arguments):
     metric = VocMeanAveragePrecision(**arguments)
     for start in range(0, len(truths["boxes"]), batch):
         part = slice(start, start + batch)
         metric.update_state(
             {key: value[part] for key, value in truths.items()},
-            {key: value[part] for key, value in found.items()},
+            {key: value[part] for key, value in results.items()},
         )
     return metric
 
 
 def scenes(seed, **arguments):
-    truths, found = random_scenes(seed, **arguments)
+    truths, results = random_scenes(seed, **arguments)
     truths["difficult"] = truths.pop("crowd")
-    return truths, found
+    return truths, results
 
 
 def flags_as_boxes(flags, truths):
@@ -63,12 +63,12 @@ def overlap(a, b, extra):
     return shared / (areas - shared) if shared else 0.0
 
 
-def definition(truths, found, label, threshold, extra, tenths):
+def definition(truths, results, label, threshold, extra, tenths):
     detections = sorted(
         (-score, image, place)
-        for image, scores in enumerate(found["scores"])
+        for image, scores in enumerate(results["scores"])
         for place, score in enumerate(scores)
-        if found["labels"][image][place] == label
+        if results["labels"][image][place] == label
     )
     total = sum(
         ((c == label) & ~d).sum()
@@ -79,7 +79,7 @@ def definition(truths, found, label, threshold, extra, tenths):
         best, chosen = 0, None
         for row, box in enumerate(truths["boxes"][image]):
             same = truths["labels"][image][row] == label
-            value = overlap(found["boxes"][image][place], box, extra) if same else 0
+            value = overlap(results["boxes"][image][place], box, extra) if same else 0
             if value > best:
                 best, chosen = value, (image, row)
         if best >= threshold and truths["difficult"][image][chosen[1]]:
@@ -103,46 +103,46 @@ def definition(truths, found, label, threshold, extra, tenths):
 @pytest.mark.parametrize(("threshold", "pixels"), [(0.5, False), (0.5, True), (0.1, False)])
 @pytest.mark.parametrize("grid", [None, 16])
 def test_definition_on_random_scenes(method, threshold, pixels, grid):
-    truths, found = scenes(0, grid=grid, images=30)
-    metric = measure(truths, found, threshold=threshold, method=method, pixel_boxes=pixels)
+    truths, results = scenes(0, grid=grid, images=30)
+    metric = measure(truths, results, threshold=threshold, method=method, pixel_boxes=pixels)
     values = metric.per_class()
     assert list(values) == [0, 1, 2, 3]
     for label, value in values.items():
-        expected = definition(truths, found, label, threshold, int(pixels), method == "11_point")
+        expected = definition(truths, results, label, threshold, int(pixels), method == "11_point")
         assert value == pytest.approx(expected, abs=1e-12)
         assert value > 0
     assert metric.result() == pytest.approx(np.mean(list(values.values())))
 
 
-def test_second_hit_is_wrong_even_beside_a_free_ground_truth():
+def test_second_hit_is_false_beside_a_free_ground_truth():
     """The second detection overlaps the taken box most, and the free one enough."""
     truths = {"boxes": [[[0, 0, 10, 10], [0, 4, 10, 14]]], "labels": [[0, 0]]}
-    found = {"boxes": [[[0, 0, 10, 10], [0, 1, 10, 11]]], "labels": [[0, 0]]}
-    found["scores"] = [[0.9, 0.8]]
-    truths, found = ({k: np.array(v) for k, v in each.items()} for each in (truths, found))
-    assert measure(truths, found).result() == 0.5
+    results = {"boxes": [[[0, 0, 10, 10], [0, 1, 10, 11]]], "labels": [[0, 0]]}
+    results["scores"] = [[0.9, 0.8]]
+    truths, results = ({k: np.array(v) for k, v in item.items()} for item in (truths, results))
+    assert measure(truths, results).result() == 0.5
 
 
 def test_absent_classes_and_empty_sets():
-    truths, found = scenes(1)
-    none = {key: [each[:0] for each in found[key]] for key in found}
+    truths, results = scenes(1)
+    none = {key: [item[:0] for item in results[key]] for key in results}
     assert measure(truths, none).result() == 0
     assert measure(truths, none, method="11_point").result() == 0
-    empty = {key: [each[:0] for each in truths[key]] for key in truths}
-    assert measure(empty, found).result() == -1
+    empty = {key: [item[:0] for item in truths[key]] for key in truths}
+    assert measure(empty, results).result() == -1
     assert VocMeanAveragePrecision().result() == -1
-    hard = {**truths, "difficult": [np.ones(len(each)) for each in truths["labels"]]}
-    assert measure(hard, found).result() == -1
+    hard = {**truths, "difficult": [np.ones(len(item)) for item in truths["labels"]]}
+    assert measure(hard, results).result() == -1
     assert VocMeanAveragePrecision().per_class() == {}
 
 
 def test_padded_arrays_of_the_backend():
-    truths, found = scenes(2)
+    truths, results = scenes(2)
     tensors = [
-        {key: keras.ops.convert_to_tensor(value, "float32") for key, value in padded(each).items()}
-        for each in (truths, found)
+        {key: keras.ops.convert_to_tensor(value, "float32") for key, value in padded(item).items()}
+        for item in (truths, results)
     ]
-    lists = measure(truths, found).result()
+    lists = measure(truths, results).result()
     assert measure(*tensors).result() == pytest.approx(lists, abs=1e-3)
 
 
@@ -150,24 +150,24 @@ def test_padded_arrays_of_the_backend():
 @given(seed=st.integers(0, 10_000), power=st.integers(-3, 3))
 def test_properties(seed, power):
     """Neither the order of images and boxes matters, nor the scale."""
-    truths, found = scenes(seed, images=6)
-    before = measure(truths, found).result()
+    truths, results = scenes(seed, images=6)
+    before = measure(truths, results).result()
     assert before == -1 or 0 <= before <= 1
     rng = np.random.default_rng(seed)
     images = rng.permutation(6)
-    for each in (truths, found):
-        orders = [rng.permutation(len(labels)) for labels in each["labels"]]
-        for key, values in each.items():
-            each[key] = [values[i][orders[i]] for i in images]
-        each["boxes"] = [boxes * 2.0**power for boxes in each["boxes"]]
-    assert measure(truths, found).result() == pytest.approx(before, abs=1e-12)
+    for item in (truths, results):
+        orders = [rng.permutation(len(labels)) for labels in item["labels"]]
+        for key, values in item.items():
+            item[key] = [values[i][orders[i]] for i in images]
+        item["boxes"] = [boxes * 2.0**power for boxes in item["boxes"]]
+    assert measure(truths, results).result() == pytest.approx(before, abs=1e-12)
 
 
 def test_config():
     metric = VocMeanAveragePrecision(0.7, "11_point", pixel_boxes=True, name="voc")
-    twin = keras.metrics.deserialize(keras.metrics.serialize(metric))
-    assert type(twin) is VocMeanAveragePrecision
-    assert twin.get_config() == metric.get_config()
+    copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(copy) is VocMeanAveragePrecision
+    assert copy.get_config() == metric.get_config()
     assert metric.get_config()["threshold"] == 0.7
 
 
@@ -177,23 +177,23 @@ def test_bad_arguments_and_input():
             VocMeanAveragePrecision(threshold)
     with pytest.raises(ValueError, match="method must be one of"):
         VocMeanAveragePrecision(method="area")
-    truths, found = flags_as_boxes([1, 0], 2)
+    truths, results = flags_as_boxes([1, 0], 2)
     with pytest.raises(ValueError, match=r'y_true\["difficult"\] must hold a number'):
-        measure({**truths, "difficult": np.zeros((1, 3))}, found)
+        measure({**truths, "difficult": np.zeros((1, 3))}, results)
     with pytest.raises(ValueError, match=r'y_pred\["boxes"\] must be finite'):
-        measure(truths, {**found, "boxes": -found["boxes"]})
+        measure(truths, {**results, "boxes": -results["boxes"]})
     with pytest.raises(ValueError, match="takes no sample_weight"):
-        VocMeanAveragePrecision().update_state(truths, found, sample_weight=[1])
+        VocMeanAveragePrecision().update_state(truths, results, sample_weight=[1])
 
 
-def test_ragged_tensors_are_refused():
+def test_ragged_tensors_raise():
     """Padded with zeros, they would hold boxes of class 0."""
     ragged = type("RaggedTensor", (), {})()
     with pytest.raises(ValueError, match="takes no ragged tensors"):
         VocMeanAveragePrecision().update_state({"boxes": ragged}, {"boxes": ragged})
 
 
-def test_keys_of_before_warn_and_work():
+def test_old_keys_warn_and_work():
     boxes = np.array([[[0.0, 0, 10, 10]]])
     metric = VocMeanAveragePrecision()
     with pytest.warns(FutureWarning, match="'(classes|confidence)' is now '(labels|scores)'"):

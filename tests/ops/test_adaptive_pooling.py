@@ -20,8 +20,8 @@ def test_equals_torch(size):
 
     x = images(2, 6, 9, 3)
     expected = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), size)
-    found = to_numpy(adaptive_average_pool(x, size))
-    np.testing.assert_allclose(found, expected.numpy().transpose(0, 2, 3, 1), atol=1e-6)
+    results = to_numpy(adaptive_average_pool(x, size))
+    np.testing.assert_allclose(results, expected.numpy().transpose(0, 2, 3, 1), atol=1e-6)
     first = to_numpy(adaptive_average_pool(x.transpose(0, 3, 1, 2), size, "channels_first"))
     np.testing.assert_allclose(first, expected.numpy(), atol=1e-6)
 
@@ -30,8 +30,8 @@ def test_cells_share_pixels():
     """Three pixels in two cells: the middle one counts in both; two in three: one repeats."""
     x = np.array([1, 10, 100], "float32").reshape(1, 3, 1, 1)
     np.testing.assert_allclose(to_numpy(adaptive_average_pool(x, (2, 1))).ravel(), [5.5, 55])
-    found = to_numpy(adaptive_average_pool(x[:, :2], (3, 1))).ravel()
-    np.testing.assert_allclose(found, [1, 5.5, 10])
+    results = to_numpy(adaptive_average_pool(x[:, :2], (3, 1))).ravel()
+    np.testing.assert_allclose(results, [1, 5.5, 10])
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -43,16 +43,16 @@ def test_in_a_functional_model(data_format):
     expected = to_numpy(adaptive_average_pool(x, (4, 2), data_format))
     assert model.output_shape[1:] == expected.shape[1:]
     np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-6)
-    twin = keras.models.model_from_json(model.to_json())
-    np.testing.assert_allclose(to_numpy(twin(x)), expected, atol=1e-6)
+    copy = keras.models.model_from_json(model.to_json())
+    np.testing.assert_allclose(to_numpy(copy(x)), expected, atol=1e-6)
 
 
 def test_half_precision():
     x = keras.ops.cast(images(2, 6, 9, 3), "bfloat16")
-    found = adaptive_average_pool(x, (4, 4))
-    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    results = adaptive_average_pool(x, (4, 4))
+    assert keras.backend.standardize_dtype(results.dtype) == "bfloat16"
     expected = to_numpy(adaptive_average_pool(keras.ops.cast(x, "float32"), (4, 4)))
-    np.testing.assert_allclose(to_numpy(keras.ops.cast(found, "float32")), expected, atol=0.02)
+    np.testing.assert_allclose(to_numpy(keras.ops.cast(results, "float32")), expected, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_bad_input(shape, size, message):
         adaptive_average_pool(np.zeros(shape, "float32"), size)
 
 
-def test_open_size_is_refused():
+def test_dynamic_size_raises():
     with pytest.raises(ValueError, match="adaptive_average_pool needs a known height and width"):
         adaptive_average_pool(keras.Input((None, None, 3)), (4, 4))
 
 
-def test_whole_numbers_have_no_fractions():
+def test_integer_images_raise():
     with pytest.raises(ValueError, match=r"needs float images; received uint8. Cast them"):
         adaptive_average_pool(np.zeros((1, 3, 3, 1), "uint8"), (2, 2))

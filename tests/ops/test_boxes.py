@@ -21,13 +21,13 @@ def random_boxes(*shape, seed=0):
 
 def loops(boxes, others, divisor):
     """The definitions, one pair at a time."""
-    found = np.zeros((len(boxes), len(others)))
+    results = np.zeros((len(boxes), len(others)))
     for i, (a, b, c, d) in enumerate(boxes.astype("float64")):
         for j, (e, f, g, h) in enumerate(others.astype("float64")):
             shared = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
             first, second = (c - a) * (d - b), (g - e) * (h - f)
-            found[i, j] = shared / {"": 1, "iou": first + second - shared, "iog": second}[divisor]
-    return found
+            results[i, j] = shared / {"": 1, "iou": first + second - shared, "iog": second}[divisor]
+    return results
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ EDGES = np.array(
 
 @pytest.mark.parametrize("function", [box_intersection, box_iou, box_iog])
 def test_edges_are_finite_with_gradients(function):
-    found = numpy(function(EDGES, EDGES))
-    assert np.isfinite(found).all()
-    assert (found[2:4] == 0).all()  # no side and negative sides cover nothing
-    assert (found[:, 2:4] == 0).all()
-    assert found[0, 4] == 0
+    results = numpy(function(EDGES, EDGES))
+    assert np.isfinite(results).all()
+    assert (results[2:4] == 0).all()  # no side and negative sides cover nothing
+    assert (results[:, 2:4] == 0).all()
+    assert results[0, 4] == 0
     if function is not box_intersection:
-        assert found.max() == 1
+        assert results.max() == 1
     for by_input in gradients(lambda pair: function(*pair), [], [EDGES, EDGES[::-1].copy()])[1]:
         assert np.isfinite(by_input).all()
 
@@ -122,11 +122,11 @@ COORDINATES = arrays.arrays("float32", (4, 4), elements=st.integers(-8, 8).map(f
 @given(boxes=COORDINATES, others=COORDINATES, move=st.integers(-5, 5), scale=st.integers(1, 4))
 def test_properties(boxes, others, move, scale):
     """On whole numbers the arithmetic is exact, so moved and scaled boxes overlap as before."""
-    found = numpy(box_iou(boxes, others))
-    assert ((found >= 0) & (found <= 1)).all()
-    np.testing.assert_array_equal(found, numpy(box_iou(others, boxes)).T)
+    results = numpy(box_iou(boxes, others))
+    assert ((results >= 0) & (results <= 1)).all()
+    np.testing.assert_array_equal(results, numpy(box_iou(others, boxes)).T)
     moved = numpy(box_iou(boxes * scale + move, others * scale + move))
-    np.testing.assert_array_equal(found, moved)
+    np.testing.assert_array_equal(results, moved)
     shared, area = numpy(box_intersection(boxes, others)), numpy(box_area(others))
     assert (shared <= area).all()
     np.testing.assert_allclose(numpy(box_iog(boxes, others)) * area, shared, atol=1e-4)

@@ -37,7 +37,7 @@ def test_shuffle_channels_first_moves_the_same_channels():
     )
 
 
-def test_shuffle_of_open_sizes():
+def test_shuffle_of_dynamic_sizes():
     inputs = keras.Input((None, None, 6))
     outputs = keras.layers.Lambda(lambda x: channel_shuffle(x, 2), output_shape=(None, None, 6))
     x = numbered(6)
@@ -46,12 +46,12 @@ def test_shuffle_of_open_sizes():
     )
 
 
-def test_shuffle_needs_rank_4():
+def test_shuffle_of_another_rank_raises():
     with pytest.raises(ValueError, match=r"rank 4 .* received shape \(2, 6\)"):
         channel_shuffle(np.zeros((2, 6)), 2)
 
 
-def test_groups_that_do_not_divide_are_told_with_near_ones():
+def test_groups_that_do_not_divide_raise_with_near_ones():
     with pytest.raises(ValueError, match=r"groups=5 does not divide the 12 .* 3, 4, 6"):
         channel_shuffle(np.zeros((1, 2, 2, 12)), 5)
 
@@ -70,6 +70,6 @@ def test_split_is_inverted_by_concatenation(data_format):
     np.testing.assert_array_equal(to_numpy(keras.ops.concatenate(parts, axis=axis)), x)
 
 
-def test_split_into_unequal_parts_is_refused():
+def test_split_into_unequal_parts_raises():
     with pytest.raises(ValueError, match="sections=5 does not divide"):
         channel_split(np.zeros((1, 2, 2, 12)), 5)

@@ -44,8 +44,8 @@ def test_gradients_are_kerass(lowering, strides):
     theirs = gradients(
         lambda t: keras.ops.conv(*t, strides, "same", "channels_last"), [], [x, kernel]
     )
-    for found, expected in zip(ours[1], theirs[1], strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-3)
+    for results, expected in zip(ours[1], theirs[1], strict=True):
+        np.testing.assert_allclose(results, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 15])
@@ -56,8 +56,8 @@ def test_gradient_of_a_narrow_strided_1x1_kernel(width):
     kernel = random.standard_normal((1, 1, width, 4)).astype("float32")
     _, [expected] = gradients(lambda k: keras.ops.matmul(x[:, ::2, ::2], k[0, 0]), [], kernel)
     for _ in range(20):
-        _, [found] = gradients(lambda k: conv(x, k, 2), [], kernel)
-        np.testing.assert_allclose(found, expected, atol=1e-3)
+        _, [results] = gradients(lambda k: conv(x, k, 2), [], kernel)
+        np.testing.assert_allclose(results, expected, atol=1e-3)
 
 
 def test_dilation():

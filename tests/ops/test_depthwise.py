@@ -76,13 +76,13 @@ def test_gradients_of_shift_are_those_of_the_native_form(batch, stride, padding)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, 7, 8, 3)).astype("float32")
     kernel = rng.standard_normal((3, 3, 3, 1)).astype("float32")
-    found = [
+    outcome = [
         gradients(
             lambda t, how=how: depthwise_conv(*t, stride, padding, lowering=how), [], [x, kernel]
         )[1]
         for how in ("native", "shift")
     ]
-    for native, shift in zip(*found, strict=True):
+    for native, shift in zip(*outcome, strict=True):
         np.testing.assert_allclose(shift, native, atol=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_image_smaller_than_the_kernel():
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_open_shapes(padding):
+def test_dynamic_shapes(padding):
     """A layer that does not know its output's shape finds it by tracing."""
 
     class Wrapped(keras.layers.Layer):

@@ -28,15 +28,15 @@ def embeddings(*shape):
 def definition(x, metric):
     """The formulas, in float64, pair by pair."""
     x = np.asarray(x, "float64")
-    found = np.zeros((len(x), len(x)))
+    results = np.zeros((len(x), len(x)))
     for i, a in enumerate(x):
         for j, b in enumerate(x):
             if metric == "cosine":
                 norms = np.linalg.norm(a) * np.linalg.norm(b)
-                found[i, j] = 1 - a @ b / norms if norms else float((a != b).any())
+                results[i, j] = 1 - a @ b / norms if norms else float((a != b).any())
             else:
-                found[i, j] = np.linalg.norm(a - b) ** (2 if metric == "squared_l2" else 1)
-    return found
+                results[i, j] = np.linalg.norm(a - b) ** (2 if metric == "squared_l2" else 1)
+    return results
 
 
 def numpy(x, metric):
@@ -58,9 +58,9 @@ def test_formula(metric):
     x = embeddings(9, 5)
     x[4], x[5], x[6] = 0, 0, x[2]
     expected = definition(x, metric)
-    found = numpy(x, metric)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert found.dtype == "float32"
+    results = numpy(x, metric)
+    np.testing.assert_allclose(results, expected, atol=1e-5)
+    assert results.dtype == "float32"
     order = [3, 1, 4, 5, 0, 2, 6, 8, 7]
     paired = paired_distances(*map(keras.ops.convert_to_tensor, (x, x[order])), metric)
     np.testing.assert_allclose(paired, expected[np.arange(9), order], atol=1e-5)
@@ -72,10 +72,10 @@ def test_equal_rows(metric):
     for count, dimension in ((9, 5), (67, 129)):
         x = embeddings(count, dimension) + 10
         x[1::2] = x[0]
-        found = numpy(x, metric)
-        assert (np.diag(found) == 0).all()
-        assert (found[1::2, 1::2] == 0).all()
-        assert (found[0, 1::2] == 0).all()
+        results = numpy(x, metric)
+        assert (np.diag(results) == 0).all()
+        assert (results[1::2, 1::2] == 0).all()
+        assert (results[0, 1::2] == 0).all()
     assert not gradient(np.ones((5, 3), "float32"), metric).any()
     assert not gradient(np.zeros((5, 3), "float32"), metric).any()
     assert np.isfinite(gradient(x, metric)).all()

@@ -10,14 +10,14 @@ def double(x, times):
     return x * times
 
 
-def test_gives_what_the_function_gives():
+def test_output_equals_the_function():
     x = np.float32([1, 2])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(as_one(double, (x,), 2)), [2, 4])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(as_one(double, (x,), 3)), [3, 6])
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="compiles with JAX")
-def test_a_form_of_many_operations_is_compiled_once():
+def test_function_of_many_operations_is_compiled_once():
     import jax
 
     compiled = []

@@ -11,8 +11,8 @@ from kdl.ops.moving_average import averaged_normalize, mean_over
 def test_means():
     x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("float32")
     for synchronized in (False, True):
-        found, count = mean_over(keras.ops.convert_to_tensor(x), [0, 1], synchronized)
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), x.mean((0, 1)), atol=1e-6)
+        results, count = mean_over(keras.ops.convert_to_tensor(x), [0, 1], synchronized)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(results), x.mean((0, 1)), atol=1e-6)
         assert float(count) == 6
 
 

@@ -22,13 +22,13 @@ def test_moments_of_a_large_mean(axes):
 
 def test_moments_with_weights():
     x, weights = np.float32([[1.0], [3.0], [np.nan]]), np.float32([[3.0], [1.0], [0.0]])
-    found = moments(keras.ops.convert_to_tensor(x), [0], weights)
-    assert [float(to_numpy(v)[0]) for v in found] == [1.5, 0.75, 4.0]
+    results = moments(keras.ops.convert_to_tensor(x), [0], weights)
+    assert [float(to_numpy(v)[0]) for v in results] == [1.5, 0.75, 4.0]
 
 
 def test_moments_of_nothing_are_zero():
-    found = moments(keras.ops.zeros((0, 2, 3)), [0, 1])
-    assert [to_numpy(v).tolist() for v in found] == [[0.0] * 3] * 3
+    results = moments(keras.ops.zeros((0, 2, 3)), [0, 1])
+    assert [to_numpy(v).tolist() for v in results] == [[0.0] * 3] * 3
 
 
 def test_normalize_takes_the_mean_away_first():

@@ -47,7 +47,7 @@ def test_the_first_of_equal_pixels_gets_the_gradient(lowering, window, strides):
 
 
 @pytest.mark.parametrize("at", [(0, 0), (1, 1), (2, 2)])
-def test_a_nan_is_the_maximum_of_its_window(at):
+def test_nan_is_the_maximum_of_its_window(at):
     x = image((3, 3))
     x[0, *at, 0] = np.nan
     y = to_numpy(max_pool(x, 3, 1, lowering="shift"))[:, 0, 0]

@@ -85,11 +85,11 @@ def test_gradient_is_that_of_the_clip():
 def test_gradient_of_weights_is_whole():
     """The largest weight is the end of its range, and moves as the others do."""
     kernel = keras.Variable(np.random.default_rng(2).standard_normal((3, 20_000)).astype("float32"))
-    found = [
+    results = [
         gradients(lambda _, f=f: f(kernel), [kernel], np.zeros((1, 1)))[0][0]
         for f in (fake_quantize_weights, lambda k: keras.ops.multiply(k, 1.0))
     ]
-    np.testing.assert_allclose(*found, atol=1e-6)
+    np.testing.assert_allclose(*results, atol=1e-6)
 
 
 def test_degenerate_ranges():
@@ -131,21 +131,21 @@ def test_averages_of_integers_are_those_of_tflite():
     expected = np.where(total > 0, (total + 2) // 4, -((2 - total) // 4))
     x = ((stored - zero_point) * np.float32(scale)).mean(axis=1).astype("float32")
     ends = (np.array([-128, 127]) - zero_point) * scale
-    found = to_numpy(fake_quantize(x, *ends, ties="away")) / scale + zero_point
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    results = to_numpy(fake_quantize(x, *ends, ties="away")) / scale + zero_point
+    np.testing.assert_allclose(results, expected, atol=1e-3)
 
 
 def test_gradient_of_what_is_moved_off_halfway_is_whole():
     """At the ends of the range, too: a zero after a ReLU, a saturated image."""
     x = keras.Variable(np.array([0.0, 0.5, 254.5, 255.0], "float32"))
-    found = [
+    results = [
         gradients(f, [x], np.zeros((1, 1)))[0][0]
         for f in (
             lambda _: fake_quantize(x, 0.0, 255.0, ties="away"),
             lambda _: keras.ops.multiply(x, 1.0),
         )
     ]
-    np.testing.assert_allclose(*found, atol=1e-6)
+    np.testing.assert_allclose(*results, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_bad_ties(arguments, message):
 
 
 @pytest.mark.parametrize(("bits", "axis"), [(8, -1), (8, None), (4, 0)])
-def test_weights_are_multiples_of_their_steps(bits, axis):
+def test_weights_are_multiples_of_their_scales(bits, axis):
     kernel = np.random.default_rng(3).standard_normal((5, 6)).astype("float32")
     steps = to_numpy(weight_scales(kernel, bits, axis))
     assert steps.shape == (() if axis is None else (kernel.shape[axis],))
@@ -179,6 +179,6 @@ def test_gradient_where_zero_moves_the_range_follows_the_moved_ends():
     np.testing.assert_allclose(gradient, reference[0] * [0, 1, 1, 1, 0], atol=1e-6)
 
 
-def test_name_of_before_warns_and_works():
+def test_old_name_warns_and_works():
     with pytest.warns(FutureWarning, match="kdl.ops.weight_steps is now kdl.ops.weight_scales"):
         assert kdl.ops.weight_steps is weight_scales

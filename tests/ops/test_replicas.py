@@ -12,7 +12,7 @@ def to_numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
-def test_alone_the_total_and_the_rows_are_the_own():
+def test_single_process_keeps_total_and_rows():
     x = keras.ops.convert_to_tensor(np.float32([[1, 2], [3, 4]]))
     assert not has_replicas()
     np.testing.assert_array_equal(to_numpy(batch_total(x)), to_numpy(x))

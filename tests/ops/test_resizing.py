@@ -17,8 +17,8 @@ def test_equals_torch(size):
     expected = torch.nn.functional.interpolate(
         torch.tensor(x.transpose(0, 3, 1, 2)), size, mode="bilinear", align_corners=True
     )
-    found = to_numpy(resize_align_corners(x, size))
-    np.testing.assert_allclose(found, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    results = to_numpy(resize_align_corners(x, size))
+    np.testing.assert_allclose(results, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
     first = to_numpy(resize_align_corners(x.transpose(0, 3, 1, 2), size, "channels_first"))
     np.testing.assert_allclose(first, expected.numpy(), atol=1e-5)
 
@@ -37,11 +37,11 @@ def test_bad_input(shape, size, message):
         resize_align_corners(np.zeros(shape, "float32"), size)
 
 
-def test_open_size_is_refused():
+def test_dynamic_size_raises():
     with pytest.raises(ValueError, match="known height and width"):
         resize_align_corners(keras.Input((None, None, 3)), (4, 4))
 
 
-def test_whole_numbers_have_no_fractions():
+def test_integer_images_raise():
     with pytest.raises(ValueError, match=r"needs float images; received uint8. Cast them"):
         resize_align_corners(np.zeros((1, 3, 3, 1), "uint8"), (5, 5))

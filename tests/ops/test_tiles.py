@@ -77,7 +77,7 @@ def test_resize_bilinear_is_that_of_torch(size):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only its graphs are open")
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("resize", [resize_nearest, resize_bilinear])
-def test_open_sizes(resize, data_format):
+def test_dynamic_sizes(resize, data_format):
     import tensorflow as tf
 
     def there_and_back(x):
@@ -92,6 +92,6 @@ def test_open_sizes(resize, data_format):
         np.testing.assert_allclose(graph(x), there_and_back(x), atol=1e-6)
 
 
-def test_symbolic_open_size():
+def test_symbolic_dynamic_size_raises():
     with pytest.raises(ValueError, match=r"must be known to inline this graph; received shape"):
         average_tiles(keras.Input((None, 8, 3)), 4)

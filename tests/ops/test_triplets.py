@@ -48,8 +48,8 @@ def sum_of_hinges(distances, labels, margin, bounded=False):
 def gradient(distances, *arguments):
     """That of the sum over the batch; what is divided by are the weights that `gradients` gives."""
     weights = gradients(lambda x: x, [], np.ones(10, "float32"))[1][0]
-    found = gradients(lambda x: sum_of_hinges(x, *arguments)[0], [], distances)[1][0]
-    return found / weights[:, None]
+    results = gradients(lambda x: sum_of_hinges(x, *arguments)[0], [], distances)[1][0]
+    return results / weights[:, None]
 
 
 @pytest.mark.parametrize("bounded", [False, True])
@@ -59,9 +59,9 @@ def test_sum_of_hinges(form, labels, bounded):
         distances = np.random.default_rng(seed).choice(DISTANCES, (10, 10))
         arguments = labels, margin, bounded
         sums, counts, slopes = definition(distances, *arguments)
-        found = [keras.ops.convert_to_numpy(x) for x in sum_of_hinges(distances, *arguments)]
-        np.testing.assert_allclose(found[0], sums, rtol=1e-6, atol=1e-7)
-        np.testing.assert_array_equal(found[1], counts)
+        results = [keras.ops.convert_to_numpy(x) for x in sum_of_hinges(distances, *arguments)]
+        np.testing.assert_allclose(results[0], sums, rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(results[1], counts)
         np.testing.assert_allclose(gradient(distances, *arguments), slopes, rtol=1e-6)
 
 
