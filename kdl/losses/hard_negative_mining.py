@@ -240,7 +240,7 @@ def _loss_of_anchors(loss, targets, y_pred):
 
 def _softmax_crossentropy(targets, logits):
     if len(targets.shape) == 2 and keras.backend.backend() != "jax":
-        # A wrong label, of which NaN tells, ends a step on some backends.
+        # A wrong label, which NaN shows, ends a step on some backends.
         targets = ops.clip(ops.cast(targets, "int32"), 0, logits.shape[-1] - 1)
         return ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
     if len(targets.shape) == 2:  # for which Keras multiplies, on JAX: 0 · ∞

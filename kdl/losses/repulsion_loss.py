@@ -283,7 +283,7 @@ def _check_shapes(truths, proposals, predictions):
 
 
 def _positives(y_true, ious, positive_iou):
-    """Proposals that count: those that were told, or of enough overlap."""
+    """Proposals that count: those of the targets, or of enough overlap."""
     best = ops.max(ious, -1)
     if not isinstance(y_true, dict) or "positive" not in y_true:
         return best >= positive_iou

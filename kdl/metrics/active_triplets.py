@@ -44,7 +44,7 @@ class ActiveTriplets(keras.metrics.Metric):
 
     Raises:
         ValueError: If an argument is none of these. When called: if the shapes are others, or
-            labels with known values are no integers; in compiled steps the share is then NaN. On
+            labels with concrete values are no integers; in compiled steps the share is then NaN. On
             JAX `fit` cuts labels beyond 32 bits, see `kdl.losses.TripletLoss`.
 
     Source: In Defense of the Triplet Loss (arXiv 1703.07737), on batch-all.

@@ -23,7 +23,7 @@ class EmbeddingCollapse(keras.metrics.Metric):
     batch, relative to their norm, or in units of `unit` where norms are below it. It is √2 for
     embeddings that are spread evenly about the origin, and near 0 for a point.
 
-    It runs within the compiled step on every backend. There no value is known, so `result` warns
+    It runs within the compiled step on every backend. There no value is concrete, so `result` warns
     where it is called with values: Keras does so at the end of each epoch of `fit` and of
     `evaluate`; on PyTorch after every batch. It warns once in the life of the metric.
 

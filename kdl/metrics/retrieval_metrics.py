@@ -167,7 +167,7 @@ class RetrievalMetrics(HostMetric):
         }
 
     def _points(self, embeddings):
-        """Points whose squared distances rank as wanted; which are zero vectors; their errors."""
+        """Points whose squared distances rank as required; which are zero vectors; their errors."""
         exact = embeddings.dtype.kind in "biu" or embeddings.dtype == "float64"
         points, zeros = embeddings.astype("float64"), np.zeros(len(embeddings), bool)
         if self.distance == "cosine":

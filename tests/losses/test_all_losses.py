@@ -136,18 +136,29 @@ MASKED = {
 }
 
 
-@pytest.mark.parametrize("case", MASKED)
-def test_masked_positions_change_no_loss(case):
-    """As in sequences padded to one length: the mask comes along with the predictions."""
+def masked_predictions():
+    """As of sequences padded to one length: the mask comes along with the predictions."""
     padded = np.concatenate([SCORES, SCORES[:, :2]], 1)
-    padded[:, 4:, 0] = 0.99
-    y_true = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
     mask = np.arange(6) < 4
     x = np.where(mask[:, None], padded, 0).astype("float32")
     inputs = keras.Input((6, 3))
     outputs = _Padding()(keras.layers.Masking()(inputs))
-    predictions = keras.Model(inputs, outputs)(x)
-    results, expected = (MASKED[case](y_true, predictions), MASKED[case](MASKS, SCORES))
+    return keras.Model(inputs, outputs)(x)
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_masked_positions_change_no_loss(case):
+    y_true = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
+    results = MASKED[case](y_true, masked_predictions())
+    np.testing.assert_allclose(float(results), float(MASKED[case](MASKS, SCORES)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["focal, sum", "hard negatives"])
+def test_masked_positions_of_targets_change_no_loss(case):
+    labels = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
+    targets = {"labels": labels * 0, "positive": labels > 0}
+    expected = MASKED[case]({key: v[:, :4] for key, v in targets.items()}, SCORES)
+    results = MASKED[case](targets, masked_predictions())
     np.testing.assert_allclose(float(results), float(expected), rtol=1e-5)
 
 
