@@ -25,7 +25,15 @@ def measured(files):
 
 
 def made(path, times, memory=3 << 20):
-    return Benchmark(str(path), "int8", 2048, 1, tuple(times), memory, 1 << 20)
+    return Benchmark(
+        path=str(path),
+        quantization="int8",
+        size=2048,
+        threads=1,
+        times=tuple(times),
+        memory=memory,
+        idle_memory=1 << 20,
+    )
 
 
 def test_all_times_are_kept_and_summed_up(measured, files):
@@ -112,9 +120,9 @@ def test_a_measurement_as_plain_values(measured):
     assert data["unattributed"] == measured[0].unattributed
 
 
-@pytest.mark.parametrize("arguments", [{"runs": 0}, {"threads": 0}])
+@pytest.mark.parametrize("arguments", [{"runs": 0}, {"threads": 0}, {"warm_up": -1}, {"runs": 2.5}])
 def test_bad_numbers(files, arguments):
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be"):
         benchmark(files / "int8.tflite", **arguments)
 
 

@@ -97,7 +97,7 @@ def test_latency(files):
     latency = measure_latency(files / "int8.tflite", threads=2, runs=20)
     assert 0 < latency.minimum <= latency.median <= latency.p90
     assert (latency.runs, latency.threads) == (20, 2)
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="runs must be a positive integer; received 0"):
         measure_latency(files / "int8.tflite", runs=0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdl._process import explain_death, run_child
 from kdl._words import counted
-from kdl.deploy.profiling.latency import measure_times
+from kdl.deploy.profiling.latency import Latency, measure_latency
 from kdl.deploy.tflite.file import read_tflite
 
 _RUNS_FOR_MEMORY = 3
@@ -30,16 +30,16 @@ class OperationTime:
     milliseconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-    """Measurements of a `.tflite` file.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Benchmark(Latency):
+    """Measurements of a `.tflite` file: its `Latency`, size, memory and operations.
 
     Attributes:
+        times: Milliseconds of each run, in their order.
+        threads: Number of threads.
         path: The file.
         quantization: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
         size: Bytes of the file.
-        threads: Number of threads.
-        times: Milliseconds of each run, in their order.
         memory: Bytes that a process has held at most which only loads and runs the file.
         idle_memory: Bytes that it had held before it opened the file: Python, NumPy and LiteRT.
         profile: `OperationTime` of each operation in the order of execution; None if not asked for.
@@ -48,31 +48,9 @@ class Benchmark:
     path: str
     quantization: str
     size: int
-    threads: int
-    times: tuple
     memory: int
     idle_memory: int
-    profile: tuple | None = None
-
-    @property
-    def minimum(self):
-        """Shortest run in milliseconds: what the machine can do undisturbed."""
-        return min(self.times)
-
-    @property
-    def median(self):
-        """Middle run in milliseconds."""
-        return self.quantile(0.5)
-
-    @property
-    def p90(self):
-        """Nine of ten runs are shorter, in milliseconds."""
-        return self.quantile(0.9)
-
-    @property
-    def p99(self):
-        """99 of 100 runs are shorter, in milliseconds."""
-        return self.quantile(0.99)
+    profile: tuple[OperationTime, ...] | None = None
 
     @property
     def unattributed(self):
@@ -86,10 +64,6 @@ class Benchmark:
             return None
         return max(self.median - sum(o.milliseconds for o in self.profile), 0.0)
 
-    def quantile(self, share):
-        """Time in milliseconds below which this share of the runs lies."""
-        return float(np.quantile(self.times, share))
-
     def to_dict(self):
         """All of it as plain Python values."""
         summary = {name: getattr(self, name) for name in ("minimum", "median", "p90", "p99")}
@@ -99,7 +73,7 @@ class Benchmark:
         return (
             f"{self.path}: {self.quantization}, {self.size / 1024:.0f} KiB, median "
             f"{self.median:.3f} ms (min {self.minimum:.3f}, 90 % {self.p90:.3f}, 99 % "
-            f"{self.p99:.3f}) of {len(self.times)} runs on {counted(self.threads, 'thread')}, "
+            f"{self.p99:.3f}) of {self.runs} runs on {counted(self.threads, 'thread')}, "
             f"{self.memory / 2**20:.1f} MiB, {self.idle_memory / 2**20:.1f} without the file"
         )
 
@@ -137,14 +111,14 @@ def benchmark(path, threads=1, runs=100, profile=False, warm_up=10):
         (True, True)
     """
     summary = read_tflite(path)
-    times = measure_times(path, threads, runs, warm_up)
+    latency = measure_latency(path, threads, runs, warm_up)
     memory = _worker("_memory_worker", summary.path, threads, _RUNS_FOR_MEMORY)
     return Benchmark(
+        times=latency.times,
+        threads=latency.threads,
         path=summary.path,
         quantization=summary.quantization,
         size=summary.size,
-        threads=threads,
-        times=tuple(times),
         memory=memory["peak"],
         idle_memory=memory["idle"],
         profile=_profile(summary.path, runs) if profile else None,

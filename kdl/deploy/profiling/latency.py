@@ -5,30 +5,62 @@ import time
 
 import numpy as np
 
+from kdl._checks import check_integer
+from kdl._typing import Path
 from kdl.deploy.runtime.runner import TFLiteRunner
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Latency:
     """Times of single runs in milliseconds.
 
     Attributes:
-        minimum: Shortest run: what the machine can do undisturbed.
-        median: Middle run.
-        p90: Nine of ten runs are shorter.
-        runs: Number of runs.
+        times: Milliseconds of each run, in their order.
         threads: Number of threads.
+
+    Example:
+        >>> latency = Latency(times=(2.0, 1.0, 3.0), threads=1)
+        >>> latency.minimum, latency.median, latency.runs
+        (1.0, 2.0, 3)
     """
 
-    minimum: float
-    median: float
-    p90: float
-    runs: int
+    times: tuple[float, ...]
     threads: int
 
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.times)
 
-def measure_latency(path, threads=1, runs=100, warm_up=10):
+    @property
+    def minimum(self) -> float:
+        """Shortest run in milliseconds, as short as the machine can do undisturbed."""
+        return min(self.times)
+
+    @property
+    def median(self) -> float:
+        """Middle run in milliseconds."""
+        return self.quantile(0.5)
+
+    @property
+    def p90(self) -> float:
+        """Nine of ten runs are shorter, in milliseconds."""
+        return self.quantile(0.9)
+
+    @property
+    def p99(self) -> float:
+        """99 of 100 runs are shorter, in milliseconds."""
+        return self.quantile(0.99)
+
+    def quantile(self, share: float) -> float:
+        """Time in milliseconds below which this share of the runs lies."""
+        return float(np.quantile(self.times, share))
+
+
+def measure_latency(path: Path, threads: int = 1, runs: int = 100, warm_up: int = 10) -> Latency:
     """Runs a `.tflite` file again and again in the LiteRT interpreter.
+
+    `kdl.deploy.benchmark` measures the same, and memory and operations too.
 
     Args:
         path: The file.
@@ -43,22 +75,22 @@ def measure_latency(path, threads=1, runs=100, warm_up=10):
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, or a number is not positive.
         ImportError: If `ai-edge-litert` is missing.
+
+    Example:
+        >>> import kdl, pathlib
+        >>> files = pathlib.Path(kdl.__file__).parents[1] / "saved_models" / "quickstart"
+        >>> measure_latency(files / "int8.tflite", runs=5).runs
+        5
     """
-    times = measure_times(path, threads, runs, warm_up)
-    minimum, median, p90 = np.quantile(times, [0, 0.5, 0.9])
-    return Latency(float(minimum), float(median), float(p90), runs, threads)
-
-
-def measure_times(path, threads, runs, warm_up):
-    """Milliseconds of each run, as a list; arguments and errors are those of `measure_latency`."""
-    if threads < 1 or runs < 1:
-        raise ValueError(f"threads and runs must be positive; received {threads} and {runs}.")
+    threads, runs = check_integer("threads", threads), check_integer("runs", runs)
+    warm_up = check_integer("warm_up", warm_up, least=0)
     runner = TFLiteRunner(path, threads)
     for _ in range(warm_up):
         runner.invoke()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        runner.invoke()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
+    return Latency(times=tuple(_milliseconds(runner) for _ in range(runs)), threads=threads)
+
+
+def _milliseconds(runner):
+    start = time.perf_counter()
+    runner.invoke()
+    return 1e3 * (time.perf_counter() - start)
