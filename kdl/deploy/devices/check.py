@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kdl._typing import Path
 from kdl.deploy.devices._cpu_rules import CPU
 from kdl.deploy.devices._edgetpu_rules import EDGE_TPU, EDGE_TPU_COMPILED
 from kdl.deploy.devices._gpu_rules import GPU
@@ -15,7 +16,7 @@ from kdl.deploy.tflite.graph import read_operations
 _RULES = {rules.target: rules for rules in (GPU, EDGE_TPU, CPU)}
 
 
-def check(path, target="gpu", run=False):
+def check(path: Path, target: str = "gpu", run: bool = False) -> DeviceReport:
     """Says of each operation of a `.tflite` file whether a device will run it.
 
     The file is read, not run, so neither TensorFlow nor the device is needed. The verdicts follow

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 from collections import Counter
+from typing import Any
 
 from kdl._files import write_whole
+from kdl._typing import Path
 from kdl.deploy.devices._report_page import page
 from kdl.deploy.devices._rule import REFUSED, RUNS, VERDICTS
 from kdl.deploy.devices.device_run import DeviceRun
@@ -75,20 +77,20 @@ class DeviceReport:
     notes: list = dataclasses.field(default_factory=list)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """The worst of all; `"refused"` too if the real accelerator did not run the file."""
         found = [operation.verdict for operation in self.operations]
         found += [self.run.verdict] if self.run else []
         return max(found, key=VERDICTS.index, default=RUNS)
 
     @property
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Dict: verdict → number of operations."""
         counted = Counter(operation.verdict for operation in self.operations)
         return {verdict: counted[verdict] for verdict in VERDICTS}
 
     @property
-    def doubts(self):
+    def doubts(self) -> list[list[OperationVerdict]]:
         """Lists of the operations of one kind, verdict and rewrite, but for those that run."""
         groups = {}
         for operation in self.operations:
@@ -98,22 +100,22 @@ class DeviceReport:
         return sorted(groups.values(), key=lambda group: -VERDICTS.index(group[0].verdict))
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Multiply-adds of one run."""
         return sum(operation.macs for operation in self.operations)
 
     @property
-    def macs_share(self):
+    def macs_share(self) -> float:
         """Share of the multiply-adds in operations that run on the device for certain."""
         return self._share((RUNS,))
 
     @property
-    def macs_share_at_best(self):
+    def macs_share_at_best(self) -> float:
         """The same if all runs that is not refused."""
         return self._share([verdict for verdict in VERDICTS if verdict != REFUSED])
 
     @property
-    def agrees(self):
+    def agrees(self) -> bool | None:
         """Whether the rules and the real run say the same; None without a run to compare.
 
         A file that runs has no operation that the rules refuse. Of one that does not, the rules
@@ -128,7 +130,7 @@ class DeviceReport:
         return bool(doubted) and {name for name, _ in self.run.refused} <= doubted
 
     @property
-    def agreement(self):
+    def agreement(self) -> str:
         """The same as a sentence."""
         return _AGREEMENT[self.agrees]
 
@@ -149,7 +151,7 @@ class DeviceReport:
             lines.append(self.agreement)
         return "\n".join(lines)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All of the report as plain Python values."""
         return {
             "path": self.path,
@@ -166,15 +168,15 @@ class DeviceReport:
             "agrees": self.agrees,
         }
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The report as JSON."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
-    def to_html(self):
+    def to_html(self) -> str:
         """The report as one page that needs nothing else: the operations colored by verdict."""
         return page(self)
 
-    def save(self, path, form=None):
+    def save(self, path: Path, form: str | None = None) -> Any:
         """Writes the report, whole or not at all.
 
         Args:

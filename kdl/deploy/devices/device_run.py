@@ -49,7 +49,7 @@ class DeviceRun:
     relative_error: float | None = None
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """`"runs"` or `"refused"`."""
         return RUNS if self.outcome == "ran" else REFUSED
 

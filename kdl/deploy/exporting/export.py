@@ -4,12 +4,17 @@ import contextlib
 import dataclasses
 import os
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from kdl._checks import check_integer
 from kdl._files import check_writable, draft_of
+from kdl._typing import Path
 from kdl.compression.tfmot import TFMOTModel, strip
+from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import ModelInfo
 from kdl.deploy.exporting._data import read_export_data
 from kdl.deploy.exporting._tfmot import write_and_compare
@@ -19,6 +24,7 @@ from kdl.deploy.exporting.precision import as_float32
 from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
 from kdl.deploy.exporting.signature import check_exportable, named_inputs
 from kdl.deploy.exporting.tolerances import TOLERANCES
+from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.exporting.verify import between_kernels, inputs_of_file, verify_tflite
 from kdl.deploy.tflite.file import read_tflite
 from kdl.deploy.tflite.metadata import write_metadata
@@ -40,16 +46,16 @@ _LEAST_SQNR = 10.0
 
 
 def export_tflite(
-    model,
-    path,
-    quantization="float32",
-    representative_data=None,
-    labels=None,
-    batch_size=1,
-    input_shape=None,
-    verification_data=None,
-    input_spec=None,
-):
+    model: keras.Model,
+    path: Path,
+    quantization: str = "float32",
+    representative_data: Any = None,
+    labels: Sequence[str] | None = None,
+    batch_size: int = 1,
+    input_shape: Any = None,
+    verification_data: Any = None,
+    input_spec: InputSpec | None = None,
+) -> Verification:
     """Writes `model` as a `.tflite` file whose outputs are proven to match the model's.
 
     The model is saved and converted by TensorFlow in a process of its own, so that it may come from
@@ -124,7 +130,7 @@ def export_tflite(
     )
     check_writable(path)
 
-    ranges = None if quantized else data.representative
+    ranges: Any = None if quantized else data.representative
     samples = data.verification
     if quantization == "int8" and not quantized and verification_data is None:
         for_ranges, for_proof = part(ranges)

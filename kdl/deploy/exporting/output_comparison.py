@@ -75,7 +75,7 @@ class OutputComparison:
     gates = renamed_attribute("gates", "tolerances")
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """One line for each gate that was missed."""
         checks = [self._agreement_failure()]
         if self.kind != "labels":
@@ -84,11 +84,11 @@ class OutputComparison:
         return [*self.faults, *(line for line in checks if line)]
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether all tolerances were met."""
         return not self.failures
 
-    def measures(self):
+    def measures(self) -> list[str]:
         """The figures in words, as a list."""
         parts = [
             f"cosine {self.cosine:.6f}",

@@ -1,6 +1,7 @@
 """The verdict on a `.tflite` file."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -41,42 +42,42 @@ class Verification:
     note: str = ""
 
     @property
-    def cosine(self):
+    def cosine(self) -> float:
         """Cosine of the angle between the outputs; the least of several."""
         return float(np.min([output.cosine for output in self.outputs]))
 
     @property
-    def max_error(self):
+    def max_error(self) -> float:
         """Largest absolute difference."""
         return float(np.max([output.max_error for output in self.outputs]))
 
     @property
-    def output_range(self):
+    def output_range(self) -> float:
         """Largest minus smallest number of the model's output that has the largest error."""
         errors = [output.max_error for output in self.outputs]
         return self.outputs[int(np.argmax(errors))].output_range
 
     @property
-    def sqnr(self):
+    def sqnr(self) -> float:
         """Signal-to-noise ratio in dB; the least of several. Labels count by `failures` alone."""
         ratios = [output.sqnr for output in self.outputs if output.kind != "labels"]
         return float(np.min(ratios or [output.sqnr for output in self.outputs]))
 
     @property
-    def top1_agreement(self):
+    def top1_agreement(self) -> float | None:
         """Share of rows of scores, pixels or labels with the same class; None without classes."""
         shares = [output.agreement for output in self.outputs if output.agreement is not None]
         return min(shares) if shares else None
 
     @property
-    def tolerances(self):
+    def tolerances(self) -> Any:
         """The `Tolerances` that had to be met; of several outputs, those with the lowest ratio."""
         return min((output.tolerances for output in self.outputs), key=lambda each: each.sqnr)
 
     gates = renamed_attribute("gates", "tolerances")
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """One line for each gate that was missed, with the output's name if there are several."""
         named = len(self.outputs) > 1
         return [
@@ -86,7 +87,7 @@ class Verification:
         ]
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether all outputs met their tolerances."""
         return not self.failures
 

@@ -1,9 +1,12 @@
 """Compare the outputs of a `.tflite` file with those of its model."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from kdl._deprecation import renamed_argument
+from kdl._typing import Path
 from kdl.data._class_numbers import class_numbers
 from kdl.data.reading import samples_of_model
 from kdl.deploy.exporting._data import VERIFICATION_SAMPLES
@@ -11,7 +14,7 @@ from kdl.deploy.exporting.accuracy import measure_accuracy
 from kdl.deploy.exporting.output_comparison import compare_output, sqnr
 from kdl.deploy.exporting.precision import as_float32
 from kdl.deploy.exporting.signature import named_inputs, output_kinds, output_names, output_paths
-from kdl.deploy.exporting.tolerances import TOLERANCES
+from kdl.deploy.exporting.tolerances import TOLERANCES, Tolerances
 from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.runtime.runner import TFLiteRunner
 from kdl.deploy.tflite.file import read_tflite
@@ -20,7 +23,9 @@ from kdl.deploy.tflite.tensor_names import unique_names
 
 
 @renamed_argument("gates", "tolerances")
-def verify_tflite(path, model, data, tolerances=None):
+def verify_tflite(
+    path: Path, model: keras.Model, data: Any, tolerances: Tolerances | None = None
+) -> Verification:
     """Runs a `.tflite` file in the LiteRT interpreter and compares it with its Keras model.
 
     The Keras model is run on the current backend, in float32 whatever its dtype policy. Integer

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 from kdl._process import SharedWorker, Worker
 
@@ -20,7 +21,7 @@ shared = SharedWorker(_make)
 
 
 @contextlib.contextmanager
-def warm_converter():
+def warm_converter() -> Iterator[None]:
     """Exports within this context share a TensorFlow process, which starts with the first of them.
 
     Starting TensorFlow takes most of the time in which a small network is exported. Each conversion

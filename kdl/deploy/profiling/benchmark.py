@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from kdl._process import explain_death, run_child
+from kdl._typing import Path
 from kdl._words import counted
 from kdl.deploy.profiling.latency import Latency, measure_latency
 from kdl.deploy.tflite.file import read_tflite
@@ -53,7 +55,7 @@ class Benchmark(Latency):
     profile: tuple[OperationTime, ...] | None = None
 
     @property
-    def unattributed(self):
+    def unattributed(self) -> float | None:
         """Milliseconds of the median run that the profile does not show.
 
         That is what the profiler cut off each operation, since it counts whole microseconds, and
@@ -64,7 +66,7 @@ class Benchmark(Latency):
             return None
         return max(self.median - sum(o.milliseconds for o in self.profile), 0.0)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values."""
         summary = {name: getattr(self, name) for name in ("minimum", "median", "p90", "p99")}
         return {**dataclasses.asdict(self), **summary, "unattributed": self.unattributed}
@@ -78,7 +80,9 @@ class Benchmark(Latency):
         )
 
 
-def benchmark(path, threads=1, runs=100, profile=False, warm_up=10):
+def benchmark(
+    path: Path, threads: int = 1, runs: int = 100, profile: bool = False, warm_up: int = 10
+) -> Benchmark:
     """Measures a `.tflite` file in the LiteRT interpreter on this machine's CPU.
 
     The times are those of this process. Memory is that of a process of its own, which imports

@@ -1,13 +1,16 @@
 """Plot of measurements of several files."""
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 
 from kdl._plots import make_figure, write_figure
+from kdl._typing import Path
+from kdl.deploy.profiling.benchmark import Benchmark
 
 
-def plot_benchmarks(benchmarks, path):
+def plot_benchmarks(benchmarks: Iterable[Benchmark], path: Path) -> None:
     """Draws latency, memory and size of several files side by side.
 
     Latency is drawn as the share of the runs that took at most so long: a steep line is a steady

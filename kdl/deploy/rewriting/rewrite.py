@@ -33,7 +33,7 @@ class Rewrite:
         return f"{self.name} ({self.kind}) → {self.form}: {equal}"
 
 
-def rewrite_for(model, target):
+def rewrite_for(model: keras.Model, target: str) -> tuple[keras.Model, list[Rewrite]]:
     """Rewrites what a device would refuse, compute wrong or slowly, and keeps the weights.
 
     For `"gpu"`:

@@ -1,10 +1,12 @@
 """Image classification with a `.tflite` file, without Keras and TensorFlow."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from kdl._checks import check_integer
+from kdl._typing import Path
 from kdl._words import counted
 from kdl.deploy.runtime.classification import Classification
 from kdl.deploy.runtime.runner import TFLiteRunner
@@ -42,7 +44,7 @@ class ImageClassifier:
         ('7', 7)
     """
 
-    def __init__(self, path, threads=1):
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self._runner = TFLiteRunner(path, threads)
         self.path = os.fspath(path)
         self.info = find_info(path)
@@ -57,7 +59,7 @@ class ImageClassifier:
         self.labels = labels or [str(index) for index in range(classes)]
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of the file's input, batch included."""
         return self._runner.input_shape
 
@@ -66,7 +68,7 @@ class ImageClassifier:
         classes = counted(len(self.labels), "class", "classes")
         return f"<ImageClassifier: {self.path}, input {height_width_channels}, {classes}>"
 
-    def predict(self, images, top=3):
+    def predict(self, images: Any, top: int = 3) -> list:
         """The likeliest classes of one image, or of each of several.
 
         An image is the name of a file, an open file, a Pillow image, or a uint8 array

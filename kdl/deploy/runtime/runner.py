@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+from typing import Any
 
 import numpy as np
 
+from kdl._typing import Path
 from kdl.deploy.tflite.file import (
     interpreter_class,
     parse_tflite,
@@ -42,7 +44,14 @@ class TFLiteRunner:
         ImportError: If `ai-edge-litert` is missing.
     """
 
-    def __init__(self, path, threads=1, delegate=True, signature=None, input_shape=None):
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 1,
+        delegate: bool = True,
+        signature: str | None = None,
+        input_shape: Any = None,
+    ) -> None:
         self.path = os.fspath(path)
         model = parse_tflite(path)
         self.signature = self._checked_signature(model, signature)
@@ -57,12 +66,12 @@ class TFLiteRunner:
             self._graph.resize(self._shapes(input_shape))
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """Names of the inputs in the signature."""
         return list(self._graph.inputs)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """Shape of the input, batch included.
 
         Raises:
@@ -76,21 +85,21 @@ class TFLiteRunner:
         return self.input_shapes[0]
 
     @property
-    def input_shapes(self):
+    def input_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the inputs, batch included, in the order of `input_names`."""
         return [_shape(details) for details in self._graph.inputs.values()]
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """Names of the outputs in the signature."""
         return list(self._graph.outputs)
 
     @property
-    def output_shapes(self):
+    def output_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the outputs, batch included, in the order of `output_names`."""
         return [_shape(details) for details in self._graph.outputs.values()]
 
-    def check_inputs(self, inputs):
+    def check_inputs(self, inputs: Any) -> Any:
         """Raises ValueError unless `inputs` are arrays of the file's input shapes."""
         arrays = self._as_dict(inputs)
         for name, array in arrays.items():
@@ -105,7 +114,7 @@ class TFLiteRunner:
             counts = {name: len(array) for name, array in arrays.items()}
             raise ValueError(f"All inputs must have as many samples; received {counts}.")
 
-    def predict(self, inputs):
+    def predict(self, inputs: Any) -> Any:
         """Outputs for `inputs`, as a list of arrays in the order of `output_names`.
 
         They are float32, but for outputs that are integers without a scale.
@@ -153,7 +162,7 @@ class TFLiteRunner:
                 f"received {array.min()} to {array.max()}."
             )
 
-    def invoke(self):
+    def invoke(self) -> None:
         """Runs the file once on whatever input it holds: what a stopwatch wants."""
         self._graph.invoke()
 

@@ -6,6 +6,7 @@ import functools
 import os
 from collections import Counter
 
+from kdl._typing import Path
 from kdl.deploy.tflite.tensor_names import unique_names
 from kdl.deploy.tflite.validation import CountedBytes, check_tables, validate
 
@@ -52,12 +53,12 @@ class TFLiteFile:
     open_sizes: bool = False
 
     @property
-    def float_tensors(self):
+    def float_tensors(self) -> int:
         """How many tensors hold floating-point numbers."""
         return sum(self.tensor_types[t] for t in _FLOAT_TYPES)
 
     @property
-    def quantization(self):
+    def quantization(self) -> str:
         """The kind of file: `"int8"`, `"int16"`, `"dynamic"`, `"float16"` or `"float32"`.
 
         It is that of the operations, whatever goes in and out: `int8` if they compute in integers
@@ -73,7 +74,7 @@ class TFLiteFile:
         return "float32"
 
 
-def read_tflite(path):
+def read_tflite(path: Path) -> TFLiteFile:
     """Reads the summary of a `.tflite` file.
 
     Args:

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 
 from kdl._files import draft_of
+from kdl._typing import Path
 from kdl.data.archives import opened, read_entry
 from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import LABELS_FILE, ModelInfo, read_model_info, write_model_info
@@ -18,7 +19,7 @@ _ENTRY = b"TFLITE_METADATA"
 _ALIGNMENT = 16
 
 
-def write_metadata(path, info, name=None):
+def write_metadata(path: Path, info: ModelInfo, name: str | None = None) -> None:
     """Writes class names and the input specification into a `.tflite` file.
 
     They go where each reader looks for them: into `kdl.json` and `labels.txt` in the archive at the

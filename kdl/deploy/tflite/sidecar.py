@@ -7,11 +7,12 @@ import os
 import numpy as np
 
 from kdl._files import write_whole
+from kdl._typing import Path
 from kdl.deploy.tflite.file import parse_tflite, read_tflite, signature_tensors, type_name
 from kdl.deploy.tflite.metadata import find_info, read_metadata
 
 
-def write_sidecar(path):
+def write_sidecar(path: Path) -> str:
     """Writes `model.tflite.json` beside `model.tflite`: all that its user must know.
 
     The keys are `name`, `file`, `bytes`, `sha256`, `kind` (float32, float16, dynamic, int8 or
