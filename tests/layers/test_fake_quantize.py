@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.layers import FakeQuantize
+from kdl.layers import FakeQuantize, QuantizedDense
 from kdl.ops import fake_quantize
 from kdl.testing import run_layer_test
 
@@ -116,3 +116,16 @@ def test_an_empty_batch_leaves_the_range(observer):
 def test_within_a_layer_that_asks_for_its_shape():
     layer = keras.layers.TimeDistributed(FakeQuantize())
     assert layer.compute_output_shape((None, 3, 4)) == (None, 3, 4)
+
+
+def test_attributes_of_before_warn_and_work():
+    layer = FakeQuantize(fixed_range=(0.0, 2.55))
+    with pytest.warns(FutureWarning, match="The attribute step is now scale"):
+        assert layer.step == layer.scale == pytest.approx(0.01)
+    dense = QuantizedDense(2)
+    dense.build((None, 3))
+    with pytest.warns(FutureWarning, match="The attribute weight_steps is now weight_scales"):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(dense.weight_steps),
+            keras.ops.convert_to_numpy(dense.weight_scales),
+        )

@@ -52,11 +52,11 @@ def round_biases(model):
             continue
         before = _rounded_by(node.inputs[0], makers)
         if before is not None:
-            unit = before.step * ops.convert_to_numpy(layer.weight_steps)
+            unit = before.scale * ops.convert_to_numpy(layer.weight_scales)
             # The converter makes a number that is added part of the bias.
             number = number_after(node, readers)
             bias = ops.convert_to_numpy(layer.bias) + number
-            # Where an input was always zero, it has no step, and the bias none to keep to.
+            # Where an input was always zero, it has no scale, and the bias none to keep to.
             steps = np.divide(bias, unit, out=np.zeros_like(bias), where=unit > 0)
             rounded = np.where(unit > 0, np.round(steps) * unit, bias)
             layer.bias.assign(rounded - number)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._deprecation import renamed_attribute
 from kdl._typing import Shape, Tensor
 from kdl.layers._block import check_choice
 from kdl.ops.lowering import lowering_scope, resolve_lowering
@@ -112,10 +113,12 @@ class FakeQuantize(keras.layers.Layer):
         return ops.min(self.low), ops.max(self.high)
 
     @property
-    def step(self) -> float:
-        """Difference of neighboring values, as a float."""
+    def scale(self) -> float:
+        """Difference of neighboring values, as a float: the scale of the quantized tensor."""
         low, high = self.range
         return float(high - low) / (2**self.bits - 1)
+
+    step = renamed_attribute("step", "scale")
 
     def _observe(self, inputs, site):
         low = ops.cast(ops.min(inputs, initial=0.0), "float32")

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kdl._deprecation import renamed_attribute
 from kdl._typing import Tensor
 from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
@@ -56,9 +57,11 @@ class QuantizedConv2D(GroupedConv2D):
         return fake_quantize_weights(kernel, self.weight_bits)
 
     @property
-    def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel for each filter, as `kdl.ops.weight_scales` gives it."""
+    def weight_scales(self) -> Tensor:
+        """Scale of the quantized kernel for each filter, as `kdl.ops.weight_scales` gives it."""
         return weight_scales(self.kernel, self.weight_bits)
+
+    weight_steps = renamed_attribute("weight_steps", "weight_scales")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

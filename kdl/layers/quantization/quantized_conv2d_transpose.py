@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdl._deprecation import renamed_attribute
 from kdl._typing import Tensor
 from kdl.ops.channels import channel_axis
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
@@ -63,9 +64,11 @@ class QuantizedConv2DTranspose(keras.layers.Conv2DTranspose):
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
-    def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel, as `kdl.ops.weight_scales` gives it."""
+    def weight_scales(self) -> Tensor:
+        """Scale of the quantized kernel, as `kdl.ops.weight_scales` gives it."""
         return weight_scales(self.kernel, self.weight_bits, axis=None)
+
+    weight_steps = renamed_attribute("weight_steps", "weight_scales")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdl._deprecation import renamed_attribute
 from kdl._typing import Tensor
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
 
@@ -48,9 +49,11 @@ class QuantizedDense(keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
-    def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel, as `kdl.ops.weight_scales` gives it."""
+    def weight_scales(self) -> Tensor:
+        """Scale of the quantized kernel, as `kdl.ops.weight_scales` gives it."""
         return weight_scales(self.kernel, self.weight_bits, axis=None)
+
+    weight_steps = renamed_attribute("weight_steps", "weight_scales")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

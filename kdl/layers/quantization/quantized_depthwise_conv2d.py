@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdl._deprecation import renamed_attribute
 from kdl._typing import Tensor
 from kdl.layers.convolution.depthwise_conv2d import DepthwiseConv2D
 from kdl.ops.quantization import check_bits, fake_quantize_weights, weight_scales
@@ -52,9 +53,11 @@ class QuantizedDepthwiseConv2D(DepthwiseConv2D):
         return super().convolution_op(inputs, ops.reshape(rounded, kernel.shape))
 
     @property
-    def weight_steps(self) -> Tensor:
-        """Step of the rounded kernel for each channel, as `kdl.ops.weight_scales` gives it."""
+    def weight_scales(self) -> Tensor:
+        """Scale of the quantized kernel for each channel, as `kdl.ops.weight_scales` gives it."""
         return weight_scales(_with_one_channel_axis(self.kernel), self.weight_bits)
+
+    weight_steps = renamed_attribute("weight_steps", "weight_scales")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
