@@ -253,7 +253,7 @@ def test_bad_arguments(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "true", "found", "message"),
+    ("arguments", "true", "results", "message"),
     [
         ((3,), (2, 4, 3), (2, 3, 4, 3), r"received \(2, 4, 3\) beside \(2, 3, 4\)"),
         ((1,), (2, 4, 3), (2, 3, 4, 1), r"the same pixels.*received \(2, 4, 3\) beside"),
