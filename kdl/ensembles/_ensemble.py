@@ -294,9 +294,15 @@ class Ensemble(BaseEstimator):
         if store.manifest is None:
             store.plan(header)
             return
-        old = {**store.manifest, **store.manifest["arguments"]}
+        old = {
+            "labels": _labels_of(store.manifest),
+            **store.manifest,
+            **store.manifest["arguments"],
+        }
         new = {**header, **header["arguments"]}
-        parts = ("class", *header["arguments"], "data")
+        parts = ["class", *header["arguments"], "data"]
+        if old["labels"] is not None:
+            parts.append("labels")
         differing = [part for part in parts if old.get(part) != new[part]]
         if differing:
             raise ValueError(
@@ -322,6 +328,7 @@ class Ensemble(BaseEstimator):
             **self._description,
             "seed": self.seed_,
             "data": getattr(self, "_digest", None),
+            "labels": self._targets().get("classes", {}).get("values"),
         }
 
     def _named(self, store):
@@ -329,28 +336,32 @@ class Ensemble(BaseEstimator):
         return {key: store.manifest["members"][key] for key, _ in enumerate_keys(self.members_)}
 
     def _full_state(self):
-        state = {"input_shape": list(self.input_shape_), **self._state()}
-        if self._used("task") == "regression":
-            state["target_shape"] = list(self.target_shape_)
-        else:
-            classes = self.classes_
-            values = classes if classes.dtype.kind in "biufUO" else classes.astype(str)
-            state["classes"] = {"dtype": classes.dtype.str, "values": values.tolist()}
-        return state
+        return {"input_shape": list(self.input_shape_), **self._targets(), **self._state()}
 
-    def _restore_all(self, store, allow_pickle):
-        manifest, state = store.manifest, store.manifest["state"]
-        self._parameters = self.get_params(deep=False)
-        self._description = {part: manifest[part] for part in ("arguments", "parameters")}
-        self.seed_, self._digest = manifest["seed"], manifest["data"]
-        self.members_ = [read_member(store, key) for key in manifest["members"]]
+    def _targets(self):
+        """What tells how the targets look."""
+        if self._used("task") == "regression":
+            return {"target_shape": list(self.target_shape_)}
+        classes = self.classes_
+        values = classes if classes.dtype.kind in "biufUO" else classes.astype(str)
+        return {"classes": {"dtype": classes.dtype.str, "values": values.tolist()}}
+
+    def _restore_shapes(self, state):
+        """How data looks, as a directory tells; `fit` knows it of its own."""
         self.input_shape_ = tuple(state["input_shape"])
         if self.task == "regression":
             self.target_shape_ = tuple(state["target_shape"])
         else:
             classes = state["classes"]
             self.classes_ = np.array(classes["values"], np.dtype(classes["dtype"]))
-        self._restore(state, allow_pickle)
+
+    def _restore_all(self, store, allow_pickle):
+        manifest = store.manifest
+        self._parameters = self.get_params(deep=False)
+        self._description = {part: manifest[part] for part in ("arguments", "parameters")}
+        self.seed_, self._digest = manifest["seed"], manifest["data"]
+        self.members_ = [read_member(store, key) for key in manifest["members"]]
+        self._restore(manifest["state"], allow_pickle)
 
     def _evaluate(self, data):
         """What follows from members and training data together."""
@@ -378,18 +389,30 @@ class Data:
         return digest.hexdigest()
 
 
+def _labels_of(manifest):
+    """The labels in a manifest of a version that told them of finished ensembles alone, or None."""
+    return manifest.get("state", {}).get("classes", {}).get("values")
+
+
 def read_member(store, key):
     """A model of the directory.
 
     Raises:
         FileNotFoundError: If its file is missing.
-        ValueError: If it can't be read.
+        ValueError: If it can't be read, or is not what was written.
     """
     name = store.manifest["members"][key]
     try:
-        return _worker.read_model(store.get(key))
+        content = store.get(key)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} is missing in {store.directory}; train it anew.") from None
+    if not store.is_as_written(key, content):
+        raise ValueError(
+            f"{name} in {store.directory} is damaged, or a file of something else: it does not "
+            f"hold what was written there. Train it anew."
+        )
+    try:
+        return _worker.read_model(content)
     except Exception as error:  # of zip files, HDF5 and Keras
         raise ValueError(f"Cannot read {name} in {store.directory}: {error}") from error
 
@@ -521,7 +544,12 @@ def _encode(y):
 def _check_weights(weights, count):
     if weights is None:
         return None
-    weights = np.asarray(weights, "float64")
+    try:
+        weights = np.asarray(weights, "float64")
+    except (TypeError, ValueError) as error:  # a dict, words
+        raise ValueError(
+            f"sample_weight must be {count} numbers, one a sample; received {weights!r}."
+        ) from error
     if weights.shape != (count,) or not np.isfinite(weights).all() or weights.min() < 0:
         raise ValueError(
             f"sample_weight must be {count} finite numbers that are not negative; received the "

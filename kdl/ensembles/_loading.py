@@ -54,6 +54,10 @@ def load(path, build=None, allow_pickle=False):
     if name not in _HOMES or name == "load":
         raise ValueError(f"{path} holds a {name!r}, which this version of kdl does not know.")
     kind = getattr(importlib.import_module(f"kdl.ensembles.{_HOMES[name]}"), name)
-    ensemble = kind(**{kind._made_by: build, **manifest["parameters"]})
-    ensemble._restore_all(store, allow_pickle)
+    try:
+        ensemble = kind(**{kind._made_by: build, **manifest["parameters"]})
+        ensemble._restore_shapes(manifest["state"])
+        ensemble._restore_all(store, allow_pickle)
+    except (KeyError, TypeError) as error:  # an entry is missing, or a parameter of another class
+        raise ValueError(f"{path} holds a {MANIFEST} that is no {name}'s: {error!r}.") from error
     return ensemble

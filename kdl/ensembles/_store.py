@@ -72,8 +72,11 @@ class Store:
             content = self.get(key)
         except FileNotFoundError:
             return None
-        name = self.manifest["members"].get(key)
-        return content if content is not None and name == _file_name(key, content) else None
+        return content if content is not None and self.is_as_written(key, content) else None
+
+    def is_as_written(self, key, content):
+        """Whether a member's file holds what its name says, which has the checksum in it."""
+        return self.manifest["members"][key] == _file_name(key, content)
 
     def put(self, key, content):
         """Keeps a member."""
@@ -134,6 +137,8 @@ def read_manifest(directory):
     try:
         manifest = json.loads(_read(path))
         version = manifest["format"]
+        if version == FORMAT:
+            _check_whole(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the manifest of an ensemble: {error!r}.") from error
     if version != FORMAT:
@@ -141,6 +146,13 @@ def read_manifest(directory):
             f"{path} has format {version}; this version of kdl reads format {FORMAT}. Update kdl."
         )
     return manifest
+
+
+def _check_whole(manifest):
+    """Raises KeyError if an entry is missing."""
+    names = ["class", "arguments", "parameters", "members", "finished"]
+    for name in [*names, "state"] if manifest["finished"] else names:
+        manifest[name]
 
 
 @contextlib.contextmanager

@@ -246,6 +246,7 @@ def test_bad_arguments(changes, message):
         ({"y": np.zeros(30)}, "y must have two classes or more"),
         ({"y": np.linspace(0, 1, 30)}, "Unknown label type"),
         ({"sample_weight": -np.ones(30)}, "sample_weight must be 30 finite numbers"),
+        ({"sample_weight": {0: 1.0}}, "sample_weight must be 30 numbers, one a sample"),
         ({"sample_weight": np.zeros(30)}, "sample_weight must have a positive sum"),
         ({"executor": 0}, "executor must be None"),
     ],

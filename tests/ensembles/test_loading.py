@@ -132,8 +132,23 @@ def spoiled(change):
     return spoil
 
 
+def lacking(name):
+    def spoil(folder):
+        path = folder / "ensemble.json"
+        manifest = json.loads(path.read_text())
+        del manifest[name]
+        path.write_text(json.dumps(manifest))
+
+    return spoil
+
+
 def broken_member(folder):
     next(folder.glob("*.keras")).write_bytes(b"PK")
+
+
+def foreign_member(folder):
+    """One that answers in the same shape."""
+    stump((4,), 3).save(next(folder.glob("*.keras")))
 
 
 def missing_member(folder):
@@ -146,7 +161,12 @@ def missing_member(folder):
         (spoiled({"format": 2}), "has format 2; this version of kdl reads format 1"),
         (spoiled({"class": "Choir"}), "holds a 'Choir'"),
         (lambda folder: (folder / "ensemble.json").write_text("{"), "is not the manifest"),
-        (broken_member, "Cannot read member-0-.*keras"),
+        (lacking("finished"), "is not the manifest of an ensemble: KeyError.'finished'"),
+        (lacking("state"), "is not the manifest of an ensemble: KeyError.'state'"),
+        (spoiled({"state": {}}), "that is no BaggingEnsemble's: KeyError.'input_shape'"),
+        (spoiled({"class": "AdaBoostEnsemble"}), "no AdaBoostEnsemble's: TypeError.*'bootstrap'"),
+        (broken_member, "member-0-.*keras in .* is damaged"),
+        (foreign_member, "member-0-.*keras in .* is damaged, or a file of something else"),
         (missing_member, "member-0-.*keras is missing"),
     ],
 )

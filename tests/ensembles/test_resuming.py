@@ -1,6 +1,7 @@
 """What makes a directory another ensemble's, and what does not."""
 
 import errno
+import json
 import pathlib
 from functools import partial
 
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
-from stand_ins import blobs, mlp, stump
+from stand_ins import blobs, mlp, regression_stump, stump
 
 from kdl.ensembles import BaggingEnsemble, _store, _worker, load
 
@@ -189,3 +190,44 @@ def test_strings_of_numpy_2(tmp_path):
     labels = np.array(["a", "b", "c"], np.dtypes.StringDType())[numbers]
     BaggingEnsemble(stump, 1).fit(x, labels).save(tmp_path / "it")
     assert set(load(tmp_path / "it").predict(x)) <= {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("older", [False, True])
+def test_other_labels_are_told_apart(finished, older, tmp_path):
+    """Labels go to the members as numbers, which are the same for any three of them."""
+    x, y = blobs()
+    numbers = np.unique(y, return_inverse=True)[1]
+    BaggingEnsemble(stump, 1).fit(x, np.array(["a", "b", "c"])[numbers], directory=tmp_path / "it")
+    path = tmp_path / "it" / "ensemble.json"
+    manifest = json.loads(path.read_text())
+    if older:  # which knew the labels of finished ensembles alone
+        del manifest["labels"]
+    if not finished:
+        manifest["finished"] = False
+        del manifest["state"]
+    path.write_text(json.dumps(manifest))
+    others = np.array(["u", "v", "w"])[numbers]
+    if older and not finished:
+        again = BaggingEnsemble(stump, 1).fit(x, others, directory=tmp_path / "it")
+        assert again.classes_.tolist() == ["u", "v", "w"]
+        return
+    with pytest.raises(ValueError, match="an ensemble with other labels"):
+        BaggingEnsemble(stump, 1).fit(x, others, directory=tmp_path / "it")
+
+
+def test_a_finished_ensemble_answers_with_the_labels_of_the_call(tmp_path):
+    """1 is equal to 1.0, but not the same."""
+    x, y = blobs()
+    numbers = np.unique(y, return_inverse=True)[1]
+    for labels in (np.array([0, 1, 2]), np.array([0.0, 1.0, 2.0])):
+        ensemble = BaggingEnsemble(stump, 1).fit(x, labels[numbers], directory=tmp_path / "it")
+        assert ensemble.predict(x).dtype == labels.dtype
+
+
+def test_targets_in_a_column_are_answered_in_a_column(tmp_path):
+    x, _ = blobs()
+    for targets in (x[:, 0], x[:, :1]):
+        ensemble = BaggingEnsemble(regression_stump, 1, task="regression")
+        ensemble.fit(x, targets, directory=tmp_path / "it")
+        assert ensemble.predict(x).shape == targets.shape
