@@ -331,3 +331,19 @@ def test_groups_that_a_mobile_gpu_gets_wrong_export_as_integers(images, tmp_path
     summary = read_tflite(tmp_path / "model.tflite")
     assert summary.float_tensors == 0
     assert summary.operations["CONV_2D"] == 3
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [K.Rescaling(1 / 127.5, -1), K.Normalization(mean=[120.0] * 3, variance=[3600.0] * 3)],
+)
+def test_constants_of_preprocessing_are_not_trained(preprocessing):
+    """A step of Adam's would be an eighth of the scale."""
+    inputs = keras.Input((4, 4, 3))
+    x = K.Conv2D(2, 3, name="conv")(preprocessing(inputs))
+    images = np.random.default_rng(0).uniform(0, 255, (8, 4, 4, 3)).astype("float32")
+    quantized, _ = quantize_aware(keras.Model(inputs, x), images, verbose=0)
+    [constants] = [layer for layer in quantized.layers if layer.name == preprocessing.name]
+    assert len(constants.weights) == 2
+    trained = {id(variable) for variable in quantized.trainable_variables}
+    assert trained == {id(variable) for variable in quantized.get_layer("conv").weights}

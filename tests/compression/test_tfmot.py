@@ -267,6 +267,36 @@ def test_kernels_too_small_to_cluster_stay(images, labels):
     assert distinct["dense"] == found["dense"].size == 24
 
 
+def test_frozen_layers_are_not_clustered():
+    """TF-MOT ended with an error that named the layer by a number."""
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8, trainable=False, name="frozen")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="dense")(x))
+    assert tfmot.cluster(model, 4)._settings["layers"] == ["n1"]
+    assert tfmot.prune(model, ConstantSparsity(0.5))._settings["layers"] == ["n0", "n1"]
+    with pytest.raises(ValueError, match="frozen is frozen, and its values are trained"):
+        tfmot.cluster(model, 4, layers=["dense", "frozen"])
+
+
+@pytest.mark.parametrize("form", ["tuple", "list", "dataset"])
+def test_weights_of_samples_are_refused(form):
+    """They were left out without a word."""
+    inputs = keras.Input((6,))
+    wrapped = tfmot.cluster(keras.Model(inputs, keras.layers.Dense(4)(inputs)), 4)
+    batch = np.zeros((2, 6), "float32"), np.zeros((2, 4), "float32"), np.ones(2)
+
+    class Weighted(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return batch
+
+    data = {"tuple": batch, "list": [batch, batch], "dataset": Weighted()}[form]
+    with pytest.raises(ValueError, match="x holds weights of samples"):
+        wrapped.fit(data, loss="mse", verbose=0)
+
+
 @pytest.mark.export
 def test_quantisation_keeps_zeros(images, labels):
     model = network()

@@ -233,7 +233,8 @@ def _affine(layer, x, scale, shift, axis, once):
     settings = {
         "data_format": "channels_last" if axis % 4 == 3 else "channels_first",
         "dtype": layer.dtype_policy,
-        "trainable": layer.trainable,
+        # Constants, such as those of a Rescaling, are nothing to train.
+        "trainable": layer.trainable and kind_of(layer) == "BatchNormalization",
     }
     channels = x.shape[axis]
 

@@ -41,24 +41,33 @@ class Description:
     weights: dict
     origin: dict
 
-    def with_kernel(self, layers=None):
+    def with_kernel(self, layers=None, frozen=True):
         """Names, in the other process, of the layers with a kernel.
 
         Args:
             layers: Names of these layers in the flat model; all by default.
+            frozen: Whether those that are not trained count.
 
         Raises:
-            ValueError: If there is no such layer.
+            ValueError: If there is no such layer, or it is frozen and must not be.
         """
-        known = {n["label"]: n["name"] for n in self.graph["nodes"] if n["layer"] in WITH_KERNEL}
+        nodes = [node for node in self.graph["nodes"] if node["layer"] in WITH_KERNEL]
+        known = {node["label"]: node["name"] for node in nodes}
+        still = {node["name"] for node in nodes if not (frozen or node["config"]["trainable"])}
         if layers is None:
-            return list(known.values())
+            return [name for name in known.values() if name not in still]
         found = [known.get(name, known.get(f"{name}_pointwise")) for name in layers]
         if None in found:
             raise ValueError(
                 f"The model has no layer {layers[found.index(None)]} with a kernel; it has "
                 f"{', '.join(known)}."
             )
+        for name, inner in zip(layers, found, strict=True):
+            if inner in still:
+                raise ValueError(
+                    f"{name} is frozen, and its values are trained: set its trainable to True, or "
+                    f"leave it out of layers."
+                )
         return found
 
 

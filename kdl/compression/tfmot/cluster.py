@@ -25,7 +25,7 @@ def cluster(
     Each kernel takes no more than `clusters` distinct values, which `fit` trains, so that the file
     compresses. Kernels of convolutions, transposed ones and dense layers are clustered, of
     separable convolutions the pointwise kernel, depthwise kernels not, nor those of fewer weights
-    than clusters. `strip` gives the model.
+    than clusters or of frozen layers. `strip` gives the model.
 
     Args:
         model: A functional or Sequential model, built, in float32; its own weights are not touched.
@@ -42,7 +42,8 @@ def cluster(
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional or not float32, or
-            something in it has no twin in tf_keras; the message names it.
+            something in it has no twin in tf_keras, or a layer of `layers` is frozen; the message
+            names it.
 
     Source: Deep Compression (arXiv 1510.00149), section 3.
 

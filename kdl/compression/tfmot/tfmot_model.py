@@ -35,7 +35,8 @@ class TFMOTModel:
 
     def __init__(self, model, settings, layers=None):
         self._description = describe(model, settings["kind"] == "quantize")
-        self._settings = {**settings, "layers": self._description.with_kernel(layers)}
+        chosen = self._description.with_kernel(layers, frozen=settings["kind"] != "cluster")
+        self._settings = {**settings, "layers": chosen}
         self.model = copy_model(model)
         self._state = []  # arrays of the wrapped model in tf_keras
         self._weights = self._description.weights
@@ -152,6 +153,11 @@ class TFMOTModel:
         """`(x, y)`, out of a data set if there is no `y`."""
         if y is not None:
             return x, y
+        if _has_weights(x):
+            raise ValueError(
+                f"{argument} holds weights of samples, which TF-MOT's training does not take here: "
+                f"pass inputs and targets alone."
+            )
         samples = samples_of_model(x, self.model, argument=argument)
         if samples.labels is None:
             raise ValueError(f"{argument} has no targets: pass y, or a data set that has them.")
@@ -213,6 +219,20 @@ class TFMOTModel:
 
 def _arrays(x):
     return [np.asarray(keras.ops.convert_to_numpy(a)) for a in keras.tree.flatten(x)]
+
+
+def _has_weights(data):
+    """Whether data gives `(x, y, weights)`, as far as its first batch can be seen beforehand."""
+    first = data
+    if hasattr(data, "element_spec"):  # of `tf.data`
+        first = data.element_spec
+    elif hasattr(data, "unaugmented") or hasattr(data, "__next__"):
+        return False
+    elif isinstance(data, list | keras.utils.PyDataset):
+        first = data[0] if len(data) else None
+    elif not isinstance(data, tuple) and hasattr(data, "__iter__"):
+        first = next(iter(data), None)
+    return isinstance(first, tuple | list) and len(first) == 3
 
 
 def _check_lengths(inputs, targets):
