@@ -162,6 +162,16 @@ CASES = {
         [],
     ),
     "zeros that a convolution sees, too": (zeros_seen_twice, "cpu", []),
+    "zeros that are the maximum of a corner": (
+        lambda x: K.MaxPooling2D(2)(K.ZeroPadding2D(2)(K.ReLU()(x))),
+        "cpu",
+        [],
+    ),
+    "zeros in channels of their own": (
+        lambda x: ops.max_pool(ops.pad(ops.relu(x), ((0, 0), (1, 1), (1, 1), (0, 3))), 3, 2),
+        "cpu",
+        [],
+    ),
     "both": (
         grouped(3, activation="hard_silu"),
         "edgetpu",
@@ -214,6 +224,29 @@ def test_exact_forms_keep_the_outputs(case):
     expected = outputs(model, x)
     np.testing.assert_allclose(outputs(rewritten, x), expected, atol=2e-6 * np.ptp(expected))
     assert rewrite_for(rewritten, target)[1] == []
+
+
+@pytest.mark.parametrize("activation", ["softmax", lambda x: x - ops.max(x, -1, keepdims=True)])
+@pytest.mark.parametrize("target", ["gpu", "edgetpu"])
+def test_an_activation_over_all_channels_stays_one(target, activation):
+    x = inputs = keras.Input(SHAPE)
+    x = keras.layers.Conv2D(40, 1)(x)
+    x = keras.layers.Conv2D(80, 1, groups=2, activation=activation)(x)
+    model = keras.Model(inputs, x)
+    rewritten, rewrites = rewrite_for(model, target)
+    assert [rewrite.form for rewrite in rewrites] == [SPLIT]
+    x = images()
+    np.testing.assert_allclose(outputs(rewritten, x), outputs(model, x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_log_softmax_keeps_its_axis(axis):
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, ops.log_softmax(inputs, axis=axis))
+    rewritten, rewrites = rewrite_for(model, "gpu")
+    assert [rewrite.exact for rewrite in rewrites] == [True]
+    x = images()
+    np.testing.assert_allclose(outputs(rewritten, x), outputs(model, x), rtol=1e-4, atol=1e-5)
 
 
 def test_an_inexact_form_says_how_far_it_is_off():

@@ -47,11 +47,28 @@ def padded_by_zeros(node, args, view):
 
 
 def only_maxima_see(node, view):
-    """Whether maxima alone read what a pad puts around: zeros, around no number below zero."""
+    """Whether maxima alone read what a pad puts around: zeros, around no number below zero.
+
+    Each maximum must be over a number of the image, too.
+    """
     readers = view.readers[id(node.results[0])]
     seen = all(reader is not None and reader.kind in _MAXIMA for reader in readers)
     zeros = getattr(node.operation, "mode", "constant") == "constant" and _filling(node) == 0
-    return seen and zeros and _ends_in_relu(_maker_of(node, view))
+    if not (seen and zeros and _ends_in_relu(_maker_of(node, view))):
+        return False
+    widths = np.broadcast_to(_widths(node.operation), (len(node.inputs[0].shape), 2))
+    return all(_reaches_beyond(reader.operation, widths) for reader in readers)
+
+
+def _reaches_beyond(pool, widths):
+    """Whether no window of a pooling lies in what a pad puts around alone."""
+    if pool.padding != "valid":  # which puts more around
+        return False
+    size = [1] * len(widths)
+    first = len(widths) - 2 if channel_axis(pool.data_format) == 1 else 1
+    sides = pool.pool_size
+    size[first : first + 2] = [sides] * 2 if isinstance(sides, int) else sides
+    return bool(np.all(widths.max(axis=1) < size))
 
 
 def padded_by_lowest(node, args, view):

@@ -1,24 +1,18 @@
 """Equal forms of layers and operations that a device takes, and when they are needed."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import keras
-import numpy as np
 from keras import ops
 
 from kdl.compression.quantization._elementary import ENDING_IN_ACTIVATION, activation_name
+from kdl.deploy.rewriting import _group_rewrites as groups
 from kdl.deploy.rewriting import _padding_rewrites as padding
 from kdl.deploy.rewriting import _shuffle_rewrites as shuffles
 from kdl.graph import copy_layer, copy_weights
-from kdl.graph.copy_layer import ADAPTERS
 from kdl.graph.copy_weights import set_weights, stored_weights
-from kdl.ops import mobile_gpu_safe
 from kdl.ops.channels import channel_axis
-
-# Narrower convolutions cost more in calls than the zeros between their groups do.
-_NARROWEST = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,57 +52,6 @@ class View:
         if key not in self._layers:
             self._layers[key] = make(f"{layer.name}{suffix}")
         return self._layers[key]
-
-
-def _grouped(node, view):
-    return node.operation.groups > 1
-
-
-def _unsafe_groups(node, view):
-    layer = node.operation
-    pointwise = tuple(layer.kernel_size) == (1, 1)  # safe in float, never in int8
-    return _grouped(node, view) and (
-        pointwise or not mobile_gpu_safe(layer.kernel.shape[2], layer.filters, layer.groups)
-    )
-
-
-def _split_groups(node, args, view):
-    """Split, plain convolutions with zeros between narrow groups, concatenation."""
-    layer, axis = node.operation, channel_axis(node.operation.data_format)
-    width = layer.kernel.shape[2]
-    together = _groups_in_a_part(layer.groups, width)
-    parts = layer.groups // together
-    kernel, *bias = stored_weights(layer)
-    kernels = np.split(kernel, parts, axis=-1)
-    biases = np.split(bias[0], parts) if bias else [None] * parts
-    images = ops.split(args[0], parts, axis=axis) if parts > 1 else [args[0]]
-    convolved = []
-    for number, (image, part, shift) in enumerate(zip(images, kernels, biases, strict=True)):
-        conv = view.layer(layer, f"_part{number}", lambda name: _part(layer, parts, name))
-        convolved.append(conv(image))
-        dense = _block_diagonal(part, together)
-        set_weights(conv, [dense] if shift is None else [dense, shift])
-    return keras.layers.Concatenate(axis=axis)(convolved) if parts > 1 else convolved[0]
-
-
-def _part(layer, parts, name):
-    settings = {"name": name, "groups": 1, "filters": layer.filters // parts}
-    return copy_layer(layer, keras.layers.Conv2D, drop=ADAPTERS, **settings)
-
-
-def _groups_in_a_part(groups, width):
-    wanted = math.ceil(_NARROWEST / width)
-    return next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
-
-
-def _block_diagonal(kernel, groups):
-    *sides, width, filters = kernel.shape
-    dense = np.zeros((*sides, groups * width, filters), kernel.dtype)
-    each = filters // groups
-    for n in range(groups):
-        rows, columns = slice(n * width, (n + 1) * width), slice(n * each, (n + 1) * each)
-        dense[..., rows, columns] = kernel[..., columns]
-    return dense
 
 
 def _strided_pointwise(node, view):
@@ -242,7 +185,7 @@ def _ends_in(layer, name):
 
 
 def _with(function):
-    """Makes the layer without its activation, and `function(x, slope, name)` after it."""
+    """Makes the layer without its activation, and `function(x, operation, layer)` after it."""
 
     def make(node, args, view):
         operation, x = node.operation, args[0]
@@ -250,32 +193,33 @@ def _with(function):
             linear = view.layer(operation, "", lambda n: copy_layer(operation, activation=None))
             x = linear(x)
             copy_weights(operation, linear)
-        slope = getattr(operation, "negative_slope", 0.2)
-        return function(x, slope, lambda make: view.layer(operation, "_activation", make))
+        return function(x, operation, lambda make: view.layer(operation, "_activation", make))
 
     make.function = function
     return make
 
 
-def _hard_swish(x, slope, layer):
+def _hard_swish(x, operation, layer):
     # In any other order the converter makes it one HARD_SWISH again.
     return ops.multiply(ops.multiply(x, 1 / 6), ops.relu6(ops.add(x, 3.0)))
 
 
-def _sigmoid_gelu(x, slope, layer):
+def _sigmoid_gelu(x, operation, layer):
     return ops.multiply(x, ops.sigmoid(ops.multiply(x, 1.702)))
 
 
-def _log_softmax(x, slope, layer):
+def _log_softmax(x, operation, layer):
     # The logarithm of softmax, and the difference to that of the sum, the converter makes one
-    # LOG_SOFTMAX again.
-    x = ops.subtract(x, ops.max(x, axis=-1, keepdims=True))
-    total = ops.sum(ops.exp(x), axis=-1, keepdims=True)
+    # LOG_SOFTMAX again. As the activation of a layer it is that of the last axis.
+    axis = -1 if isinstance(operation, keras.layers.Layer) else operation.axis
+    x = ops.subtract(x, ops.max(x, axis=axis, keepdims=True))
+    total = ops.sum(ops.exp(x), axis=axis, keepdims=True)
     return ops.add(x, ops.log(ops.divide(1.0, total)))
 
 
-def _constant_prelu(x, slope, layer):
+def _constant_prelu(x, operation, layer):
     axes = list(range(1, len(x.shape) - 1)) or None
+    slope = getattr(operation, "negative_slope", 0.2)
 
     def make(name):
         start = keras.initializers.Constant(slope)
@@ -313,7 +257,7 @@ FORMS = {
             padding.padded_by_zeros,
             "x - c, padding by zeros, x + c",
         ),
-        Form(_CONVOLUTIONS, _unsafe_groups, _split_groups, "split, convolutions, concatenation"),
+        Form(_CONVOLUTIONS, groups.are_unsafe, groups.split, "split, convolutions, concatenation"),
         Form(
             shuffles.MOVES,
             shuffles.is_wide_shuffle,
@@ -331,7 +275,7 @@ FORMS = {
         ),
     ],
     "edgetpu": [
-        Form(_CONVOLUTIONS, _grouped, _split_groups, "split, convolutions, concatenation"),
+        Form(_CONVOLUTIONS, groups.are_there, groups.split, "split, convolutions, concatenation"),
         Form(
             shuffles.MOVES,
             shuffles.is_shuffle,
