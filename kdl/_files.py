@@ -14,6 +14,11 @@ import tempfile
 
 from kdl._signals import exit_on_signals
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 _LONGEST_NAME = 120  # bytes: a file name has 255, and a draft's name holds more than the target's
 # `.NAME.MACHINE-PROCESS-RANDOM` and an ending.
 _DRAFT = re.compile(r"(\..*\.)[0-9a-f]{8}-\d+-[0-9a-f]{8}\.\w+$")
@@ -108,6 +113,36 @@ def check_writable(path):
             pass
     except OSError as error:
         raise type(error)(error.errno, f"Cannot write {path}: {error.strerror}.") from error
+
+
+@contextlib.contextmanager
+def only_user_of(folder):
+    """Within it nobody else can be the only user of a folder; the system knows when a process ends.
+
+    Where a system or its disk has no locks, everybody can.
+
+    Args:
+        folder: A folder; nothing is written there.
+
+    Raises:
+        BlockingIOError: If another process, or another part of this one, is it.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "In use by another process", folder) from error
+        except OSError:
+            pass  # a disk without locks
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # processes that were forked have the handle, too
+        os.close(handle)
 
 
 def check_space(path, variables):

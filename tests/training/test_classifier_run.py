@@ -94,6 +94,42 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["arguments"]["epochs"] == 5
 
 
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    run, results = train(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = small_model()
+    again, same = train(tmp_path, model=model)
+    assert (same, again.finished) == (results, True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    scores = model.predict(data(False), verbose=0)
+    saved = keras.models.load_model(run.path("model.keras")).predict(data(False), verbose=0)
+    np.testing.assert_array_equal(scores, saved)
+
+
+class WhileTraining(keras.callbacks.Callback):
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.act()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
+@pytest.mark.parametrize(
+    ("arguments", "overwrite"), [(ARGUMENTS, False), (ARGUMENTS, True), ({"epochs": 9}, False)]
+)
+def test_two_runs_do_not_share_a_folder_at_one_time(arguments, overwrite, tmp_path):
+    def another():
+        with pytest.raises(RuntimeError, match="A run is being trained in"):
+            train(tmp_path, {**ARGUMENTS, **arguments}, overwrite)
+
+    run, results = train(tmp_path, callbacks=[WhileTraining(another)])
+    assert results["epochs"] == 3
+    assert accuracy_of(run, "model.keras") == pytest.approx(results["accuracy"])
+    train(tmp_path, {**ARGUMENTS, **arguments}, overwrite=True)
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):

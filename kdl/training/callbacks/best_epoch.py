@@ -7,6 +7,7 @@ import shutil
 import keras
 
 from kdl._files import check_space, draft_of
+from kdl._warn import warn
 from kdl.ops.replicas import replica_number
 
 
@@ -61,16 +62,34 @@ class BestEpoch(keras.callbacks.Callback):
         self._keep_if_best()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keeps the epoch if it is the best."""
-        self._keep_if_best()
-        if self.is_over(self.backup.rows):
+        """Keeps the epoch if it is the best; one that was cut is none."""
+        rows = self.backup.rows
+        if rows and rows[-1]["epoch"] == epoch + 1:
+            self._keep_if_best()
+        if self.is_over(rows):
             self.model.stop_training = True
 
     def restore(self, model):
-        """Sets the weights of the best epoch, if they are kept here."""
-        path = self._path(best_row(self.backup.rows)["epoch"])
-        if os.path.exists(path):
-            model.load_weights(path)
+        """Sets the weights of the best epoch; gives its row.
+
+        If they are gone, as where an earlier version began the run, it is the best epoch whose
+        weights there are, and a warning says so.
+
+        Args:
+            model: The model, with the weights of the last epoch.
+        """
+        rows = self.backup.rows
+        best, paths = best_row(rows), {row["epoch"]: self._path(row["epoch"]) for row in rows}
+        there = [row for row in rows[:-1] if os.path.exists(paths[row["epoch"]])]
+        chosen = best_row([*there, rows[-1]])
+        if chosen is not best:
+            warn(
+                f"The weights of epoch {best['epoch']}, the best, are no longer in {self.folder}: "
+                f"those of epoch {chosen['epoch']} are taken."
+            )
+        if os.path.exists(paths[chosen["epoch"]]):
+            model.load_weights(paths[chosen["epoch"]])
+        return chosen
 
     def clear(self):
         """Removes the weights."""
@@ -81,12 +100,12 @@ class BestEpoch(keras.callbacks.Callback):
         if replica_number() or not rows or best_row(rows) is not rows[-1]:
             return
         path = self._path(rows[-1]["epoch"])
-        if os.path.exists(path):
-            return
         os.makedirs(self.folder, exist_ok=True)
         check_space(path, self.model.variables)
         with draft_of(path, ".weights.h5") as draft:
             self.model.save_weights(draft, overwrite=True)
+        if self.backup.finished_epochs < rows[-1]["epoch"]:
+            return  # a run that is taken up again goes on before it, and needs the best of then
         for name in os.listdir(self.folder):  # those before, and drafts that a kill left
             if name != os.path.basename(path):
                 os.remove(os.path.join(self.folder, name))

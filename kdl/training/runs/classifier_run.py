@@ -1,5 +1,6 @@
 """Training an image classifier in a folder that survives being killed."""
 
+import contextlib
 import os
 
 import keras
@@ -37,6 +38,8 @@ class ClassifierRun:
     Raises:
         ValueError: If the folder holds a run with other arguments.
         OSError: If the folder cannot be written.
+        RuntimeError: If a run is being trained in the folder, and `overwrite` or more `epochs`
+            would change it.
 
     Example:
         >>> import tempfile
@@ -101,6 +104,8 @@ class ClassifierRun:
     ):
         """Trains under `WarmUpCosine`, then saves the models and the plots.
 
+        Of a finished run nothing is trained again: the model gets the weights of `model.keras`.
+
         Args:
             model: Classifier with softmax output.
             train: Data set of `kdl.data` that yields images and integer labels.
@@ -127,6 +132,7 @@ class ClassifierRun:
         Raises:
             ValueError: If a number is out of range, `optimizer` is unknown, or the model, the data
                 and the class names do not fit each other; nothing is trained then.
+            RuntimeError: If a run is being trained in the folder already.
         """
         settings = RunSettings(
             epochs,
@@ -142,13 +148,18 @@ class ClassifierRun:
         )
         check_task(model, train, validation, class_names)
         make_figure((1, 1))  # before hours of training: the plots can be drawn
-        begun = self._take_up(model)
-        phases = Phases(model, train, validation, settings, self.path("best"))
-        best, steps = phases.run(self.backup, self._of_head, begun)
-        if replica_number():
-            self._clear(best)
-            return None
-        return self._finish(model, best, validation, class_names, steps, info)
+        alone = contextlib.nullcontext() if replica_number() else self._folder.in_use()
+        with alone:
+            if self.finished:
+                self._read_weights(model, "model.keras")
+                return None if replica_number() else self.results
+            begun = self._take_up(model)
+            phases = Phases(model, train, validation, settings, self.path("best"))
+            best, steps = phases.run(self.backup, self._of_head, begun)
+            if replica_number():
+                self._clear(best)
+                return None
+            return self._finish(model, best, validation, class_names, steps, info)
 
     @property
     def _begun_at(self):
@@ -158,20 +169,27 @@ class ClassifierRun:
         """Reads weights and history of a finished run that goes on; gives its number of epochs."""
         begun = self._begun_at
         if begun:
-            try:
-                rows = read_history(self.path("history.csv"))
-                last = keras.models.load_model(self.path("last.keras"), compile=False)
-                copy_weights(last, model)
-                os.stat(self.path("model.keras"))
-            # What is damaged, or of another run, fails in any way.
-            except Exception as error:
-                raise ValueError(
-                    f"{self.folder} holds a run of {counted(begun, 'epoch')} that cannot go on: "
-                    f"its history.csv, last.keras or model.keras is missing, damaged or of another "
-                    f"({error}). Put it back, choose another folder, or overwrite it."
-                ) from error
+            rows = self._read_weights(model, "last.keras", "model.keras")
             self.backup.rows = [row for row in rows if row["epoch"] <= begun]
         return begun
+
+    def _read_weights(self, model, name, *others):
+        """Gives a model the weights of a file of a finished run; gives the rows of its history."""
+        try:
+            rows = read_history(self.path("history.csv"))
+            copy_weights(keras.models.load_model(self.path(name), compile=False), model)
+            for other in others:
+                os.stat(self.path(other))
+        # What is damaged, or of another run, fails in any way.
+        except Exception as error:
+            count = counted((self.results or {}).get("epochs", self._begun_at), "epoch")
+            *names, last = "history.csv", name, *others
+            raise ValueError(
+                f"{self.folder} holds a run of {count} that cannot go on: its {', '.join(names)} "
+                f"or {last} is missing, damaged or of another ({error}). Put it back, choose "
+                f"another folder, or overwrite it."
+            ) from error
+        return rows
 
     def _finish(self, model, best, validation, class_names, steps, info):
         rows = self.backup.rows
@@ -179,7 +197,7 @@ class ClassifierRun:
         save_portable(model, self.path("last.keras"), info)
         chosen = best_row(rows)
         if chosen["epoch"] > self._begun_at:
-            best.restore(model)
+            chosen = best.restore(model)
             save_portable(model, self.path("model.keras"), info)
         results = {
             "epochs": rows[-1]["epoch"],

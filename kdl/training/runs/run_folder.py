@@ -1,10 +1,11 @@
 """The folder of a training run: what defines the run, and how far it has come."""
 
+import contextlib
 import json
 import os
 import shutil
 
-from kdl._files import write_whole
+from kdl._files import only_user_of, write_whole
 
 _STATE = "run.json"
 _FILES = (_STATE, "model.keras", "last.keras", "history.csv", "curves.png", "confusion.png")
@@ -36,6 +37,7 @@ class RunFolder:
             ValueError: If `run.json` is damaged, or the folder holds none, but files of others
                 that a run would replace.
             OSError: If the folder cannot be written.
+            RuntimeError: If a run in it, which is to be removed, is trained now.
         """
         if overwrite:
             self._remove()
@@ -47,10 +49,31 @@ class RunFolder:
             self._check_free()
             self._write({"arguments": arguments, "finished": False})
         elif _has_grown(state["arguments"], arguments):
-            begun = state["results"]["epochs"] if state["finished"] else state.get("begun_at", 0)
-            if state["finished"]:  # a kill may have left backups, with an optimizer of that run
-                self._remove_folders()
-            self._write({"arguments": arguments, "finished": False, "begun_at": begun})
+            with self.in_use():
+                self._let_go_on(state, arguments)
+
+    def _let_go_on(self, state, arguments):
+        begun = state["results"]["epochs"] if state["finished"] else state.get("begun_at", 0)
+        if state["finished"]:  # a kill may have left backups, with an optimizer of that run
+            self._remove_folders()
+        self._write({"arguments": arguments, "finished": False, "begun_at": begun})
+
+    @contextlib.contextmanager
+    def in_use(self):
+        """Within it no other run can be trained in the folder, nor removed from it.
+
+        Raises:
+            RuntimeError: If one is trained there now.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(only_user_of(self.path))
+            except BlockingIOError as error:
+                raise RuntimeError(
+                    f"A run is being trained in {self.path} already. Wait until it ends, or choose "
+                    f"another folder."
+                ) from error
+            yield
 
     def check_arguments(self, arguments):
         """Raises ValueError if the run in the folder was begun with others."""
@@ -106,10 +129,11 @@ class RunFolder:
     def _remove(self):
         if not os.path.exists(self.file(_STATE)):
             return  # what is there is no run's
-        self._remove_folders()
-        for name in reversed(_FILES):  # the state last, so that a kill leaves a run
-            if os.path.exists(self.file(name)):
-                os.remove(self.file(name))
+        with self.in_use():
+            self._remove_folders()
+            for name in reversed(_FILES):  # the state last, so that a kill leaves a run
+                if os.path.exists(self.file(name)):
+                    os.remove(self.file(name))
 
     def _remove_folders(self):
         for name in _FOLDERS:
