@@ -55,6 +55,19 @@ def check_output_folder(folder, data):
         )
 
 
+def check_weights_stay(weights, folder, overwrite):
+    """Raises ValueError if a run would remove the file that it begins with."""
+    if not overwrite or not weights or not os.path.isfile(weights):
+        return
+    for name in ("model.keras", "last.keras"):
+        file = folder / name
+        if file.exists() and file.samefile(weights):
+            raise ValueError(
+                f"--overwrite would remove {weights}, with which this run begins: move it, or pass "
+                f"--output with another folder."
+            )
+
+
 def prepare(arguments):
     """`(network, training set, validation set, kdl.data.ModelInfo)` of a run."""
     readers, size = package("data"), arguments["size"]

@@ -13,7 +13,13 @@ from kdl.cli import console
 from kdl.cli._app import app
 from kdl.cli._inputs import DataOption
 from kdl.cli._packages import keras_package, package, quiet_stderr
-from kdl.cli._training import check_output_folder, fit, prepare, run_arguments
+from kdl.cli._training import (
+    check_output_folder,
+    check_weights_stay,
+    fit,
+    prepare,
+    run_arguments,
+)
 
 
 class Optimizer(StrEnum):
@@ -66,6 +72,7 @@ def train(
         return
     folder = output or Path("runs") / model
     check_output_folder(folder, data)
+    check_weights_stay(weights, folder, overwrite)
     arguments = run_arguments(
         model=model,
         data=data,

@@ -77,6 +77,18 @@ def test_weights_that_are_no_model_and_numbers_that_are_none(image_folder, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_that_overwrite_would_remove_are_kept(image_folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text('{"arguments": {}, "finished": false}')
+    (run / "last.keras").write_bytes(b"weights")
+    (tmp_path / "link.keras").symlink_to(run / "last.keras")
+    options = ("--weights", tmp_path / "link.keras", "--output", run, "--overwrite")
+    done = kdl_here("train", "--data", image_folder, *options)
+    assert "link.keras, with which this run begins: move it" in error_line(done)
+    assert (run / "last.keras").read_bytes() == b"weights"
+
+
 def test_a_killed_run_resumes(image_folder, tmp_path):
     """Killed at a random moment and started again, a run has all epochs once, and all its steps."""
     run, epochs = tmp_path / "run", 6

@@ -377,6 +377,7 @@ def test_models_that_are_refused():
         ({"y": np.zeros(7)}, r"differ in length: \[7, 48\]"),
         ({"epochs": 0}, "epochs must be a positive integer"),
         ({"loss": lambda y, z: y - z}, "loss must be the name of a Keras loss"),
+        ({"loss": keras.losses.Huber(reduction="none")}, "must be a mean or 'sum' here.*'none'"),
         ({"optimizer": "lion"}, "optimizer must be one of Adadelta.*received Lion"),
         ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "no use_ema here"),
     ],

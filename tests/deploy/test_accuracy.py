@@ -54,3 +54,11 @@ def test_labels_belong_to_the_one_output_of_scores():
     assert compare([scores, scores], [scores, scores], [0, 1, 1, 2]).keras_accuracy is None
     classes = scores.argmax(-1)
     assert compare([classes], [classes], [0, 1, 1, 2]).keras_accuracy == 0.75
+
+
+@pytest.mark.parametrize("labels", [[-1, 3, -1, 7], np.full((4, 2, 2), 255)])
+def test_labels_outside_of_all_classes_give_no_accuracy(labels):
+    scores = np.ones((*np.shape(labels), 3))
+    result = compare([scores], [scores], labels)
+    assert (result.keras_accuracy, result.tflite_mean_iou) == (None, None)
+    assert "accuracy" not in str(result)

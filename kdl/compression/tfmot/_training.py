@@ -23,6 +23,8 @@ _UNKNOWN = {
     "gradient_accumulation_steps": None,
 }
 
+_MEANS = ("mean", "mean_with_sample_weight", "sum_over_batch_size")
+
 # Loss → its own arguments.
 _LOSSES = {
     "BinaryCrossentropy": ("from_logits", "label_smoothing", "axis"),
@@ -83,6 +85,11 @@ def _loss(loss):
     found = {key: config[key] for key in _LOSSES[name] if key in config}
     if config["reduction"] == "sum":
         found["reduction"] = "sum"
+    elif config["reduction"] not in _MEANS:
+        raise ValueError(
+            f"The reduction of a loss must be a mean or 'sum' here; received "
+            f"{config['reduction']!r}."
+        )
     return {"class_name": name, "config": found}
 
 

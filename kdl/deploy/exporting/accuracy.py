@@ -10,7 +10,8 @@ def measure_accuracy(path, outputs, expected, actual, labels):
 
     One label for a sample belongs to the one output of class scores, or of one integer for a
     sample; a label map to the one output that gives classes at its pixels. Where no output or
-    several could be meant, nothing is measured. Labels outside of the classes are left out.
+    several could be meant, nothing is measured. Labels outside of the classes are left out; nor is
+    anything measured if all are.
 
     Args:
         path: The file, for messages.
@@ -36,10 +37,12 @@ def measure_accuracy(path, outputs, expected, actual, labels):
         return {}
     sides = {"keras": expected[fitting[0]], "tflite": actual[fitting[0]]}
     count = _class_count(expected[fitting[0]], labels)
+    known = (labels >= 0) & (labels < count)
+    if not known.any():
+        return {}
     measures = {}
     for side, values in sides.items():
         classes = _classes(values, labels)
-        known = (labels >= 0) & (labels < count)
         measures[f"{side}_accuracy"] = float(np.mean((classes == labels)[known]))
         if labels.ndim > 1:
             measures[f"{side}_mean_iou"] = _mean_iou(count, labels, classes)
