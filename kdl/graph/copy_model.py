@@ -83,6 +83,15 @@ def _with_sorted_keys(structure):
     return structure
 
 
+def _with_keys_of(original, structure):
+    """The reverse of `_with_sorted_keys`, for a structure that came out of it."""
+    if isinstance(original, dict):
+        return {key: _with_keys_of(part, structure[str(key)]) for key, part in original.items()}
+    if isinstance(original, list | tuple):
+        return [_with_keys_of(*parts) for parts in zip(original, structure, strict=True)]
+    return structure
+
+
 def _keys(structure):
     """The keys of a structure in their order, as lists in lists."""
     if isinstance(structure, dict):
@@ -137,6 +146,7 @@ class Copies:
         self._made = {}  # id of an original → (original, copy)
         self._order = []  # ids, a model before its layers
         self._transparent = set()  # ids of models that are copied layer by layer
+        self._structures = {}  # id of a copy with sorted keys → the outputs of its original
 
     def __call__(self, operation):
         """The copy of a layer or an operation."""
@@ -160,10 +170,13 @@ class Copies:
         if is_plain_functional(model):
             self._transparent.add(id(model))
             inputs = keras.tree.map_structure(lambda x: self(input_layer_of(x)).output, model.input)
-            outputs = replay(model, inputs, make=self).output
+            outputs = replay(model, inputs, make=self, call=self._call).output
             if self._sort_keys:
                 outputs = _with_sorted_keys(outputs)
-            return self._keep(model, type(model)(inputs, outputs, name=name))
+            made = type(model)(inputs, outputs, name=name)
+            if self._sort_keys:
+                self._structures[id(made)] = model.output
+            return self._keep(model, made)
         if hasattr(model, "copy_with"):  # models around models, of which a config loses more
             return self._keep(model, model.copy_with(self, name))
         return self._keep(model, _from_config(model, name, self._edit))
@@ -182,6 +195,11 @@ class Copies:
         for layer, copy in inner:  # what its author left without a name, Keras has numbered anew
             copy.name = layer.name
         return [first, *inner]
+
+    def _call(self, copy, *args, **kwargs):
+        """What a copy gives, with the keys that the original has: calls go by their order."""
+        outputs = copy(*args, **kwargs)
+        return _with_keys_of(self._structures.get(id(copy)), outputs)
 
     def _keep(self, original, copy):
         self._made[id(original)] = original, copy

@@ -79,3 +79,24 @@ def test_layers_of_one_shape_get_their_own_weights_whatever_the_keys_of_outputs(
         np.testing.assert_allclose(found[text], expected[key], rtol=1e-6)
     np.testing.assert_allclose(found["1"]["b"], expected[1]["b"], rtol=1e-6)
     np.testing.assert_allclose(found["1"]["a"][0], expected[1]["a"][0], rtol=1e-6)
+
+
+def test_nested_model_whose_outputs_have_keys_in_another_order(tmp_path):
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    inputs = keras.Input((3,))
+    first, second, third, fourth = (keras.layers.Dense(2, name=n)(inputs) for n in "pqrs")
+    keys = {10: first, 2: second, 1: {"z": third, "b": [fourth, inputs * 3]}}
+    inner = keras.Model(inputs, keys, name="inner")
+    middle = keras.Model(inputs, inner(inputs), name="middle")
+    outputs = middle(inputs * 2)
+    model = keras.Model(
+        inputs,
+        [outputs[10], outputs[2], outputs[1]["z"], *outputs[1]["b"]],
+    )
+    for index, weight in enumerate(model.trainable_weights):
+        weight.assign(weight + index)
+    save_portable(model, tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    pairs = zip(loaded.predict(x, verbose=0), model.predict(x, verbose=0), strict=True)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
