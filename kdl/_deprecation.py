@@ -55,7 +55,15 @@ def renamed_attribute(before, today):
         warn(f"The attribute {before} is now {today}; use that.", FutureWarning)
         return getattr(instance, today)
 
-    return property(read, doc=f"Renamed: `{today}`.")
+    return _Hidden(read, doc=f"Renamed: `{today}`.")
+
+
+class _Hidden(property):
+    """A property that `dir` leaves out: Keras reads whatever stands there when it saves a layer."""
+
+    def __set_name__(self, owner, name):
+        listed = owner.__dir__
+        owner.__dir__ = lambda instance: [each for each in listed(instance) if each != name]
 
 
 def renamed_keys(values, names):

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -129,3 +131,15 @@ def test_attributes_of_before_warn_and_work():
             keras.ops.convert_to_numpy(dense.weight_steps),
             keras.ops.convert_to_numpy(dense.weight_scales),
         )
+
+
+def test_saving_does_not_warn_of_a_name_of_before(tmp_path):
+    """Keras reads every attribute that `dir` lists when it saves a layer."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, FakeQuantize(name="range")(QuantizedDense(2)(inputs)))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.save(tmp_path / "model.keras")
+    assert [str(w.message) for w in found if w.category is FutureWarning] == []
+    with pytest.warns(FutureWarning, match="step is now scale"):
+        model.get_layer("range").step  # noqa: B018
