@@ -19,8 +19,14 @@ collect_ignore = ["no_tensorflow"]
 # What no backend computes is tested once, on PyTorch, whose run starts fastest.
 OF_NO_BACKEND = {
     "deploy": (
-        *("test_bad_files", "test_benchmark", "test_check", "test_cpu_rules", "test_device_report"),
-        *("test_device_run", "test_edgetpu_rules", "test_foreign_metadata", "test_gate"),
+        *("test_bad_files", "test_benchmark", "test_check", "test_cpu_rules", "test_device_plot"),
+        *(
+            "test_device_report",
+            "test_device_run",
+            "test_edgetpu_rules",
+            "test_foreign_metadata",
+            "test_gate",
+        ),
         *("test_gpu_rules", "test_kinds_of_files", "test_operation_macs", "test_proof_data"),
         *("test_sidecar", "test_tensor_names", "test_tflite_graph", "test_tflite_validation"),
     ),

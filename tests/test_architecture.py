@@ -223,11 +223,20 @@ PUBLIC = {
         "PKSampler",
         "RandomShift",
         "Samples",
+        "bar_masks",
+        "digit_masks",
+        "digit_scenes",
         "digits",
         "get_model_info",
+        "load_image_folder",
+        "random_subset",
+        "read_characters",
         "read_image_folder",
+        "read_instance_masks",
+        "read_label_maps",
         "read_model_info",
         "read_samples",
+        "read_voc",
         "set_model_info",
         "write_model_info",
     ],
@@ -252,6 +261,7 @@ PUBLIC = {
         "export_tflite",
         "measure_latency",
         "plot_benchmarks",
+        "plot_device_reports",
         "read_tflite",
         "rewrite_for",
         "verify_tflite",
@@ -381,21 +391,34 @@ PUBLIC = {
         "resize_align_corners",
         "weight_scales",
     ],
-    "segmentation": ["SPNet", "SPNet101", "SPNet50"],
+    "segmentation": [
+        "SPNet",
+        "SPNet101",
+        "SPNet50",
+        "plot_segmentation",
+        "predict_labels",
+        "segmentation_scores",
+    ],
     "testing": ["run_export_test", "run_layer_test", "run_loss_test", "run_model_test"],
     "training": [
         "Backup",
         "ClassifierRun",
+        "Comparison",
         "DropPathSchedule",
         "HostEvaluation",
+        "Recipe",
         "WarmUpCosine",
+        "compare_models",
         "distribute",
+        "format_table",
         "launch",
         "launches_processes",
         "plot_confusion_matrix",
+        "plot_curves",
         "plot_history",
         "recalibrate",
         "save_portable",
+        "train_and_measure",
     ],
 }
 
@@ -540,7 +563,7 @@ def test_import_loads_no_second_backend():
 
 
 def test_import_after_keras_loads_kdl_alone():
-    """No package that Keras does not load itself; `benchmarks/import_time.py` has the seconds."""
+    """No package that Keras does not load itself; `python -m benchmarks imports` measures."""
     keras_alone = loaded_after("import keras")
     packages = {name.split(".")[0] for name in loaded_after("import keras, kdl") - keras_alone}
     assert packages - set(sys.stdlib_module_names) == {"kdl"}

@@ -3,7 +3,6 @@
 import keras  # first: what Keras registers imports the packages, in their own order
 
 from kdl import _lazy
-from kdl.applications.macs import macs
 from kdl.applications.mobilenet import MobileNet
 from kdl.applications.mobilenet_v2 import MobileNetV2
 from kdl.applications.model_entry import ModelEntry
@@ -28,6 +27,7 @@ from kdl.applications.shufflenet import ShuffleNet
 from kdl.applications.shufflenet_v2 import ShuffleNetV2
 from kdl.applications.squeezenet import SqueezeNet
 from kdl.applications.weights.convert import load_keras_weights, load_torch_weights
+from kdl.graph.macs import macs
 
 __all__ = [
     "MobileNet",

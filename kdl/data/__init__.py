@@ -1,6 +1,9 @@
 """Images for training: readers, the embedded digits, and how a model wants its input."""
 
 from kdl import _lazy
+from kdl.data.bar_masks import bar_masks
+from kdl.data.digit_masks import digit_masks
+from kdl.data.digit_scenes import digit_scenes
 from kdl.data.digits import digits
 from kdl.data.input_spec import InputSpec
 from kdl.data.mixup import Mixup
@@ -12,6 +15,11 @@ from kdl.data.model_info import (
     write_model_info,
 )
 from kdl.data.random_shift import RandomShift
+from kdl.data.random_subset import random_subset
+from kdl.data.read_characters import read_characters
+from kdl.data.read_instance_masks import read_instance_masks
+from kdl.data.read_label_maps import read_label_maps
+from kdl.data.read_voc import read_voc
 from kdl.data.reading import read_samples
 from kdl.data.samples import Samples
 
@@ -25,11 +33,20 @@ __all__ = [
     "PKSampler",
     "RandomShift",
     "Samples",
+    "bar_masks",
+    "digit_masks",
+    "digit_scenes",
     "digits",
     "get_model_info",
+    "load_image_folder",
+    "random_subset",
+    "read_characters",
     "read_image_folder",
+    "read_instance_masks",
+    "read_label_maps",
     "read_model_info",
     "read_samples",
+    "read_voc",
     "set_model_info",
     "write_model_info",
 ]
@@ -40,6 +57,7 @@ _NEED_KERAS = {
     "Augmentation": "augmentation",
     "ImageFolder": "image_folder",
     "PKSampler": "pk_sampler",
+    "load_image_folder": "image_folder_arrays",
     "read_image_folder": "image_folder",
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 
 _ORIENTATION_TAG = 0x0112
 # Pillow hands these to Ghostscript, which runs what stands in them.
-_DRAWN_BY_PROGRAMS = ("EPS",)
+DRAWN_BY_PROGRAMS = ("EPS",)
 # For each EXIF orientation, the name of Pillow's transposition that sets the image upright.
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -50,7 +50,7 @@ def read_image(file, size, channels):
         if isinstance(file, Image.Image):
             return _resized(file.copy(), size, channels)
         with Image.open(file) as image:
-            if image.format in _DRAWN_BY_PROGRAMS:
+            if image.format in DRAWN_BY_PROGRAMS:
                 raise ValueError(f"{image.format} is a program that draws; save it as PNG.")
             return _resized(image, size, channels)
     except FileNotFoundError as error:

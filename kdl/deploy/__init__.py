@@ -2,6 +2,7 @@
 
 from kdl import _lazy
 from kdl.deploy.devices.check import check
+from kdl.deploy.devices.device_plot import plot_device_reports
 from kdl.deploy.devices.device_report import DeviceReport, OperationVerdict
 from kdl.deploy.devices.device_run import DeviceRun
 from kdl.deploy.exporting.warm_converter import warm_converter
@@ -36,6 +37,7 @@ __all__ = [
     "export_tflite",
     "measure_latency",
     "plot_benchmarks",
+    "plot_device_reports",
     "read_tflite",
     "rewrite_for",
     "verify_tflite",

@@ -6,8 +6,8 @@ import pytest
 from golden import keras_twin, stand_in
 
 from kdl.applications import load_keras_weights, load_torch_weights
-from kdl.applications.macs import macs
 from kdl.applications.nasnet import ENTRIES, NASNet, NASNetLarge, NASNetMobile
+from kdl.graph.macs import macs
 from kdl.ops import lowering_scope
 from kdl.testing import run_model_test
 from kdl.training.callbacks.drop_path_schedule import DropPathSchedule

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from golden import stand_in
 
-from kdl.applications.macs import macs
 from kdl.applications.squeezenet import ENTRIES, SqueezeNet
+from kdl.graph.macs import macs
 from kdl.testing import run_model_test
 
 # Sizes that meet every case of a pool's last window: even, odd, and one of each.

@@ -15,7 +15,7 @@ from kdl.deploy.tflite.graph import read_operations
 
 
 def sample():
-    """All whose parameters decide, and of the others a part: `benchmarks/cpu_check.py` runs all."""
+    """All whose parameters decide, and of the others a part: the benchmark `cpu_check` runs all."""
     usual = [
         f"{name} {kind}"
         for number, name in enumerate(cpu_zoo.PLAIN)

@@ -1,7 +1,7 @@
 """What was measured of LiteRT's interpreter: which operation runs on which types, and by whom.
 
-`_cpu_table.json` is written by `benchmarks/cpu_check.py`, which runs a file of each operation and
-type, and reads what the interpreter hands over to XNNPACK.
+`_cpu_table.json` is written by `python -m benchmarks cpu_check`, which runs a file of each
+operation and type, and reads what the interpreter hands over to XNNPACK.
 """
 
 import functools

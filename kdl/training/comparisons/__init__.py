@@ -1,0 +1,1 @@
+"""Models trained alike, side by side."""
