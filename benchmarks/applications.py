@@ -1,7 +1,7 @@
 """Training step and inference of kdl's networks beside three others.
 
-    python benchmarks/applications.py                        # all families, all backends: an hour
-    python benchmarks/applications.py --families mobilenet_v2 --backends jax torch
+    python -m benchmarks applications                        # all families, all backends: an hour
+    python -m benchmarks applications --families mobilenet_v2 --backends jax torch
 
 Batch 8 at the network's own size, float32. Each network is measured beside
 
@@ -17,21 +17,14 @@ ratios travel better.
 The results are written to `benchmarks/results/`: `applications.csv`, a table, a bar chart.
 """
 
-import argparse
 import csv
-import importlib.util
 import json
 import os
-import pathlib
-import re
-import subprocess
-import sys
 import time
 
-from layers import where
+from benchmarks._children import BACKENDS, RESULTS, make_parser, run, where
+from benchmarks._torchvision import import_torchvision
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
-BACKENDS = ("tensorflow", "jax", "torch")
 BATCH = 8
 
 # Name in kdl's registry → (class of keras.applications, library and name of the PyTorch network).
@@ -50,7 +43,6 @@ FAMILIES = {
 }
 STEPS = ("train", "predict")
 TORCH_LAYOUTS = ("torch", "torch channels_last")
-_KEPT = []
 _OTHERS = {
     "stock": "stock Keras",
     "keras.applications": "keras.applications",
@@ -58,15 +50,15 @@ _OTHERS = {
 }
 
 
-def main():
+def main(arguments=None):
     """Measures in one process a family and backend, or, as the parent, all of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("applications", __doc__)
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--seconds", type=float, default=20, help="time for each kind of step")
     parser.add_argument("--measure", action="store_true", help="measure here and print JSON")
     parser.add_argument("--draw", action="store_true", help="only table and chart, from the CSV")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     if arguments.measure:
         [family] = arguments.families
         print(json.dumps({"where": where(), "found": measure(family, arguments.seconds)}))
@@ -77,24 +69,10 @@ def main():
         return
     for family in arguments.families:
         for backend in arguments.backends:
-            done = run(family, backend, arguments.seconds)
+            options = ["--families", family, "--seconds", arguments.seconds]
+            done = run("applications", backend, "--measure", *options)
             rows[family, done["where"]] = done["found"]
             write(rows)
-
-
-def run(family, backend, seconds):
-    """One family on one backend, in a process of its own."""
-    command = [sys.executable, __file__, "--measure", "--families", family]
-    done = subprocess.run(
-        [*command, "--seconds", str(seconds)],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    result = json.loads(done.stdout.strip().splitlines()[-1])
-    print(family, backend, json.dumps(result), flush=True)
-    return result
 
 
 def measure(family, seconds):
@@ -129,27 +107,6 @@ class KerasSteps:
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         self.train = model.train_on_batch
         self.predict = lambda x, y: model.predict_on_batch(x)
-
-
-def import_torchvision():
-    """torchvision, also where its compiled operations do not fit this build of PyTorch.
-
-    Its import registers shapes for them, which fails where they are missing: they are declared
-    here, all at once. Nothing that is measured uses them.
-    """
-    import torch
-
-    folder = pathlib.Path(importlib.util.find_spec("torchvision").origin).parent
-    registrations = (folder / "_meta_registrations.py").read_text()
-    names = re.findall(r'(?:torchvision::|register_meta\(")(\w+)', registrations)
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        _KEPT.append(library)  # what it declares ends with it
-        for name in sorted(set(names)):
-            library.define(f"{name}(Tensor x) -> Tensor")
-        return importlib.import_module("torchvision")
 
 
 class TorchSteps:
@@ -265,7 +222,7 @@ def table(rows):
     lines = [
         "# Training step and inference of kdl's networks",
         "",
-        "`python benchmarks/applications.py`; batch 8, float32, ms per image of kdl, and how many "
+        "`python -m benchmarks applications`; batch 8, float32, ms per image of kdl, and how many "
         "times as long the others take: the same network in stock Keras layers, the one of "
         "keras.applications, the one of torchvision or timm in PyTorch in whichever of its layouts "
         "is faster (* where only the default layout was measured). All of a row took turns in "
@@ -301,10 +258,10 @@ def plot(rows, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3 * len(BACKENDS)), layout="constrained")
-    colours = {"stock": "#4c72b0", "keras.applications": "#dd8452", "torch": "#55a868"}
+    colors = {"stock": "#4c72b0", "keras.applications": "#dd8452", "torch": "#55a868"}
     for axes, backend in zip(figure.subplots(len(BACKENDS), 1), BACKENDS, strict=True):
         families = [family for family, b in rows if b == backend]
-        for shift, (network, colour) in enumerate(colours.items()):
+        for shift, (network, color) in enumerate(colors.items()):
             values = []
             for family in families:
                 times = rows[family, backend]["train"]
@@ -312,7 +269,7 @@ def plot(rows, path):
                 measured = [times[name] for name in names if name in times]
                 values.append(min(measured) / times["kdl"] if measured else 0)
             places = [i + 0.27 * (shift - 1) for i in range(len(families))]
-            axes.bar(places, values, 0.25, color=colour, label=network)
+            axes.bar(places, values, 0.25, color=color, label=network)
         axes.axhline(1, color="black", linewidth=0.8)
         axes.set_yscale("log")
         axes.set_xticks(range(len(families)), families, rotation=20, ha="right", fontsize=8)
@@ -320,7 +277,3 @@ def plot(rows, path):
         axes.set_title(f"training step, {backend}")
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
-
-
-if __name__ == "__main__":
-    main()

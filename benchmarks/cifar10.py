@@ -1,25 +1,24 @@
 """CIFAR-10 accuracy of small variants after the same short budget, and of their int8 files.
 
-    python benchmarks/cifar10.py --data cifar10.zip
+    python -m benchmarks cifar10 --data cifar10.zip
 
-The archive holds `train/<class>/*` and `test/<class>/*`. Each network is trained alike: pictures
+The archive holds `train/<class>/*` and `test/<class>/*`. Each network is trained alike: images
 enlarged to 64², shifted and mirrored, AdamW with warm-up and cosine, 3 epochs. That is far from
 what they can reach; it tells that each learns, and how they stand after the same few minutes. The
 trained network is exported to int8 TFLite, verified, and the file's accuracy measured on the first
-test pictures. What is finished is kept, so an interrupted run goes on.
+test images. What is finished is kept, so an interrupted run goes on.
 """
 
-import argparse
 import json
 import pathlib
 
 import keras
-import numpy as np
 
 import kdl
-from kdl.data import ArrayDataset, InputSpec, RandomShift, read_image_folder
+from benchmarks._children import RESULTS, make_parser
+from kdl.data import Augmentation, InputSpec, RandomShift, load_image_folder
+from kdl.training import Recipe
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 CLASSES = 10
 
 # Name in kdl's registry → peak learning rate: small without batch norm, and smaller for the
@@ -36,18 +35,18 @@ NETWORKS = {
 }
 
 
-def main():
+def main(arguments=None):
     """Trains what is not in the results yet, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="zip or folder of CIFAR-10 as pictures")
+    parser = make_parser("cifar10", __doc__)
+    parser.add_argument("--data", required=True, help="zip or folder of CIFAR-10 as images")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--limit", type=int, default=None, help="use this many training pictures")
-    parser.add_argument("--files", type=int, default=1000, help="test pictures for the int8 file")
+    parser.add_argument("--limit", type=int, default=None, help="use this many training images")
+    parser.add_argument("--files", type=int, default=1000, help="test images for the int8 file")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / "cifar10.json"
     budget = {key: getattr(arguments, key) for key in ("size", "epochs", "batch_size", "limit")}
@@ -75,32 +74,10 @@ def read_rows(path, budget):
 
 
 def read_data(arguments):
-    """Training and test pictures as float32 in memory, and their labels."""
+    """Training and test images as float32 in memory, and their labels."""
     spec = InputSpec((arguments.size, arguments.size))
-    pairs = []
-    for split in read_image_folder(arguments.data, spec, batch_size=500, verbose=1):
-        split.shuffle = False
-        x, y = zip(*iter(split), strict=True)
-        pairs.append((np.concatenate(x), np.concatenate(y)))
-    if arguments.limit:
-        order = np.random.default_rng(0).permutation(len(pairs[0][0]))[: arguments.limit]
-        pairs[0] = tuple(part[order] for part in pairs[0])
-    order = np.random.default_rng(0).permutation(len(pairs[1][0]))
-    return pairs[0], tuple(part[order] for part in pairs[1])
-
-
-class ShiftAndMirror:
-    """Random shift, and a mirror image for every second picture."""
-
-    def __init__(self, pixels):
-        self.shift = RandomShift(pixels)
-
-    def __call__(self, x, rng):
-        """Changes a batch of pictures."""
-        x = self.shift(x, rng)
-        mirrored = rng.random(len(x)) < 0.5
-        x[mirrored] = x[mirrored, :, ::-1]
-        return x
+    train, test, _ = load_image_folder(arguments.data, spec, verbose=1)
+    return tuple(part[: arguments.limit] for part in train), test
 
 
 def measure(name, train, test, arguments):
@@ -108,16 +85,10 @@ def measure(name, train, test, arguments):
     keras.utils.set_random_seed(0)
     shape = (arguments.size, arguments.size, 3)
     model = kdl.applications.create_model(name, input_shape=shape, classes=CLASSES)
-    augment = ShiftAndMirror(arguments.size // 16)
-    data = ArrayDataset(*train, arguments.batch_size, augment=augment)
-    steps = arguments.epochs * len(data)
-    schedule = kdl.training.WarmUpCosine(NETWORKS[name], steps, steps // 10)
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.02),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    model.fit(data, epochs=arguments.epochs, shuffle=False, verbose=2)
+    mirror = Augmentation([keras.layers.RandomFlip("horizontal")])
+    augment = [RandomShift(arguments.size // 16), mirror]
+    recipe = Recipe(arguments.epochs, arguments.batch_size, NETWORKS[name], augment=augment)
+    recipe.fit(model, train, verbose=2)
     scores = model.evaluate(*test, batch_size=250, verbose=0, return_dict=True)
     return {
         "parameters": model.count_params(),
@@ -129,7 +100,7 @@ def measure(name, train, test, arguments):
 
 
 def export(name, model, calibration, test, arguments):
-    """Accuracy of the model and of its int8 file on the same pictures, and the file's size."""
+    """Accuracy of the model and of its int8 file on the same images, and the file's size."""
     path = arguments.results / f"{name}.tflite"
     try:
         proof = kdl.deploy.export_tflite(
@@ -148,13 +119,13 @@ def export(name, model, calibration, test, arguments):
 
 def table(rows, budget):
     """The results as Markdown."""
-    pictures = "50,000" if budget["limit"] is None else f"{budget['limit']:,}"
+    images = "50,000" if budget["limit"] is None else f"{budget['limit']:,}"
     lines = [
         "# CIFAR-10 after a short budget",
         "",
-        f"`python benchmarks/cifar10.py --data cifar10.zip`: {pictures} pictures at "
+        f"`python -m benchmarks cifar10 --data cifar10.zip`: {images} images at "
         f"{budget['size']}², {budget['epochs']} epochs, batch {budget['batch_size']}; 10,000 test "
-        "pictures. The int8 file is compared with the model on the same 1,000 of them.",
+        "images. The int8 file is compared with the model on the same 1,000 of them.",
         "",
         "| network | parameters | million MACs | test accuracy | 1,000: model | 1,000: int8 file "
         "| int8 kB | backend |",
@@ -177,7 +148,3 @@ def table(rows, budget):
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """What LiteRT's interpreter runs, and what XNNPACK takes of it: the table behind `check`'s "cpu".
 
-    python benchmarks/cpu_check.py
+    python -m benchmarks cpu_check
 
 A file of each operation and type of numbers (`tests/deploy/cpu_zoo.py`) is run with and without
 XNNPACK in a process that may die, and what the interpreter hands over is read from it. The results
@@ -14,28 +14,23 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-import sys
 import tempfile
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "deploy"))
+from benchmarks._children import RESULTS, make_parser
+from benchmarks._zoo import cpu_runtime, cpu_zoo
+from kdl.deploy.devices._cpu_table import PATH, WAYS
+from kdl.deploy.tflite.file import enum_names
 
-import cpu_runtime  # noqa: E402
-import cpu_zoo  # noqa: E402
-
-from kdl.deploy.devices._cpu_table import PATH, WAYS  # noqa: E402
-from kdl.deploy.tflite.file import enum_names  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results"
 MOST_VERSIONS = 20
 
 
-def main():
+def main(arguments=None):
     """Measures everything, and writes the table and the page."""
+    make_parser("cpu_check", __doc__).parse_args(arguments)
     found = {
         "runtime": importlib.metadata.version("ai-edge-litert"),
         "date": datetime.date.today().isoformat(),
@@ -91,7 +86,7 @@ def page(found):
     lines = [
         "# Operations on the CPU",
         "",
-        f"Made by `python benchmarks/cpu_check.py` on {found['date']} with ai-edge-litert "
+        f"Made by `python -m benchmarks cpu_check` on {found['date']} with ai-edge-litert "
         f"{found['runtime']}, {found['machine']}. Types of inputs > of outputs, neighbors of one "
         "type once. *XNNPACK*: the interpreter hands it over; *TFLite*: its own kernel runs it; "
         "*neither*: the file does not run.",
@@ -105,7 +100,3 @@ def page(found):
     lines += ["", f"The runtime has no kernel of: {', '.join(absent)}.", ""]
     lines += [f"It has kernels that were not run: {', '.join(unmeasured)}."]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """How much faster inference is once batch norms are folded into convolutions.
 
-    python benchmarks/folding.py
+    python -m benchmarks folding
 
 On each backend the flat graph of a network (`flatten`: Keras's own layers) and the same with its
 batch norms folded (`fold_batch_norm`) take turns; the smallest time of each counts.
@@ -11,32 +11,32 @@ import json
 import time
 
 import numpy as np
-from run import run, write
 
-BACKENDS = ("tensorflow", "jax", "torch")
+from benchmarks._children import BACKENDS, make_parser, run, write_table
+
 NETWORKS = ("mobilenet_v2_a1_0", "res2net50_26w_4s", "shufflenet_v2_x1_0")
 BATCH, SIZE, TURNS = 8, 224, 12
 
 
-def main():
+def main(arguments=None):
     """Writes the table, a process for each backend and network."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("folding", __doc__)
     parser.add_argument("--network", choices=NETWORKS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     if arguments.network:
         print(json.dumps(measure(arguments.network)))
         return
     rows = []
     for name in NETWORKS:
         for backend in BACKENDS:
-            found = run("folding.py", backend, "--network", name)
+            found = run("folding", backend, "--network", name)
             ratio = found["flat"] / found["folded"]
             times = f"{found['flat']:.1f} | {found['folded']:.1f} | {ratio:.2f}×"
             rows.append(f"| {name} | {backend} | {times} |")
-    write(
+    write_table(
         "folding.md",
         "Inference with batch norms folded",
-        f"`python benchmarks/folding.py`: batch {BATCH}, {SIZE}², ms per image; smallest of "
+        f"`python -m benchmarks folding`: batch {BATCH}, {SIZE}², ms per image; smallest of "
         f"{TURNS} turns. A folded network's convolutions are kdl's, a flat one's Keras's own: on "
         "JAX most of the gain is theirs.",
         ["network", "backend", "flat", "folded", "faster by"],
@@ -60,7 +60,3 @@ def measure(name):
             if turn:  # the first compiles
                 times[kind].append(time.perf_counter() - start)
     return {kind: 1000 * min(found) / BATCH for kind, found in times.items()}
-
-
-if __name__ == "__main__":
-    main()

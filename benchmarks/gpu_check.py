@@ -1,14 +1,13 @@
 """Every kind of network on a mobile GPU's accelerator: what `check` says, and what it does.
 
-    python benchmarks/gpu_check.py
+    python -m benchmarks gpu_check
 
 The smallest network of each class of the registry (all with `--every-model`) is exported as float16
 and as int8; `kdl.deploy.check` judges the files by its tables and, where this machine has a Vulkan
-driver, runs them on LiteRT's GPU accelerator and compares the answers with the processor's. What is
+driver, runs them on LiteRT's GPU accelerator and compares the outputs with the CPU's. What is
 finished is kept in `benchmarks/results/gpu_check.json`, so an interrupted run goes on.
 """
 
-import argparse
 import json
 import pathlib
 import tempfile
@@ -16,21 +15,21 @@ import tempfile
 import keras
 import numpy as np
 
+from benchmarks._children import RESULTS, make_parser
 from kdl.applications import create_model, list_models
 from kdl.compression import fold_batch_norm
 from kdl.deploy import check, export_tflite, rewrite_for, warm_converter
 from kdl.testing._randomized_weights import randomize_weights
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 FORMS = ("float16", "int8")
 SIZE = 64
 
 
-def main():
+def main(arguments=None):
     """Measures what is not in the results yet, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("gpu_check", __doc__)
     parser.add_argument("--every-model", action="store_true", help="all networks (some hours)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     kept = RESULTS / "gpu_check.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     names = [entry.name for entry in list_models()] if arguments.every_model else smallest()
@@ -92,12 +91,12 @@ def table(rows):
     lines = [
         "# Networks on LiteRT's GPU accelerator",
         "",
-        "Made by `python benchmarks/gpu_check.py --every-model`. Each cell: what `check` refuses "
+        "Made by `python -m benchmarks gpu_check --every-model`. Each cell: what `check` refuses "
         "by its tables → "
-        "what became of the file on the accelerator (largest difference from the processor as a "
+        "what became of the file on the accelerator (largest difference from the CPU as a "
         "share of the largest output; it ran if that is below 0.02, or for int8 below twice what "
         "lies between LiteRT's own kernels). ✗: the two say otherwise. Where something was refused "
-        "the same follows for the network of `rewrite_for`. Random weights, pictures of "
+        "the same follows for the network of `rewrite_for`. Random weights, images of "
         f"{SIZE}², no classifier; where there was no driver, the second part is missing.",
         "",
         f"| network | {' | '.join(FORMS)} |",
@@ -119,7 +118,3 @@ def cell(found):
         return text
     error = f" ({found['error']:.1g})" if found["error"] is not None else ""
     return f"{text} → {found['outcome']}{error}{'' if found['agrees'] else ' ✗'}"
-
-
-if __name__ == "__main__":
-    main()

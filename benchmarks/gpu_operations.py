@@ -1,6 +1,6 @@
 """Each operation on a mobile GPU's accelerator: what `check` says, and what it does.
 
-    python benchmarks/gpu_operations.py
+    python -m benchmarks gpu_operations
 
 The files of `tests/deploy/cpu_zoo.py` that a CPU runs, in float32 and int8, are run on LiteRT's GPU
 accelerator, alone and in a process that may die, and the outputs are compared with the CPU's. It
@@ -13,23 +13,19 @@ import datetime
 import importlib.metadata
 import json
 import pathlib
-import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "deploy"))
+from benchmarks._children import RESULTS, make_parser
+from benchmarks._zoo import cpu_zoo
+from kdl.deploy import check
 
-import cpu_zoo  # noqa: E402
-
-from kdl.deploy import check  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results"
 TYPES = ("FLOAT32", "INT8")
 ORDER = ("runs", "may fall back", "unknown", "refused")
 
 
-def main():
+def main(arguments=None):
     """Measures what is not in the results yet, and writes the page."""
+    make_parser("gpu_operations", __doc__).parse_args(arguments)
     kept = RESULTS / "gpu_operations.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     builds = cpu_zoo.files()
@@ -69,7 +65,7 @@ def page(rows):
     lines = [
         "# Operations on LiteRT's GPU accelerator",
         "",
-        f"Made by `python benchmarks/gpu_operations.py` on {datetime.date.today()} with "
+        f"Made by `python -m benchmarks gpu_operations` on {datetime.date.today()} with "
         f"ai-edge-litert {version} and a software Vulkan driver: correctness, never speed. "
         f"{len(compared)} files were compared with the CPU on random inputs; of {len(differ)} "
         "`check` says otherwise (✗).",
@@ -82,7 +78,3 @@ def page(rows):
         reasons = f": {'; '.join(row['named'])}" if row["named"] else ""
         lines.append(f"| {name} | {row['verdict']} | {row['outcome']}{reasons}{mark} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

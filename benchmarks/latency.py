@@ -1,8 +1,8 @@
 """Latency of int8 files beside float32 files, and beside litert-torch's of the same network.
 
-    python benchmarks/latency.py
+    python -m benchmarks latency
 
-The networks take 224² pictures and give pooled features, without a classifier; the float32 files
+The networks take 224² images and give pooled features, without a classifier; the float32 files
 are those of `kdl.deploy.rewrite_for(model, "cpu")`, the int8 files of `kdl.compression.calibrate`.
 Files of one row are timed in turns, several times, and the smallest median of each counts, so that
 a busy machine strikes all alike. Where int8 misses its target, the table names what it loses its
@@ -17,15 +17,13 @@ import os
 import pathlib
 import platform
 import re
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 
+from benchmarks._children import RESULTS, make_parser, output
 from kdl.deploy import benchmark, measure_latency
 
-HERE = pathlib.Path(__file__).resolve().parent
 ROUNDS = 10
 DOT_PRODUCTS = {"avx_vnni", "avx512_vnni", "asimddp"}
 TARGET = 0.8  # of int8 beside float32
@@ -43,14 +41,14 @@ NETWORKS = {
 }
 
 
-def main():
+def main(arguments=None):
     """Writes the files, times them, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("latency", __doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--write", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     if arguments.write:
         tool, name, path = arguments.write
         write_peer(name, path) if tool == "peer" else write_ours(name, path)
@@ -60,7 +58,7 @@ def main():
             write_all(name, os.path.join(folder, name))
         rows = {name: measure(os.path.join(folder, name), arguments) for name in arguments.networks}
     print(json.dumps(rows, indent=1))
-    (HERE / "results" / "latency.md").write_text(table(rows, arguments))
+    (RESULTS / "latency.md").write_text(table(rows, arguments))
 
 
 def write_all(name, folder):
@@ -104,10 +102,7 @@ def profile(path):
 
 def write(tool, name, folder):
     """Converts in a process of its own, whose libraries are not those of the others."""
-    environment = {**os.environ, "KERAS_BACKEND": "torch", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run(
-        [sys.executable, __file__, "--write", tool, name, folder], env=environment, check=True
-    )
+    output("torch", "-m", "benchmarks", "latency", "--write", tool, name, folder)
 
 
 def write_ours(name, folder):
@@ -133,11 +128,12 @@ def write_peer(name, folder):
     """litert-torch's float32 file of torchvision's network."""
     import litert_torch
     import torch
-    from applications import import_torchvision
+
+    from benchmarks._torchvision import import_torchvision
 
     network = getattr(import_torchvision().models, NETWORKS[name])(weights=None).eval()
     replace_classifier(network, torch.nn)
-    # Pictures with the channels last, as every other file takes them.
+    # Images with the channels last, as every other file takes them.
     network = litert_torch.to_channel_last_io(network, args=[0])
     example = (torch.randn(1, 224, 224, 3),)
     litert_torch.convert(network, example).export(os.path.join(folder, "litert-torch.tflite"))
@@ -153,7 +149,7 @@ def replace_classifier(network, nn):
         network.classifier = nn.Identity()
 
 
-def processor():
+def cpu():
     """This machine's instructions, and whether int8 has any of its own among them, in words."""
     path = pathlib.Path("/proc/cpuinfo")
     if not path.exists():
@@ -174,11 +170,11 @@ def table(rows, arguments):
     lines = [
         "# Latency of int8 and float32 files",
         "",
-        f"Made by `python benchmarks/latency.py --threads {arguments.threads}`: LiteRT, XNNPACK, "
+        f"Made by `python -m benchmarks latency --threads {arguments.threads}`: LiteRT, XNNPACK, "
         f"224², milliseconds, and ratios. The target is {TARGET} for int8 beside float32, and 1.0 "
         "for float32 beside litert-torch's file of the same network.",
         "",
-        f"Processor: {processor()}",
+        f"CPU: {cpu()}",
         "",
         "| network | float32 | int8 | int8 / float32 | litert-torch | float32 / litert-torch |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -194,7 +190,3 @@ def table(rows, arguments):
             found = [f"{kind} {old:.1f} → {new:.1f} ms" for kind, old, new in row["slow"]]
             lines += ["", f"{name}, float32 → int8, all of a kind: {'; '.join(found)}."]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """How fast losses are beside others', on each backend.
 
-    python benchmarks/losses.py --losses focal
+    python -m benchmarks losses --losses focal
 
 Each section of `SECTIONS` measures one loss with its gradient: contenders take turns in one
 process, and the smallest time of each counts. A run replaces the sections that it measured, and
@@ -12,12 +12,19 @@ import ctypes
 import pathlib
 
 import numpy as np
-from applications import import_torchvision
-from layers import main, table, take_turns
+
+from benchmarks._sections import measure_sections, table, take_turns
+from benchmarks._torchvision import import_torchvision
+
+
+def main(arguments=None):
+    """Measures on every backend and writes the results."""
+    title = "Losses beside others'"
+    measure_sections("losses", SECTIONS, "loss", title, __doc__, arguments)
 
 
 def focal():
-    """Focal loss and its gradient, 8 pictures × 12,000 anchors × 20 classes, 1 in 1,000 positive.
+    """Focal loss and its gradient, 8 images × 12,000 anchors × 20 classes, 1 in 1,000 positive.
 
     On PyTorch beside `torchvision.ops.sigmoid_focal_loss` on the same tensors; on TensorFlow and
     JAX beside `keras.losses.BinaryFocalCrossentropy`, all compiled.
@@ -54,7 +61,7 @@ def triplet():
     """Triplet losses of 1024 embeddings of 128 numbers, beside PyTorch Metric Learning's.
 
     256 classes × 4 samples, and 32 classes × 32 samples. Margin 0.2, Euclidean distances of
-    normalised embeddings, mean over triplets that are not 0; mining included. Memory is what one
+    normalized embeddings, mean over triplets that are not 0; mining included. Memory is what one
     call adds to the process at its peak; the other backends keep what they once had.
     """
     embeddings = np.random.default_rng(0).standard_normal((1024, 128)).astype("float32")
@@ -205,7 +212,3 @@ def peak_memory(call):
     before = kilobytes("VmRSS")
     call()
     return (kilobytes("VmHWM") - before) / 1024
-
-
-if __name__ == "__main__":
-    main(__file__, SECTIONS, "loss", "Losses beside others'")

@@ -1,11 +1,11 @@
 """Networks on the digits as int8 files: calibrated, trained with their rounding, and by TF-MOT.
 
-    python benchmarks/quantization.py
+    python -m benchmarks quantization
 
 Each network is trained in floating point for 20 epochs or more, once. On each backend it is then
 made into an int8 file twice: by `calibrate`, without training, and by `quantize_aware`, 3 epochs
 and `round_biases`; and once by `tfmot.quantize` and 3 epochs. A file is compared with the model
-that rounds as it does, on the logits of 360 test pictures, and its accuracy with that of the float
+that rounds as it does, on the logits of 360 test images, and its accuracy with that of the float
 network. What is finished is kept in `benchmarks/results/quantization.json`, so an interrupted run
 goes on.
 """
@@ -14,19 +14,18 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import keras
 
 import kdl
-from kdl.data import ArrayDataset, RandomShift
+from benchmarks._children import BACKENDS, RESULTS, make_parser
+from benchmarks._children import run as run_child
+from kdl.data import RandomShift
 from kdl.deploy.exporting.verify import between_kernels
+from kdl.training import Recipe
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 KEPT = RESULTS / "quantization.json"
-BACKENDS = ("tensorflow", "jax", "torch")
 ROUTES = ("calibrate", "quantize_aware")
 # TF-MOT trains in TensorFlow whatever the backend.
 TFMOT = ("tfmot", "torch")
@@ -74,16 +73,16 @@ NETWORKS = {
 }
 
 
-def main():
+def main(arguments=None):
     """Measures what is not in the results yet, and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("quantization", __doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--models", type=pathlib.Path, help="folder that keeps the float networks")
     parser.add_argument(
         "--one", nargs=3, metavar=("NETWORK", "ROUTE", "FILE"), help=argparse.SUPPRESS
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     if arguments.one:
         network, route, path = arguments.one
         row = train_float(network, path) if route == "float" else measure(network, route, path)
@@ -119,15 +118,8 @@ def read_results():
 
 
 def run(backend, network, route, path):
-    """What this script prints last for one network, route and backend."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", network, route, path],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    """What a process of its own measures of one network, route and backend."""
+    return run_child("quantization", backend, "--one", network, route, path)
 
 
 def train_float(network, path):
@@ -143,24 +135,22 @@ def train_float(network, path):
 def fit(model, rate, epochs):
     """Test accuracy after some epochs of AdamW with warm-up and cosine."""
     train, test = kdl.data.digits(size=SIZE)
-    data = ArrayDataset(*train, augment=RandomShift(SIZE // 16))
-    steps = epochs * len(data)
-    model.compile(
-        keras.optimizers.AdamW(kdl.training.WarmUpCosine(rate, steps, steps // 10)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    model.fit(data, epochs=epochs, shuffle=False, verbose=2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    shift = RandomShift(SIZE // 16)
+    # 0.004 is the decay that Keras gives AdamW by itself.
+    recipe = Recipe(epochs, 32, rate, weight_decay=0.004, augment=shift, loss=loss, metrics=())
+    recipe.fit(model, train, verbose=2)
     return accuracy_of(model, test)
 
 
 def accuracy_of(model, test):
-    """Share of the pictures that are named right."""
+    """Share of the images that are named right."""
     images, labels = test
     return float((model.predict(images, verbose=0).argmax(-1) == labels).mean())
 
 
 def measure(network, route, path):
-    """One quantised file: how faithful, how accurate."""
+    """One quantized file: how faithful, how accurate."""
     keras.utils.set_random_seed(0)
     train, test = kdl.data.digits(size=SIZE)
     model = keras.models.load_model(path, compile=False)
@@ -217,10 +207,10 @@ def table(rows):
     lines = [
         "# int8 files of networks on the digits",
         "",
-        "Made by `python benchmarks/quantization.py`. 20 epochs in floating point (EfficientNetB0 "
+        "Made by `python -m benchmarks quantization`. 20 epochs in floating point (EfficientNetB0 "
         "60, as it learns slowly without pretrained weights), "
         f"then `calibrate`, or `quantize_aware` or `tfmot.quantize` and {QUANTIZED_EPOCHS} epochs; "
-        f"test accuracy on 360 pictures of {SIZE}² (one is 0.0028). dB and agreement compare a "
+        f"test accuracy on 360 images of {SIZE}² (one is 0.0028). dB and agreement compare a "
         "file with the model that rounds as it does, on logits; the worst of the backends. "
         "Kernels: dB between XNNPACK and LiteRT's plain kernels on the same file, where measured. "
         "Refused: `export_tflite` found the file too far from its model. "
@@ -270,7 +260,3 @@ def accuracy_cell(row, allowed):
 def marked(text, good):
     """`text`, with a mark if it is not good."""
     return text if good else f"{text} ✗"
-
-
-if __name__ == "__main__":
-    main()

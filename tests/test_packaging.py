@@ -119,6 +119,6 @@ def test_source_archive_holds_what_the_tests_need(root, tmp_path):
     )
     with tarfile.open(tmp_path / done.stdout.split()[-1]) as archive:
         held = {name.split("/", 1)[1] for name in archive.getnames()}
-    needed = {".ci/run", "CONTRIBUTING.md", "Makefile", "benchmarks/run.py", "tests/run.py"}
+    needed = {".ci/run", "CONTRIBUTING.md", "Makefile", "benchmarks/__main__.py", "tests/run.py"}
     assert needed | {"saved_models/quickstart/int8.tflite"} <= held
     assert {name.split("/")[0] for name in held} == TOP
