@@ -1,4 +1,4 @@
-"""What a child process of kdl does besides its work; `kdl._process` runs this file as a script.
+"""Entry point of child processes; `kdl._process` runs this file as a script.
 
 It finds the modules that its parent has, and nothing in the current folder; it ends when its parent
 has ended; and it serves jobs. Python's own library is all that it needs.
@@ -62,7 +62,7 @@ def use_modules(path, modules):
         modules: Dict: name → `[file, folders]` of what lies in no folder of it.
     """
     sys.path[:] = path
-    finder = next((each for each in sys.meta_path if isinstance(each, _Finder)), None)
+    finder = next((item for item in sys.meta_path if isinstance(item, _Finder)), None)
     if finder is None:
         finder = _Finder()
         sys.meta_path.insert(0, finder)
@@ -128,12 +128,12 @@ def serve(folder, carry_out, fork=False):
         fork: Whether each job is carried out in a fork, so that nothing that one does reaches the
             next. Defaults to False.
     """
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print would be taken for an answer
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print would be taken for a reply
 
     def say(event, **details):
-        answers.write(json.dumps({"event": event, **details}) + "\n")
-        answers.flush()
+        replies.write(json.dumps({"event": event, **details}) + "\n")
+        replies.flush()
 
     if not fork:  # threads would not survive in a fork
         end_with_parent(folder)

@@ -16,13 +16,14 @@ import time
 import numpy as np
 import pytest
 
-from kdl import _process
 from kdl._process import (
     ChildFolder,
     SharedWorker,
     Worker,
     WorkerDied,
     WorkerError,
+    _exit_messages,
+    _worker,
     explain_death,
     last_error_line,
     module_places,
@@ -59,8 +60,8 @@ def work(job, say):
     if "signal" in job:
         os.kill(os.getpid(), getattr(signal, job["signal"]))
     if "import" in job:
-        found = [getattr(__import__(name), "__file__", "") for name in job["import"]]
-        say("found", files=found, path=sys.path, here=os.getcwd())
+        files = [getattr(__import__(name), "__file__", "") for name in job["import"]]
+        say("imported", files=files, path=sys.path, here=os.getcwd())
     if "wait" in job:
         import fcntl
         open(os.path.join(tempfile.gettempdir(), "left"), "w").close()
@@ -141,12 +142,12 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("start", CHILDREN.values(), ids=CHILDREN)
-def test_no_child_imports_from_the_current_folder(start, traps, server, capfd):
+def test_child_in_folder_with_modules_imports_none_of_them(start, traps, server, capfd):
     start(server)
     assert traps() == []
 
 
-def test_module_on_the_command_line_imports_nothing_of_the_current_folder(traps):
+def test_kdl_command_in_folder_with_modules_imports_none_of_them(traps):
     """Of the names that Python itself looks for before it runs a module, nothing can be said."""
     for path in pathlib.Path.cwd().iterdir():
         if path.stem not in ("numpy", "tensorflow", "h5py", "absl", "rich", "grp"):
@@ -159,7 +160,7 @@ def test_module_on_the_command_line_imports_nothing_of_the_current_folder(traps)
     assert traps() == []
 
 
-def test_worker_is_in_the_current_folder(server, tmp_path, monkeypatch):
+def test_worker_after_chdir_works_in_current_folder(server, tmp_path, monkeypatch):
     with Worker(server) as worker:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
@@ -169,7 +170,7 @@ def test_worker_is_in_the_current_folder(server, tmp_path, monkeypatch):
             assert seen[-1]["here"] == str(tmp_path / name)
 
 
-def test_child_finds_what_the_parent_has_from_the_current_folder(tmp_path, monkeypatch, server):
+def test_child_imports_modules_that_parent_has_loaded(tmp_path, monkeypatch, server):
     """As in a notebook: what it has imported itself, and nothing that lies beside."""
     package = tmp_path / "of_a_notebook"
     package.mkdir()
@@ -204,7 +205,7 @@ print(run_child("child_of_the_script.py").messages)
 """
 
 
-def test_folder_of_the_script_is_searched_last(tmp_path):
+def test_folder_of_script_is_searched_last(tmp_path):
     """What lies beside a script is found, but does not stand in for Python's own modules."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()
@@ -225,7 +226,7 @@ def test_folder_of_the_script_is_searched_last(tmp_path):
     assert str(elsewhere) not in places["path"]
 
 
-def test_places_hold_only_what_is_not_on_the_path():
+def test_module_places_without_foreign_modules_hold_none():
     places = module_places()
     assert "numpy" not in places["modules"]
     assert "os" not in places["modules"]
@@ -248,12 +249,12 @@ def test_places_hold_only_what_is_not_on_the_path():
         ([], False),
     ],
 )
-def test_python_without_a_script_gets_a_safe_path(words, safe):
+def test_safe_command_of_python_without_script_adds_safe_path(words, safe):
     command, _ = safe_command([sys.executable, *words])
     assert command == [sys.executable, *(["-P"] if safe else []), *words]
 
 
-def test_other_commands_are_left_alone(monkeypatch, tmp_path):
+def test_safe_command_of_other_program_is_unchanged(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/somewhere", ".", str(tmp_path)]))
     command, variables = safe_command(["no_such_program", "-c", "x"])
@@ -262,7 +263,7 @@ def test_other_commands_are_left_alone(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--fork",)], ids=["itself", "fork"])
-def test_worker_tells_what_became_of_a_job(arguments, server):
+def test_worker_job_fails_raises_its_error(arguments, server):
     seen = []
     with Worker(server, arguments, what="The test") as worker:
         worker.ask({"a": 1, "b": 2}, seen.append)
@@ -283,8 +284,8 @@ def test_worker_tells_what_became_of_a_job(arguments, server):
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-def test_worker_without_its_library_says_so(when, tmp_path, monkeypatch):
-    start = _process._start
+def test_worker_without_library_raises_its_name(when, tmp_path, monkeypatch):
+    start = _worker.start_process
 
     def started_and_dead(*arguments):
         process = start(*arguments)
@@ -292,7 +293,7 @@ def test_worker_without_its_library_says_so(when, tmp_path, monkeypatch):
         return process
 
     if when == "at once":
-        monkeypatch.setattr(_process, "_start", started_and_dead)
+        monkeypatch.setattr(_worker, "start_process", started_and_dead)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "needs_something.py").write_text("import something_missing")
     missing = pytest.raises(WorkerDied, match="No module named 'something_missing'")
@@ -300,7 +301,7 @@ def test_worker_without_its_library_says_so(when, tmp_path, monkeypatch):
         worker.ask({})
 
 
-def test_threads_share_a_worker(server):
+def test_shared_worker_in_threads_is_one_process(server):
     shared = SharedWorker(lambda kept: Worker(server))
     seen = []
 
@@ -325,7 +326,7 @@ def test_threads_share_a_worker(server):
     assert shared.worker is None
 
 
-def test_worker_that_was_killed_between_two_jobs_is_replaced(server):
+def test_worker_killed_between_jobs_is_replaced(server):
     seen = []
     with Worker(server) as worker:
         worker.ask({}, seen.append)
@@ -334,7 +335,7 @@ def test_worker_that_was_killed_between_two_jobs_is_replaced(server):
     assert len(seen) == 2
 
 
-def test_child_has_a_temporary_folder_that_goes(tmp_path, monkeypatch):
+def test_killed_child_leaves_no_temporary_folder(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, tempfile\nname = tempfile.mkstemp()[1]\nprint(name)\nos.kill(os.getpid(), 9)"
@@ -346,7 +347,7 @@ def test_child_has_a_temporary_folder_that_goes(tmp_path, monkeypatch):
     assert not folder.parent.exists()
 
 
-def test_child_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
+def test_child_after_timeout_is_ended_with_its_own_children(tmp_path):
     lock, script = tmp_path / "lock", tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
@@ -405,7 +406,7 @@ def wait_for_lock(path):
 
 @pytest.mark.parametrize("arguments", [(), ("--fork",)], ids=["itself", "fork"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_signal_ends_the_child_and_leaves_nothing(name, arguments, program, tmp_path):
+def test_signal_to_parent_ends_child_and_leaves_no_files(name, arguments, program, tmp_path):
     with program(*arguments) as process:
         process.send_signal(getattr(signal, name))
         process.wait(60)
@@ -415,7 +416,7 @@ def test_signal_ends_the_child_and_leaves_nothing(name, arguments, program, tmp_
 
 
 @pytest.mark.parametrize("arguments", [(), ("--fork",)], ids=["itself", "fork"])
-def test_child_ends_and_removes_its_folder_when_its_parent_is_killed(arguments, program, tmp_path):
+def test_killed_parent_ends_child_which_removes_its_folder(arguments, program, tmp_path):
     with program(*arguments) as process:
         process.kill()
         process.wait()
@@ -423,7 +424,7 @@ def test_child_ends_and_removes_its_folder_when_its_parent_is_killed(arguments, 
         wait_until(lambda: os.listdir(tmp_path / "tmp") == [])
 
 
-def test_folder_of_killed_processes_is_removed_by_the_next_start(tmp_path, monkeypatch):
+def test_folder_of_killed_processes_is_removed_at_next_start(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = (
         "import os, sys, tempfile; tempfile.tempdir = sys.argv[1]; "
@@ -438,23 +439,28 @@ def test_folder_of_killed_processes_is_removed_by_the_next_start(tmp_path, monke
     assert os.listdir(tmp_path) == ["kdl-process-of-another-kind"]
 
 
-def test_processes_are_started_in_one_way(root):
+def test_processes_are_started_in_known_modules_only(root):
     """`launch` starts a user's command, and ensembles a pool."""
     starting = re.compile(r"\b(subprocess|multiprocessing|os\.(system|popen|spawn|exec|fork)\w*)\b")
-    found = {
+    results = {
         str(path.relative_to(root / "kdl"))
         for path in (root / "kdl").rglob("*.py")
         if any(starting.search(line) for line in code_lines(path))
     }
     known = {
-        "_process.py",
         "_child.py",
+        "_process/_run_child.py",
+        "_process/_start.py",
+        "_process/_worker.py",
         "training/distribution/launch.py",
         "ensembles/_processes.py",
     }
     # It names a function in a message, and a test of the system.
-    assert found - known <= {"ensembles/_worker.py", "deploy/exporting/warm_converter.py"}
-    assert known <= found
+    assert results - known <= {
+        "ensembles/_member_training.py",
+        "deploy/exporting/warm_converter.py",
+    }
+    assert known <= results
 
 
 def code_lines(path):
@@ -485,13 +491,13 @@ def _without_docstrings(tree):
         (3, "", "It stopped with exit status 3: no error output"),
     ],
 )
-def test_death_is_explained(code, messages, expected):
+def test_explain_death_names_exit_status_or_signal(code, messages, expected):
     assert explain_death("It", code, messages).startswith(expected)
 
 
-def test_line_that_tells_the_cause_is_chosen():
+def test_last_error_line_prefers_error_over_last_line():
     text = "Traceback:\n  File x\ntensorflow.errors.InternalError: no kernel\nI0000 log\n"
     assert last_error_line(text) == "tensorflow.errors.InternalError: no kernel"
-    assert last_error_line("error: no such picture\nwarnings: 3") == "error: no such picture"
+    assert last_error_line("error: no such image\nwarnings: 3") == "error: no such image"
     assert last_error_line("a\nb\n") == "b"
-    assert len(last_error_line("x" * 5000)) == _process._LONGEST
+    assert len(last_error_line("x" * 5000)) == _exit_messages._MAX_LENGTH
