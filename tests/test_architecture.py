@@ -120,7 +120,7 @@ COPYING = {
     "segmentation/spnet.py": {"deserialize_keras_object"},
     # A learning-rate schedule; whether a layer can be read back.
     "compression/tfmot/_training.py": {"deserialize_keras_object"},
-    "ensembles/_worker.py": {"deserialize_keras_object"},
+    "ensembles/_model_files.py": {"deserialize_keras_object"},
     # tf_keras, in a process that has no Keras 3.
     "compression/tfmot/_tf_methods.py": {"clone_model", "set_weights"},
     "compression/tfmot/_tf_model.py": {"set_weights"},

@@ -34,7 +34,7 @@ def missing(function):
 
 
 # Packages join as their signatures are annotated.
-ANNOTATED = ["data", "deploy", "losses", "metrics", "ops", "testing"]
+ANNOTATED = ["data", "deploy", "ensembles", "losses", "metrics", "ops", "testing"]
 
 
 @pytest.mark.parametrize("package", ANNOTATED)

@@ -8,7 +8,7 @@ import tempfile
 try:
     import fcntl
 except ImportError:  # on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 _PREFIX = "kdl-process-"

@@ -1,27 +1,29 @@
-"""Base of the ensembles whose members answer side by side and are averaged."""
+"""Averaging: base of the ensembles that take the mean or the vote of their members."""
+
+from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from kdl._typing import ArrayLike
 from kdl.ensembles import _graph, _votes
-from kdl.ensembles._ensemble import Ensemble, check_choice
-
-
-def _classifies(self):
-    return self._used("task") == "classification"
+from kdl.ensembles._arguments import check_choice
+from kdl.ensembles._ensemble import Ensemble, is_classifier
 
 
 class AveragingEnsemble(Ensemble):
     """Base of bagging, deep and voting ensembles.
 
-    A subclass has the parameters `voting` (or the attribute), `from_logits` and `task`, and says in
-    `_weights()` how much each member counts.
+    A subclass has the parameters `voting` (or the attribute), `from_logits` and `task`, and gives
+    the weight of each member by `_member_weights()`.
     """
 
-    voting = "soft"
+    voting: Literal["soft", "hard"] = "soft"
 
-    @available_if(_classifies)
-    def predict_proba(self, x):
+    @available_if(is_classifier)
+    def predict_proba(self, x: ArrayLike) -> np.ndarray:
         """Probabilities `(samples, classes)`, in the order of `classes_`.
 
         The mean of the members' probabilities, or for `voting="hard"` their share of the votes.
@@ -29,20 +31,20 @@ class AveragingEnsemble(Ensemble):
         Args:
             x: Array `(samples, …)`.
         """
-        return self._outputs(self._check_x(x))
+        return self._outputs(self._check_inputs(x))
 
-    def predict_members(self, x):
-        """What each member says: probabilities `(members, samples, classes)`, or numbers.
+    def predict_members(self, x: ArrayLike) -> np.ndarray:
+        """Outputs of each member: probabilities `(members, samples, classes)`, or numbers.
 
         Args:
             x: Array `(samples, …)`.
         """
-        x = self._check_x(x)
-        return np.stack([self._answer(model, x) for model in self.members_])
+        x = self._check_inputs(x)
+        return np.stack([self._member_outputs(model, x) for model in self.members_])
 
-    @available_if(_classifies)
-    def uncertainty(self, x):
-        """How unsure the ensemble is of each sample, and why, in nats.
+    @available_if(is_classifier)
+    def uncertainty(self, x: ArrayLike) -> dict[str, np.ndarray]:
+        """Predictive uncertainty of each sample and its decomposition, in nats.
 
         Args:
             x: Array `(samples, …)`.
@@ -50,29 +52,26 @@ class AveragingEnsemble(Ensemble):
         Returns:
             Dict of arrays `(samples,)`: `"predictive_entropy"` of the mean of the members'
             probabilities; `"mean_entropy"`, the mean of their entropies, which is doubt that they
-            share; and their difference `"mutual_information"`, which is 0 where all members say the
-            same and large where each is sure of something else.
+            share; and their difference `"mutual_information"`, which is 0 where all members agree
+            and large where each is sure of something else.
         """
-        return _votes.uncertainty(self.predict_members(x), self._weights())
+        return _votes.uncertainty(self.predict_members(x), self._member_weights())
 
-    def _weights(self):
+    def _member_weights(self):
         return None
 
-    def _check(self):
-        super()._check()
+    def _check_parameters(self):
+        super()._check_parameters()
         check_choice("voting", self.voting, ("soft", "hard"))
         if self.task == "regression" and (self.voting == "hard" or self.from_logits):
             raise ValueError("voting='hard' and from_logits=True are for task='classification'.")
 
-    def _combine(self, answers):
-        combine = _votes.vote if self._used("voting") == "hard" else _votes.mean
-        return combine(answers, self._weights())
-
     def _outputs(self, x):
-        return self._combine(self.predict_members(x))
+        combine = _votes.vote if self._fitted("voting") == "hard" else _votes.mean
+        return combine(self.predict_members(x), self._member_weights())
 
-    def _symbolic(self, inputs):
-        outputs = _graph.members(self.members_, inputs, self._used("from_logits"))
-        if self._used("voting") == "hard":
+    def _symbolic_outputs(self, inputs):
+        outputs = _graph.members(self.members_, inputs, self._fitted("from_logits"))
+        if self._fitted("voting") == "hard":
             outputs = _graph.votes(outputs, self._width)
-        return _graph.weighted_mean(outputs, self._weights())
+        return _graph.weighted_mean(outputs, self._member_weights())

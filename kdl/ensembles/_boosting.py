@@ -1,4 +1,4 @@
-"""The arithmetic of AdaBoost for K classes: plain NumPy in float64.
+"""AdaBoost for K classes (SAMME and SAMME.R) in plain NumPy and float64.
 
 Weights of the samples have the sum 1; labels are the numbers of the classes.
 """
@@ -9,7 +9,7 @@ LEAST = float(np.finfo("float64").eps)  # of a weight that is not 0, and of a pr
 
 
 def samme_step(weights, wrong, classes, learning_rate=1.0):
-    """What a member that is wrong at some samples changes, in SAMME.
+    """Error, weight of a member and new weights of the samples, in SAMME.
 
     `e = Σ w·[wrong]`, `α = ν (ln((1 − e)/e) + ln(K − 1))`, `w ← w·exp(α·[wrong]) / Σ …`.
 
@@ -27,14 +27,14 @@ def samme_step(weights, wrong, classes, learning_rate=1.0):
 
 
 def samme_scores(labels, alphas, classes):
-    """`Σ_m α_m·(1 if the member says c, else −1/(K − 1)) / Σ_m α_m`, as `(samples, classes)`."""
+    """`Σ_m α_m·(1 if m predicts c, else −1/(K − 1)) / Σ_m α_m`, as `(samples, classes)`."""
     labels, alphas = np.asarray(labels), np.asarray(alphas, "float64")
-    said = labels[..., None] == np.arange(classes)
-    return np.average(np.where(said, 1.0, -1 / (classes - 1)), axis=0, weights=alphas)
+    predicted = labels[..., None] == np.arange(classes)
+    return np.average(np.where(predicted, 1.0, -1 / (classes - 1)), axis=0, weights=alphas)
 
 
 def samme_r_step(weights, labels, probabilities, learning_rate=1.0):
-    """The weights after a member that gives probabilities, in SAMME.R.
+    """Error of a member and new weights of the samples, in SAMME.R.
 
     `w ← w·exp(−ν (K − 1)/K Σ_c y_c ln p_c) / Σ …`, where `y_c` is 1 for the sample's class and
     `−1/(K − 1)` for the others.

@@ -1,4 +1,4 @@
-"""What tells one ensemble from another: its parameters, and the code that they hold, as text."""
+"""Descriptions of parameters, and of the code that they hold, to tell ensembles apart."""
 
 import functools
 import hashlib
@@ -13,8 +13,8 @@ import numpy as np
 _EMPTY_CELL = types.CellType()
 
 
-# What holds itself, or goes on for ever, is told to this depth.
-_DEEPEST = 4
+# Values that hold themselves, or go on for ever, are described to this depth.
+_MAX_DEPTH = 4
 
 
 def describe(value, depth=0):
@@ -32,14 +32,14 @@ def describe(value, depth=0):
         return plain["value"]
     if inspect.ismodule(value):
         return value.__name__
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return type(value).__qualname__
     if isinstance(value, keras.Model):
         return hashlib.sha256(_with_numbered_names(value.to_json()).encode()).hexdigest()
     if isinstance(value, dict):
-        return {str(key): within(each) for key, each in value.items()}
+        return {str(key): within(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [within(each) for each in value]
+        return [within(item) for item in value]
     if isinstance(value, functools.partial):
         return [within(part) for part in (value.func, value.args, value.keywords)]
     if inspect.ismethod(value):
@@ -51,12 +51,12 @@ def describe(value, depth=0):
     attributes = _config(value) if hasattr(value, "get_config") else getattr(value, "__dict__", {})
     return {
         "class": within(type(value)),
-        **{name: within(each) for name, each in attributes.items() if _is_told(name, each)},
+        **{name: within(item) for name, item in attributes.items() if _is_own(name, item)},
     }
 
 
-def _is_told(name, value):
-    """Whether an attribute is its owner's own: not the model in which a callback is, say."""
+def _is_own(name, value):
+    """True if an attribute is its owner's own: not the model in which a callback is, say."""
     return not name.startswith("_") or as_json(value) is not None
 
 
@@ -68,7 +68,7 @@ def _config(value):
 
 
 def _describe_code(value, describe):
-    """Name of a class or function; with it what a function does and holds."""
+    """Name of a class or function; of a function also its code, defaults and closure."""
     name = f"{value.__module__}.{value.__qualname__}"
     code = getattr(value, "__code__", None)
     if code is None:
@@ -83,16 +83,16 @@ def _closure(function):
 
 
 def _digest_of_code(code):
-    inner = [each for each in code.co_consts if inspect.iscode(each)]
+    inner = [item for item in code.co_consts if inspect.iscode(item)]
     # A set has another order in every process.
     constants = [
-        sorted(map(repr, each)) if isinstance(each, frozenset) else each
-        for each in code.co_consts
-        if not inspect.iscode(each)
+        sorted(map(repr, item)) if isinstance(item, frozenset) else item
+        for item in code.co_consts
+        if not inspect.iscode(item)
     ]
     digest = hashlib.sha256(code.co_code + repr((code.co_names, constants)).encode())
-    for each in inner:
-        digest.update(_digest_of_code(each).encode())
+    for item in inner:
+        digest.update(_digest_of_code(item).encode())
     return digest.hexdigest()
 
 
@@ -100,7 +100,7 @@ def _with_numbered_names(text):
     """A model's JSON with its layers' names numbered: Keras gives new ones to each model."""
     names = dict.fromkeys(re.findall(r'"name": ("[^"]+")', text))
     numbers = {name: f'"{number}"' for number, name in enumerate(names)}
-    return re.sub(r'"[^"]+"', lambda found: numbers.get(found[0], found[0]), text)
+    return re.sub(r'"[^"]+"', lambda match: numbers.get(match[0], match[0]), text)
 
 
 def as_json(value):
@@ -118,11 +118,11 @@ def _plain(value):
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size <= 1000):
         return value.tolist()
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value
 
 
 def plain_values(parameters):
     """Those of a dict's values that `as_json` takes."""
-    found = {name: as_json(value) for name, value in parameters.items()}
-    return {name: plain["value"] for name, plain in found.items() if plain is not None}
+    plain = {name: as_json(value) for name, value in parameters.items()}
+    return {name: value["value"] for name, value in plain.items() if value is not None}

@@ -1,39 +1,60 @@
-"""What all ensembles share: scikit-learn's interface, data, jobs, files."""
+"""Base of the ensembles: scikit-learn's estimator interface over Keras models."""
 
-import copy
-import hashlib
+from __future__ import annotations
+
+from typing import Self
 
 import keras
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from kdl._checks import check_integer
-from kdl.ensembles import _members, _store, _worker
-from kdl.ensembles._describe import describe, plain_values
-
-_TASKS = ("classification", "regression")
-_OWN = ("x", "y", "sample_weight")
+from kdl._typing import ArrayLike, Path
+from kdl.ensembles import _persistence, _store
+from kdl.ensembles._arguments import TASKS, check_choice, check_fit_arguments
+from kdl.ensembles._keras_state import keras_settings
+from kdl.ensembles._member_outputs import check_probabilities, member_outputs, softmax
+from kdl.ensembles._member_trainer import member_trainer
+from kdl.ensembles._member_training import Job
+from kdl.ensembles._model_files import write_model
+from kdl.ensembles._recipe import Recipe, template_of
+from kdl.ensembles._training_data import (
+    check_class_weight,
+    check_inputs,
+    check_regression_targets,
+    encode_labels,
+    encode_validation_data,
+    training_data,
+)
+from kdl.ensembles._types import ExecutorLike
 
 
 class Ensemble(BaseEstimator):
     """Base of the ensembles.
 
-    A subclass implements `_train(data, members)`, which sets `members_` and what else it learns;
-    `_count()`, the number of trainings; `_state()` and `_restore(state, allow_pickle)`, what it
-    learned as plain values; `_outputs(x)`, what `predict` decides by; and `_symbolic(inputs)`, the
-    same as a graph.
+    A subclass implements `_fit_members(data, trainer)`, which sets `members_` and what else it
+    learns; `_count_trainings()`; `_get_state()` and `_set_state(state, allow_pickle)`, what it
+    learned as plain values; `_outputs(x)`, from which `predict` decides; and
+    `_symbolic_outputs(inputs)`, the same as a graph.
     """
 
     task = "classification"  # a parameter where both are possible
-    _made_by = "build"  # the parameter that makes members
+    _build_parameter = "build"
 
-    def fit(self, x, y, sample_weight=None, executor=None, directory=None, verbose=0):
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        executor: ExecutorLike = None,
+        directory: Path | None = None,
+        verbose: int = 0,
+    ) -> Self:
         """Trains the members.
 
-        The parameters count from here on: after `set_params` all methods answer as before, until
+        The parameters count from here on: after `set_params` all methods predict as before, until
         the next `fit`.
 
         Args:
@@ -54,46 +75,40 @@ class Ensemble(BaseEstimator):
 
         Raises:
             ValueError: If data or an argument of the constructor is out of range, the directory
-                holds something else, or a member can't be written to a file and read back: to find
-                that out first, one more is built of each `build` than is trained.
+                holds something else, or a member can't be written to a file and read back: a dry
+                run first builds one more member of each `build` than is trained.
             RuntimeError: If a member could not be trained; the message names it. If another `fit`
                 or `save` is writing to the directory.
         """
-        self._check()
-        self._keep_parameters()
+        self._check_parameters()
+        self._fitted_parameters = _persistence.FittedParameters(self.get_params(deep=False))
         # Until it is trained it is not fitted, rather than half of it what it was.
-        vars(self).pop("members_", None)
-        self._digest = None
-        data = self._read(x, y, sample_weight)
+        self.__dict__.pop("members_", None)
+        data = self._read_data(x, y, sample_weight)
+        self._digest = None if directory is None else data.digest()
         with _store.opened(directory) as store:
-            self.seed_ = self._choose_seed(store)
+            self.seed_ = _persistence.choose_seed(self.seed, store)
             if store is not None:
-                self._take_up(store, data)
-            if store is not None and store.manifest["finished"]:
-                if store.is_whole():
-                    self._restore_all(store, allow_pickle=True)
-                    self._evaluate(data)
-                    return self
-                store.reopen()
-            with _members.opened(executor, store, self._count(), verbose) as members:
-                self._train(data, members)
-            self._evaluate(data)
-            if store is not None:
-                store.finish({"state": self._full_state(), "members": self._named(store)})
+                _persistence.match(store, self)
+            if store is not None and store.is_whole():
+                _persistence.restore(self, store, allow_pickle=True, data_known=True)
+                self._after_fit(data)
+            else:
+                self._train(data, store, executor, verbose)
         return self
 
-    def predict(self, x):
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """The label of each sample; for regression its numbers.
 
         Args:
             x: Array `(samples, …)`.
         """
-        outputs = self._outputs(self._check_x(x))
-        if self._used("task") == "regression":
+        outputs = self._outputs(self._check_inputs(x))
+        if self._is_regression:
             return outputs.reshape(len(outputs), *self.target_shape_)
         return self.classes_[outputs.argmax(-1)]
 
-    def score(self, x, y, sample_weight=None):
+    def score(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy; for regression the coefficient of determination.
 
         Args:
@@ -101,15 +116,15 @@ class Ensemble(BaseEstimator):
             y: Labels or numbers.
             sample_weight: Weight of each sample, or None.
         """
-        measure = r2_score if self._used("task") == "regression" else accuracy_score
+        measure = r2_score if self._is_regression else accuracy_score
         return measure(y, self.predict(x), sample_weight=sample_weight)
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Writes the ensemble to a directory, which `kdl.ensembles.load` reads.
 
-        It is the ensemble that `fit` made, with the parameters that it was told then: what
-        `set_params` has changed since is for the next `fit`, and no part of it. What an older
-        ensemble left there is replaced in one step.
+        It is the ensemble that `fit` made, with the parameters of then: what `set_params` has
+        changed since is for the next `fit`, and no part of it. What an older ensemble left there is
+        replaced in one step.
 
         Args:
             path: The directory.
@@ -121,12 +136,13 @@ class Ensemble(BaseEstimator):
         self._check_fitted()
         with _store.opened(path) as store:
             names = {
-                key: store.add_file(key, _worker.write_model(model))
-                for key, model in enumerate_keys(self.members_)
+                key: store.add_file(key, write_model(model))
+                for key, model in _persistence.with_keys(self.members_)
             }
-            store.finish({**self._header(), "state": self._full_state(), "members": names})
+            state = _persistence.state_of(self)
+            store.finish({**_persistence.header_of(self), "state": state, "members": names})
 
-    def to_keras(self):
+    def to_keras(self) -> keras.Model:
         """One functional model with the members inside: `(batch, …)` → `(batch, classes)`.
 
         Its outputs are those of `predict_proba`, for regression those of `predict`, of the targets'
@@ -134,10 +150,10 @@ class Ensemble(BaseEstimator):
         """
         self._check_fitted()
         inputs = keras.Input(self.input_shape_, name="image")
-        outputs = self._symbolic(inputs)
-        if self._used("task") == "regression" and not self.target_shape_:
+        outputs = self._symbolic_outputs(inputs)
+        if self._is_regression and not self.target_shape_:
             outputs = keras.ops.squeeze(outputs, -1)
-        return keras.Model(inputs, outputs, name=_snake(type(self).__name__))
+        return keras.Model(inputs, outputs, name=_snake_case(type(self).__name__))
 
     # scikit-learn asks these to tell classifiers from regressors: the first from version 1.6 on.
     def __sklearn_tags__(self):
@@ -146,7 +162,7 @@ class Ensemble(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags = TargetTags(required=True)
         tags.estimator_type = self._estimator_type
-        if self._used("task") == "regression":
+        if self._is_regression:
             tags.regressor_tags = RegressorTags()
         else:
             tags.classifier_tags = ClassifierTags()
@@ -154,33 +170,43 @@ class Ensemble(BaseEstimator):
 
     @property
     def _estimator_type(self):
-        return "regressor" if self._used("task") == "regression" else "classifier"
+        return "regressor" if self._is_regression else "classifier"
 
-    def _check(self):
-        """Checks the constructor's arguments, which scikit-learn wants unchecked until `fit`."""
-        if self.task not in _TASKS:
-            raise ValueError(f"task must be one of {', '.join(_TASKS)}; received {self.task!r}.")
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "members_")
+
+    # For subclasses: parameters and data.
+
+    def _check_parameters(self):
+        """Check the constructor's arguments, which scikit-learn wants unchecked until `fit`."""
+        check_choice("task", self.task, TASKS)
         if self.seed is not None:
             check_integer("seed", self.seed, least=0)
         check_fit_arguments(self.fit_arguments)
 
-    def _read(self, x, y, sample_weight):
-        """The data, checked; sets `input_shape_` and what tells how targets look."""
-        x = _check_array(x)
+    def _fitted(self, name):
+        """A parameter as the last `fit` used it."""
+        fitted = getattr(self, "_fitted_parameters", None)
+        return getattr(self, name) if fitted is None else fitted.get(name, getattr(self, name))
+
+    @property
+    def _is_regression(self):
+        return self._fitted("task") == "regression"
+
+    def _read_data(self, x, y, sample_weight):
+        """`TrainingData`; sets `input_shape_`, and `target_shape_` or `classes_`."""
+        x = check_inputs(x)
         self.input_shape_ = x.shape[1:]
         if self.task == "regression":
-            y = np.asarray(y)
-            self.target_shape_ = y.shape[1:]
-            targets = _check_numbers(y)
+            self.target_shape_ = np.asarray(y).shape[1:]
+            targets = check_regression_targets(y)
         else:
-            self.classes_, targets = _encode(y)
-        if len(targets) != len(x):
-            raise ValueError(f"x has {len(x)} samples, y has {len(targets)}.")
-        return Data(x, targets, _check_weights(sample_weight, len(x)))
+            self.classes_, targets = encode_labels(y)
+        return training_data(x, targets, sample_weight)
 
-    def _check_x(self, x):
+    def _check_inputs(self, x):
         self._check_fitted()
-        x = _check_array(x)
+        x = check_inputs(x)
         if x.shape[1:] != self.input_shape_:
             raise ValueError(
                 f"x must have the shape (samples, {', '.join(map(str, self.input_shape_))}) that "
@@ -189,21 +215,29 @@ class Ensemble(BaseEstimator):
         return x
 
     def _check_fitted(self):
-        if not hasattr(self, "members_"):
-            raise NotFittedError(f"This {type(self).__name__} is not fitted; call fit first.")
+        check_is_fitted(self, msg="This %(name)s is not fitted; call fit first.")
+
+    # For subclasses: members.
 
     @property
     def _width(self):
         """Number of outputs of a member."""
-        if self._used("task") == "regression":
+        if self._is_regression:
             return int(np.prod(self.target_shape_, dtype=int))
         return len(self.classes_)
+
+    def _train(self, data, store, executor, verbose):
+        with member_trainer(executor, store, self._count_trainings(), verbose) as trainer:
+            self._fit_members(data, trainer)
+        self._after_fit(data)
+        if store is not None:
+            _persistence.finish(store, self)
 
     def _job(self, data, number, recipe, name=None, key=None, **changes):
         """The job of a member.
 
         Args:
-            data: What it trains on.
+            data: `TrainingData`.
             number: Number of the training, from which its seed follows.
             recipe: The `Recipe`, or its bytes.
             name: What messages call it; "member 3" by default.
@@ -211,354 +245,84 @@ class Ensemble(BaseEstimator):
             **changes: Fields of the job other than those of `data`.
         """
         fields = {"y": data.y, "samples": None, "weights": data.weights, **changes}
-        return _worker.Job(
+        return Job(
             name=f"{name or f'member {number}'} of {type(self).__name__}",
             key=str(number) if key is None else key,
             seed=int(self._generator(number).integers(2**32)),
             recipe=recipe,
             x=data.x,
             outputs=self._width,
-            settings=_worker.settings(),
+            settings=keras_settings(),
             **fields,
         )
+
+    def _named_jobs(self, data):
+        """A job on all samples for each of the named members."""
+        jobs = []
+        for number, (name, build, *fit_arguments) in enumerate(self.members):
+            recipe = self._recipe(build, *fit_arguments)
+            jobs.append(self._job(data, number, recipe, name=f"member {name!r}"))
+        return jobs
 
     def _generator(self, number, purpose=0):
         """Random numbers that follow from seed, member and purpose alone."""
         return np.random.default_rng([self.seed_, number, purpose])
 
     def _recipe(self, build, fit_arguments=None):
-        """How a member is made."""
+        """The `Recipe` of a member; its own `fit_arguments` go before those of all."""
         if isinstance(build, keras.Model):
-            build = _template(build)
+            build = template_of(build)
         elif not callable(build):
             raise ValueError(
                 f"build must be a function of (input_shape, outputs) that returns a compiled "
                 f"model, or a compiled model; received {build!r}."
             )
+        classes = None if self.task == "regression" else self.classes_
         arguments = {**(self.fit_arguments or {}), **(fit_arguments or {})}
-        if self.task == "classification":
-            _check_class_weight(arguments.get("class_weight"), self._width)
+        if classes is not None:
+            check_class_weight(arguments.get("class_weight"), len(classes))
         if "validation_data" in arguments:
-            arguments["validation_data"] = self._encode_validation(arguments["validation_data"])
-        return _worker.Recipe(build, arguments)
+            arguments["validation_data"] = encode_validation_data(
+                arguments["validation_data"], classes
+            )
+        return Recipe(build, arguments)
 
-    def _encode_validation(self, data):
-        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-            raise ValueError("validation_data in fit_arguments must be (x, y) or (x, y, weights).")
-        x, y, *weights = data
-        if self.task == "regression":
-            return (x, _check_numbers(y), *weights)
-        y = np.asarray(y)
-        numbers = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
-        if not np.array_equal(self.classes_[numbers], y):
-            raise ValueError("validation_data has labels that y does not have.")
-        return (x, numbers, *weights)
-
-    def _answer(self, model, x):
-        """What a member says: probabilities, or for regression numbers."""
-        found = self._run_member(model, x)
-        if self._used("task") == "regression":
-            return found
-        if self._used("from_logits"):
-            return softmax(found)
-        _check_probabilities(found)
-        return found
-
-    def _run_member(self, model, x):
-        """The outputs of a member, float64 `(samples, outputs)`."""
+    def _raw_outputs(self, model, x):
+        """Outputs of a member, float64 `(samples, outputs)`."""
         size = (self.fit_arguments or {}).get("batch_size") or 32
-        found = np.asarray(model.predict(x, batch_size=size, verbose=0), "float64")
-        if found.shape != (len(x), self._width):
-            raise ValueError(
-                f"A member must answer with the shape (samples, {self._width}); it answered with "
-                f"{found.shape}."
-            )
-        if not np.isfinite(found).all():
-            raise ValueError(
-                "A member answered with numbers that are not finite: its training diverged. Lower "
-                "the learning rate in build."
-            )
-        return found
+        return member_outputs(model, x, self._width, size)
 
-    # The directory.
+    def _member_outputs(self, model, x):
+        """Probabilities of a member; for regression its numbers."""
+        outputs = self._raw_outputs(model, x)
+        if self._is_regression:
+            return outputs
+        if self._fitted("from_logits"):
+            return softmax(outputs)
+        check_probabilities(outputs)
+        return outputs
 
-    def _choose_seed(self, store):
-        if self.seed is not None:
-            return int(self.seed)
-        known = store and store.manifest and store.manifest.get("seed")
-        return known if known is not None else int(np.random.default_rng().integers(2**32))
+    def _after_fit(self, data):
+        """Compute what follows from members and training data together."""
 
-    def _take_up(self, store, data):
-        self._digest = data.digest()
-        header = self._header()
-        if store.manifest is None:
-            store.plan(header)
-            return
-        old = {
-            "labels": _labels_of(store.manifest),
-            **store.manifest,
-            **store.manifest["arguments"],
-        }
-        new = {**header, **header["arguments"]}
-        parts = ["class", *header["arguments"], "data"]
-        if old["labels"] is not None:
-            parts.append("labels")
-        differing = [part for part in parts if old.get(part) != new[part]]
-        if differing:
-            raise ValueError(
-                f"{store.directory} holds an ensemble with other {', '.join(differing)}. Choose "
-                f"another directory, or the same class, arguments and data."
-            )
-
-    def _keep_parameters(self):
-        """Keeps what `fit` uses, and its description: `set_params` is for the next one."""
-        self._parameters = self.get_params(deep=False)
-        self._description = {
-            "arguments": {name: describe(value) for name, value in self._parameters.items()},
-            "parameters": copy.deepcopy(plain_values(self._parameters)),
-        }
-
-    def _used(self, name):
-        """A parameter as `fit` used it."""
-        return vars(self).get("_parameters", {}).get(name, getattr(self, name))
-
-    def _header(self):
-        return {
-            "class": type(self).__name__,
-            **self._description,
-            "seed": self.seed_,
-            "data": getattr(self, "_digest", None),
-            "labels": self._targets().get("classes", {}).get("values"),
-        }
-
-    def _named(self, store):
-        """The members' files among those of all trainings."""
-        return {key: store.manifest["members"][key] for key, _ in enumerate_keys(self.members_)}
-
-    def _full_state(self):
-        return {"input_shape": list(self.input_shape_), **self._targets(), **self._state()}
-
-    def _targets(self):
-        """What tells how the targets look."""
-        if self._used("task") == "regression":
-            return {"target_shape": list(self.target_shape_)}
-        classes = self.classes_
-        values = classes if classes.dtype.kind in "biufUO" else classes.astype(str)
-        return {"classes": {"dtype": classes.dtype.str, "values": values.tolist()}}
-
-    def _restore_shapes(self, state):
-        """How data looks, as a directory tells; `fit` knows it of its own."""
-        self.input_shape_ = tuple(state["input_shape"])
-        if self.task == "regression":
-            self.target_shape_ = tuple(state["target_shape"])
-        else:
-            classes = state["classes"]
-            self.classes_ = np.array(classes["values"], np.dtype(classes["dtype"]))
-
-    def _restore_all(self, store, allow_pickle):
-        manifest = store.manifest
-        self._parameters = self.get_params(deep=False)
-        self._description = {part: manifest[part] for part in ("arguments", "parameters")}
-        self.seed_, self._digest = manifest["seed"], manifest["data"]
-        self.members_ = [read_member(store, key) for key in manifest["members"]]
-        self._restore(manifest["state"], allow_pickle)
-
-    def _evaluate(self, data):
-        """What follows from members and training data together."""
-
-    def _state(self):
+    def _get_state(self):
+        """What was learned besides the members, as values that JSON holds."""
         return {}
 
-    def _restore(self, state, allow_pickle):
-        """Nothing but members, unless a subclass says so."""
+    def _set_state(self, state, allow_pickle):
+        """Take over what `_get_state` gave."""
+
+    def _a_number_each(self, numbers):
+        """An array of a number for each member, from a file."""
+        if np.shape(numbers) != (len(self.members_),):
+            raise ValueError(f"it has {len(self.members_)} members, but the numbers {numbers!r}.")
+        return np.array(numbers)
 
 
-class Data:
-    """Training data: `x`, `y` (numbers of classes, or float rows), `weights` or None."""
-
-    def __init__(self, x, y, weights):
-        self.x, self.y, self.weights = x, y, weights
-
-    def digest(self):
-        """A fingerprint."""
-        digest = hashlib.blake2b(digest_size=16)
-        for array in (self.x, self.y, self.weights):
-            if array is not None:
-                digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
-        return digest.hexdigest()
+def is_classifier(ensemble):
+    """True for a classification; for methods that are there for one alone."""
+    return not ensemble._is_regression
 
 
-def _labels_of(manifest):
-    """The labels in a manifest of a version that told them of finished ensembles alone, or None."""
-    return manifest.get("state", {}).get("classes", {}).get("values")
-
-
-def read_member(store, key):
-    """A model of the directory.
-
-    Raises:
-        FileNotFoundError: If its file is missing.
-        ValueError: If it can't be read, or is not what was written.
-    """
-    name = store.manifest["members"][key]
-    try:
-        content = store.get(key)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{name} is missing in {store.directory}; train it anew.") from None
-    if not store.is_as_written(key, content):
-        raise ValueError(
-            f"{name} in {store.directory} is damaged, or a file of something else: it does not "
-            f"hold what was written there. Train it anew."
-        )
-    try:
-        return _worker.read_model(content)
-    except Exception as error:  # of zip files, HDF5 and Keras
-        raise ValueError(f"Cannot read {name} in {store.directory}: {error}") from error
-
-
-def enumerate_keys(members):
-    """Pairs of the key in the directory and the member."""
-    return [(str(number), model) for number, model in enumerate(members)]
-
-
-def check_choice(name, value, choices):
-    """Raises ValueError unless a value is among the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}.")
-
-
-def check_positive(name, value):
-    """Raises ValueError unless a value is a positive, finite number."""
-    if not isinstance(value, int | float | np.number) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a positive number; received {value!r}.")
-
-
-def check_fit_arguments(arguments):
-    """Raises ValueError unless they are a dict without what `fit` sets itself."""
-    if arguments is not None and not isinstance(arguments, dict):
-        raise ValueError(f"fit_arguments must be a dict or None; received {arguments!r}.")
-    taken = [name for name in _OWN if name in (arguments or {})]
-    if taken:
-        raise ValueError(f"fit_arguments may not hold {', '.join(taken)}: pass it to fit.")
-
-
-def softmax(scores):
-    """Probabilities of float64 scores, along the last axis."""
-    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
-
-
-def _template(model):
-    if not model.compiled or not model.built:
-        raise ValueError("build must be a compiled model that is built, or a function.")
-    try:
-        content = _worker.write_model(model)
-        _worker.read_model(content)
-        return _worker.SavedModel(content, model.get_compile_config())
-    except OSError:
-        raise
-    except Exception as error:  # of Keras and of whoever wrote the layers
-        raise _worker.model_error(model, "build", error) from error
-
-
-def _check_probabilities(values):
-    if values.min() < -1e-6 or abs(values.sum(-1) - 1).max() > 1e-2:
-        raise ValueError(
-            "The members' outputs must be probabilities, not negative and with the sum 1. End the "
-            "model in a softmax, or pass from_logits=True."
-        )
-
-
-def _check_class_weight(weights, classes):
-    if isinstance(weights, dict) and not set(weights) <= set(range(classes)):
-        raise ValueError(
-            f"class_weight in fit_arguments must be by the numbers of the classes in sorted order, "
-            f"0 to {classes - 1}; it has {', '.join(map(repr, weights))}."
-        )
-
-
-def _check_array(x):
-    arrays = isinstance(x, list | tuple) or hasattr(x, "__array__")
-    # NumPy would make an array of a PyDataset's batches, or of a dict as one thing.
-    try:
-        x = np.asarray(x) if arrays else None
-    except ValueError:  # rows of different lengths
-        x = None
-    if x is None:
-        raise ValueError(
-            "x must be one array (samples, …). Datasets, generators and several inputs can't be "
-            "shared out among members: read them into an array first, such as "
-            "np.concatenate([batch for batch, _ in dataset])."
-        )
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(
-            f"x must have the shape (samples, …), with one sample or more; received {x.shape}."
-        )
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"x must be an array of numbers; received the dtype {x.dtype}.")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ValueError("x must hold finite numbers; it has NaN or infinite ones.")
-    return x
-
-
-def _check_numbers(y):
-    try:
-        y = np.asarray(y).astype("float32")
-    except (TypeError, ValueError) as error:
-        raise ValueError("y must hold numbers for task='regression'.") from error
-    if y.ndim not in (1, 2) or not np.isfinite(y).all():
-        raise ValueError(
-            f"y must be finite numbers of the shape (samples,) or (samples, outputs); received the "
-            f"shape {y.shape}."
-        )
-    return y.reshape(len(y), -1)
-
-
-def _encode(y):
-    """Classes, and the number of the class of each sample."""
-    y = np.asarray(y)
-    if y.dtype.kind == "T":  # NumPy's StringDType, which files and scikit-learn do not know
-        y = np.array(y.tolist())
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise ValueError(
-            f"y must have one label a sample, the shape (samples,); received {y.shape}. Labels in "
-            f"one-hot form: pass y.argmax(-1)."
-        )
-    try:
-        check_classification_targets(y)
-        classes, numbers = np.unique(y, return_inverse=True)
-    except TypeError as error:  # None, pandas.NA, or labels of several kinds
-        kinds = sorted({type(label).__name__ for label in y.tolist()})
-        raise ValueError(
-            f"y must have labels of one kind, which can be sorted, and none may be missing; it has "
-            f"{', '.join(kinds)}."
-        ) from error
-    if len(classes) < 2:
-        raise ValueError(f"y must have two classes or more; it has {classes.tolist()}.")
-    return classes, numbers.astype("int32")
-
-
-def _check_weights(weights, count):
-    if weights is None:
-        return None
-    try:
-        weights = np.asarray(weights, "float64")
-    except (TypeError, ValueError) as error:  # a dict, words
-        raise ValueError(
-            f"sample_weight must be {count} numbers, one a sample; received {weights!r}."
-        ) from error
-    if weights.shape != (count,) or not np.isfinite(weights).all() or weights.min() < 0:
-        raise ValueError(
-            f"sample_weight must be {count} finite numbers that are not negative; received the "
-            f"shape {weights.shape}."
-        )
-    if weights.sum() == 0:
-        raise ValueError("sample_weight must have a positive sum; all weights are 0.")
-    return weights
-
-
-def _snake(name):
+def _snake_case(name):
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

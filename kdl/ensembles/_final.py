@@ -14,7 +14,7 @@ _LEARNED = ("coef_", "intercept_", "classes_", "n_iter_")
 
 
 def as_state(estimator):
-    """Values that JSON can hold: what a logistic regression learned, or a pickle of any other."""
+    """Values that JSON can hold: those of a logistic regression, or a pickle of any other."""
     parameters = estimator.get_params() if type(estimator) is LogisticRegression else None
     if parameters is None or not all(map(as_json, parameters.values())):
         return {"pickle": base64.b64encode(pickle.dumps(estimator)).decode()}
@@ -43,7 +43,7 @@ def from_state(state, allow_pickle):
 
 
 def _has_one_softmax(estimator):
-    """Whether probabilities are one softmax of all classes, and not made of one for each class."""
+    """True if probabilities are one softmax of all classes, and not made of one for each class."""
     if len(estimator.coef_) == 1:
         return True
     form = getattr(estimator, "multi_class", "auto")

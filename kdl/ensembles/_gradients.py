@@ -1,10 +1,10 @@
-"""The arithmetic of gradient boosting: plain NumPy in float64."""
+"""Gradient boosting in plain NumPy and float64: residuals and line search."""
 
 import numpy as np
 
-from kdl.ensembles._ensemble import softmax
+from kdl.ensembles._member_outputs import softmax
 
-_LONGEST = 16.0  # of a step where the loss falls without end
+_MAX_STEP = 16.0  # where the loss falls without end
 _HALVINGS = 40
 
 
@@ -28,8 +28,8 @@ def best_step(targets, scores, direction, weights, task):
     weights = np.ones(len(targets)) if weights is None else weights
 
     def slope(step):
-        found = residuals(targets, scores + step * direction, task)
-        return -(weights[:, None] * direction * found).sum()
+        left = residuals(targets, scores + step * direction, task)
+        return -(weights[:, None] * direction * left).sum()
 
     if slope(0.0) >= 0:
         return 0.0
@@ -38,8 +38,8 @@ def best_step(targets, scores, direction, weights, task):
     low, high = 0.0, 1.0
     while slope(high) < 0:
         low, high = high, 2 * high
-        if high > _LONGEST:
-            return _LONGEST
+        if high > _MAX_STEP:
+            return _MAX_STEP
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)

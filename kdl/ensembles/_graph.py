@@ -1,4 +1,4 @@
-"""Ensembles as one functional Keras model."""
+"""Parts of the functional Keras model of an ensemble."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def members(models, inputs, from_logits=False):
     outputs = [
         copy_model(model, name=f"member_{number}")(inputs) for number, model in enumerate(models)
     ]
-    return [ops.softmax(each, axis=-1) for each in outputs] if from_logits else outputs
+    return [ops.softmax(output, axis=-1) for output in outputs] if from_logits else outputs
 
 
 def votes(outputs, classes):

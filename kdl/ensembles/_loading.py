@@ -1,22 +1,33 @@
 """Reading an ensemble that was saved."""
 
+from __future__ import annotations
+
 import importlib
 import os
+from typing import TYPE_CHECKING
 
 from kdl.ensembles import _HOMES
-from kdl.ensembles._store import MANIFEST, Store, read_manifest
+from kdl.ensembles._persistence import restore
+from kdl.ensembles._store import MANIFEST, Store, manifest_error, read_manifest
+
+if TYPE_CHECKING:
+    from kdl._typing import Path
+    from kdl.ensembles._ensemble import Ensemble
+    from kdl.ensembles._types import Build, NamedMembers
 
 
-def load(path, build=None, allow_pickle=False):
+def load(
+    path: Path, build: Build | NamedMembers | None = None, allow_pickle: bool = False
+) -> Ensemble:
     """Reads an ensemble from the directory that `save`, or `fit` with `directory`, has written.
 
-    It predicts as it did, on any backend. What made its members is no part of the directory: to
-    train it again, pass it here. So are `fit_arguments` and other parameters that JSON can't hold,
+    It predicts as it did, on any backend. Its `build` is no part of the directory: to train it
+    again, pass it here. So are `fit_arguments` and other parameters that JSON can't hold,
     such as callbacks; they have their defaults.
 
     Args:
         path: The directory.
-        build: What the ensemble's first argument was; None (default) if it will not be trained.
+        build: The first argument of the ensemble; None (default) if it will not be trained.
         allow_pickle: Whether to read final estimators of `StackingEnsemble` other than
             scikit-learn's logistic regression. They are pickled: reading one runs whatever code
             its author put there. Defaults to False.
@@ -26,7 +37,8 @@ def load(path, build=None, allow_pickle=False):
 
     Raises:
         FileNotFoundError: If the directory holds no ensemble, or a file of a member is missing.
-        ValueError: If the ensemble was not trained to its end, or a file can't be read.
+        ValueError: If the ensemble was not trained to its end, or a file can't be read or is
+            no ensemble's; the message names it.
 
     Example:
         >>> import keras, numpy as np, tempfile
@@ -52,12 +64,12 @@ def load(path, build=None, allow_pickle=False):
         )
     name = manifest["class"]
     if name not in _HOMES or name == "load":
-        raise ValueError(f"{path} holds a {name!r}, which this version of kdl does not know.")
+        file = os.path.join(path, MANIFEST)
+        raise ValueError(f"{file} holds a {name!r}, which this version of kdl does not know.")
     kind = getattr(importlib.import_module(f"kdl.ensembles.{_HOMES[name]}"), name)
     try:
-        ensemble = kind(**{kind._made_by: build, **manifest["parameters"]})
-        ensemble._restore_shapes(manifest["state"])
-        ensemble._restore_all(store, allow_pickle)
-    except (KeyError, TypeError) as error:  # an entry is missing, or a parameter of another class
-        raise ValueError(f"{path} holds a {MANIFEST} that is no {name}'s: {error!r}.") from error
+        ensemble = kind(**{kind._build_parameter: build, **manifest["parameters"]})
+    except TypeError as error:  # a parameter that it does not have
+        raise manifest_error(path, error) from error
+    restore(ensemble, store, allow_pickle)
     return ensemble

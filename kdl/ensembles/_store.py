@@ -48,16 +48,12 @@ class Store:
             )
 
     def plan(self, manifest):
-        """Says what ensemble `begin` is to write."""
+        """Set the manifest that `begin` is to write."""
         self.manifest = {"format": FORMAT, "finished": False, "members": {}, **manifest}
 
-    def reopen(self):
-        """Goes back to before the end, to put in place what is damaged or missing."""
-        self.manifest = {**self.manifest, "finished": False}
-
     def begin(self):
-        """Writes the manifest, so that a directory that can't be written is found at once."""
-        self._replace(self.manifest)
+        """Write the manifest, so that a directory that can't be written is found at once."""
+        self._replace({**self.manifest, "finished": False})
         self._tidy()
         self.begun = True
 
@@ -75,25 +71,26 @@ class Store:
         return content if content is not None and self.is_as_written(key, content) else None
 
     def is_as_written(self, key, content):
-        """Whether a member's file holds what its name says, which has the checksum in it."""
+        """True if a member's file has the checksum that is in its name."""
         return self.manifest["members"][key] == _file_name(key, content)
 
     def put(self, key, content):
-        """Keeps a member."""
+        """Write a member, and its name into the manifest."""
         name = self.add_file(key, content)
         self._replace({**self.manifest, "members": {**self.manifest["members"], key: name}})
 
     def is_whole(self):
-        """Whether all files are there as they were written."""
-        return all(self.get_whole(key) is not None for key in self.manifest["members"])
+        """True if the ensemble is trained, and all files are there as they were written."""
+        members = self.manifest["members"]
+        return self.manifest["finished"] and all(self.get_whole(key) is not None for key in members)
 
     def finish(self, changes):
-        """Replaces entries of the manifest, marks it as finished, removes what it does not name."""
+        """Replace entries of the manifest, mark it as finished, remove files it does not name."""
         self._replace({"format": FORMAT, **(self.manifest or {}), **changes, "finished": True})
         self._tidy()
 
     def add_file(self, key, content):
-        """Writes a file that no manifest names yet; returns its name."""
+        """Write a file that no manifest names yet; return its name."""
         name = _file_name(key, content)
         write_whole(os.path.join(self.directory, name), content)
         return name
@@ -104,9 +101,9 @@ class Store:
         self.manifest = manifest
 
     def _tidy(self):
-        kept = {MANIFEST, *self.manifest["members"].values()}
+        used = {MANIFEST, *self.manifest["members"].values()}
         for name in os.listdir(self.directory):
-            if _is_ours(name) and name not in kept:
+            if _is_ours(name) and name not in used:
                 os.remove(os.path.join(self.directory, name))
 
 
@@ -136,23 +133,47 @@ def read_manifest(directory):
         return None
     try:
         manifest = json.loads(_read(path))
-        version = manifest["format"]
-        if version == FORMAT:
-            _check_whole(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the manifest of an ensemble: {error!r}.") from error
-    if version != FORMAT:
+    except (OSError, ValueError, RecursionError) as error:
+        raise manifest_error(directory, error) from error
+    if isinstance(manifest, dict) and manifest.get("format", FORMAT) != FORMAT:
         raise ValueError(
-            f"{path} has format {version}; this version of kdl reads format {FORMAT}. Update kdl."
+            f"{path} has format {manifest['format']!r}; this version of kdl reads format {FORMAT}. "
+            f"Update kdl."
         )
+    _check_manifest(manifest, directory)
     return manifest
 
 
-def _check_whole(manifest):
-    """Raises KeyError if an entry is missing."""
-    names = ["class", "arguments", "parameters", "members", "finished"]
-    for name in [*names, "state"] if manifest["finished"] else names:
-        manifest[name]
+def manifest_error(directory, error):
+    """The ValueError of a manifest that is damaged, or of something else than an ensemble.
+
+    Args:
+        directory: The directory.
+        error: The exception that was raised, or a text.
+    """
+    path = os.path.join(directory, MANIFEST)
+    if not isinstance(error, str):
+        error = f"{type(error).__name__}: {error}"
+    return ValueError(
+        f"{path} is not the manifest of an ensemble, or is damaged ({error.rstrip('.')}). Save the "
+        f"ensemble anew, or choose another directory."
+    )
+
+
+def _check_manifest(manifest, directory):
+    if not isinstance(manifest, dict):
+        raise manifest_error(directory, f"it holds a {type(manifest).__name__}, no object")
+    kinds = {"format": int, "class": str, "finished": bool, "members": dict}
+    kinds |= {"arguments": dict, "parameters": dict, "seed": int}
+    kinds |= {"state": dict} if manifest.get("finished") else {}
+    for name, kind in kinds.items():
+        value = manifest.get(name)
+        if not isinstance(value, kind):
+            article = f"a {kind.__name__}"
+            raise manifest_error(directory, f"{name} must be {article}; it is {value!r}")
+    for name in manifest["members"].values():
+        if not isinstance(name, str) or os.path.basename(name) != name or not _is_ours(name):
+            raise manifest_error(directory, f"{name!r} is no file of a member")
 
 
 @contextlib.contextmanager

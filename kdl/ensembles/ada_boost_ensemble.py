@@ -1,29 +1,33 @@
-"""AdaBoost: each member trains on what those before it got wrong."""
+"""AdaBoost: each member trains with more weight on the errors of those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
 
 import keras
 import numpy as np
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike
 from kdl.ensembles import _boosting, _graph
-from kdl.ensembles._ensemble import (
-    Ensemble,
-    check_choice,
-    check_positive,
-    softmax,
-)
+from kdl.ensembles._arguments import check_choice, check_positive
+from kdl.ensembles._ensemble import Ensemble
+from kdl.ensembles._member_outputs import softmax
+from kdl.ensembles._types import Build, FitArguments
 
 
 class AdaBoostEnsemble(Ensemble):
-    """Members trained one after the other, with more weight on what was got wrong before.
+    """Members trained one after the other, with more weight on earlier errors.
 
     With K classes and weights `w` of the sum 1, equal at first, SAMME takes of each member the
-    labels that it gives, its error `e = Σ w·[wrong]` and its say
+    labels that it predicts, its error `e = Σ w·[wrong]` and its weight
     `α = ν (ln((1 − e)/e) + ln(K − 1))`. Then `w ← w·exp(α·[wrong])`, and the ensemble's scores are
-    `s_c = Σ_m α_m·(1 if m says c, else −1/(K − 1)) / Σ_m α_m`.
+    `s_c = Σ_m α_m·(1 if m predicts c, else −1/(K − 1)) / Σ_m α_m`.
 
     SAMME.R takes the probabilities: `h_c = (K − 1)(ln p_c − mean_k ln p_k)`, averaged over the
     members, and `w ← w·exp(−ν (K − 1)/K·Σ_c y_c ln p_c)`, with `y_c` of 1 or `−1/(K − 1)`. Networks
-    that are sure of what they say make its weights extreme: then lower ν.
+    that are sure of their labels make its weights extreme: then lower ν.
 
     In both `p = softmax(s / (K − 1))`. Boosting ends before `n_members` if a member makes no error,
     and SAMME's if one is no better than chance, which is left out.
@@ -55,7 +59,7 @@ class AdaBoostEnsemble(Ensemble):
             no better than chance.
         ImportError: If scikit-learn is not installed.
 
-    `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+    `kdl.ensembles.BaggingEnsemble` describes data, labels and seed.
 
     Source: Zhu, Zou, Rosset and Hastie, "Multi-class AdaBoost", Statistics and Its Interface 2,
     2009.
@@ -75,15 +79,15 @@ class AdaBoostEnsemble(Ensemble):
 
     def __init__(
         self,
-        build,
-        n_members=10,
-        fit_arguments=None,
-        algorithm="SAMME",
-        learning_rate=1.0,
-        resample=False,
-        from_logits=False,
-        seed=0,
-    ):
+        build: Build,
+        n_members: int = 10,
+        fit_arguments: FitArguments = None,
+        algorithm: Literal["SAMME", "SAMME.R"] = "SAMME",
+        learning_rate: float = 1.0,
+        resample: bool = False,
+        from_logits: bool = False,
+        seed: int | None = 0,
+    ) -> None:
         self.build = build
         self.n_members = n_members
         self.fit_arguments = fit_arguments
@@ -93,50 +97,51 @@ class AdaBoostEnsemble(Ensemble):
         self.from_logits = from_logits
         self.seed = seed
 
-    def predict_proba(self, x):
+    def predict_proba(self, x: ArrayLike) -> np.ndarray:
         """Probabilities `(samples, classes)`, in the order of `classes_`.
 
         Args:
             x: Array `(samples, …)`.
         """
-        return self._probabilities(self._outputs(self._check_x(x)))
+        return self._probabilities(self._outputs(self._check_inputs(x)))
 
-    def decision_function(self, x):
+    def decision_function(self, x: ArrayLike) -> np.ndarray:
         """Scores `(samples, classes)`; for two classes `(samples,)`, positive for the second.
 
         Args:
             x: Array `(samples, …)`.
         """
-        scores = self._outputs(self._check_x(x))
+        scores = self._outputs(self._check_inputs(x))
         return scores[:, 1] - scores[:, 0] if self._width == 2 else scores
 
-    def staged_predict_proba(self, x):
+    def staged_predict_proba(self, x: ArrayLike) -> Iterator[np.ndarray]:
         """Yields the probabilities of the first member, of the first two, and so on.
 
         Args:
             x: Array `(samples, …)`.
         """
-        answers = self._answers(self._check_x(x))
-        for count in range(1, len(answers) + 1):
-            yield self._probabilities(self._scores(answers[:count]))
+        outputs = self._all_outputs(self._check_inputs(x))
+        for count in range(1, len(outputs) + 1):
+            yield self._probabilities(self._scores(outputs[:count]))
 
-    def _check(self):
-        super()._check()
+    def _check_parameters(self):
+        super()._check_parameters()
         check_integer("n_members", self.n_members)
         check_choice("algorithm", self.algorithm, ("SAMME", "SAMME.R"))
         check_positive("learning_rate", self.learning_rate)
 
-    def _count(self):
+    def _count_trainings(self):
         return self.n_members
 
-    def _train(self, data, members):
+    def _fit_members(self, data, trainer):
         recipe = self._recipe(self.build)
         models, alphas, errors = [], [], []
         weights = np.ones(len(data.x)) if data.weights is None else data.weights
         weights = weights / weights.sum()
         while weights is not None and len(models) < self.n_members:
-            [model] = members.train([self._boosted(data, len(models), recipe, weights)])
-            error, alpha, weights = self._step(weights, data.y, self._answer(model, data.x))
+            [model] = trainer.train([self._boosted(data, len(models), recipe, weights)])
+            outputs = self._member_outputs(model, data.x)
+            error, alpha, weights = self._step(weights, data.y, outputs)
             if alpha is None:
                 self._check_first(models, error)
                 break
@@ -154,7 +159,7 @@ class AdaBoostEnsemble(Ensemble):
         return self._job(data, number, recipe, samples=samples, weights=None)
 
     def _step(self, weights, labels, probabilities):
-        """The error of a member, its say, and the weights for the next one."""
+        """The error of a member, its weight, and the samples' weights for the next one."""
         if self.algorithm == "SAMME.R":
             error, new = _boosting.samme_r_step(weights, labels, probabilities, self.learning_rate)
             return error, 1.0, new
@@ -169,41 +174,41 @@ class AdaBoostEnsemble(Ensemble):
                 f"model."
             )
 
-    def _answers(self, x):
-        return np.stack([self._answer(model, x) for model in self.members_])
+    def _all_outputs(self, x):
+        return np.stack([self._member_outputs(model, x) for model in self.members_])
 
-    def _scores(self, answers):
-        if self._used("algorithm") == "SAMME.R":
-            return _boosting.samme_r_scores(answers).mean(0)
-        alphas = self.member_weights_[: len(answers)]
-        return _boosting.samme_scores(answers.argmax(-1), alphas, self._width)
+    def _scores(self, outputs):
+        if self._fitted("algorithm") == "SAMME.R":
+            return _boosting.samme_r_scores(outputs).mean(0)
+        alphas = self.member_weights_[: len(outputs)]
+        return _boosting.samme_scores(outputs.argmax(-1), alphas, self._width)
 
     def _probabilities(self, scores):
         return softmax(scores / (self._width - 1))
 
     def _outputs(self, x):
-        return self._scores(self._answers(x))
+        return self._scores(self._all_outputs(x))
 
-    def _symbolic(self, inputs):
-        outputs = _graph.members(self.members_, inputs, self._used("from_logits"))
-        if self._used("algorithm") == "SAMME.R":
-            # softmax(mean ln p): what is subtracted from all classes alike falls out.
-            logarithms = [_logarithm(each) for each in outputs]
+    def _symbolic_outputs(self, inputs):
+        outputs = _graph.members(self.members_, inputs, self._fitted("from_logits"))
+        if self._fitted("algorithm") == "SAMME.R":
+            # softmax(mean ln p): a number subtracted from all classes alike falls out.
+            logarithms = [_logarithm(output) for output in outputs]
             scores = _graph.weighted_mean(logarithms, self.member_weights_)
             return keras.ops.softmax(scores, axis=-1)
         votes = _graph.weighted_mean(_graph.votes(outputs, self._width), self.member_weights_)
-        # s = (K·votes − 1)/(K − 1), and softmax takes no notice of what is added to all classes.
+        # s = (K·votes − 1)/(K − 1), and softmax is the same where all classes get the same addend.
         return keras.ops.softmax(votes * (self._width / (self._width - 1) ** 2), axis=-1)
 
-    def _state(self):
+    def _get_state(self):
         return {
             "member_weights": self.member_weights_.tolist(),
             "member_errors": self.member_errors_.tolist(),
         }
 
-    def _restore(self, state, allow_pickle):
-        self.member_weights_ = np.array(state["member_weights"])
-        self.member_errors_ = np.array(state["member_errors"])
+    def _set_state(self, state, allow_pickle):
+        self.member_weights_ = self._a_number_each(state["member_weights"])
+        self.member_errors_ = self._a_number_each(state["member_errors"])
 
 
 def _logarithm(probabilities):

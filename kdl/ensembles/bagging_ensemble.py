@@ -1,4 +1,6 @@
-"""Bagging: members trained on samples drawn anew for each."""
+"""Bagging: members trained on bootstrap samples, and their mean."""
+
+from __future__ import annotations
 
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
@@ -6,6 +8,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from kdl._checks import check_integer, is_integer
 from kdl.ensembles import _votes
 from kdl.ensembles._averaging import AveragingEnsemble
+from kdl.ensembles._types import Build, FitArguments, Task, Voting
 
 
 class BaggingEnsemble(AveragingEnsemble):
@@ -29,8 +32,8 @@ class BaggingEnsemble(AveragingEnsemble):
         fit_arguments: Dict for the members' `fit`, such as `{"epochs": 5, "batch_size": 32}`.
         max_samples: Draws for a member: a share of the samples, or a whole number. Defaults to 1.0.
         bootstrap: Whether to draw with replacement (default).
-        oob_score: Whether to ask for each sample the members that were not trained on it. Defaults
-            to False.
+        oob_score: Whether to predict each sample by the members that were not trained on it.
+            Defaults to False.
         voting: `"soft"` (default): the mean of the probabilities, or `"hard"`: the share of votes.
         from_logits: Whether the members' outputs are logits. Defaults to False.
         task: `"classification"` (default) or `"regression"`.
@@ -39,9 +42,9 @@ class BaggingEnsemble(AveragingEnsemble):
     Attributes:
         members_: The trained Keras models.
         classes_: The labels, sorted.
-        oob_score_: Accuracy (for regression R²) of the answers out of the bag, over the samples
+        oob_score_: Accuracy (for regression R²) of the out-of-bag predictions, over the samples
             that have one.
-        oob_decision_function_: These answers, NaN where every member was trained on the sample;
+        oob_decision_function_: These predictions, NaN where every member was trained on the sample;
             `oob_prediction_` for regression.
 
     Raises:
@@ -67,17 +70,17 @@ class BaggingEnsemble(AveragingEnsemble):
 
     def __init__(
         self,
-        build,
-        n_members=10,
-        fit_arguments=None,
-        max_samples=1.0,
-        bootstrap=True,
-        oob_score=False,
-        voting="soft",
-        from_logits=False,
-        task="classification",
-        seed=0,
-    ):
+        build: Build,
+        n_members: int = 10,
+        fit_arguments: FitArguments = None,
+        max_samples: float = 1.0,
+        bootstrap: bool = True,
+        oob_score: bool = False,
+        voting: Voting = "soft",
+        from_logits: bool = False,
+        task: Task = "classification",
+        seed: int | None = 0,
+    ) -> None:
         self.build = build
         self.n_members = n_members
         self.fit_arguments = fit_arguments
@@ -89,28 +92,28 @@ class BaggingEnsemble(AveragingEnsemble):
         self.task = task
         self.seed = seed
 
-    def _check(self):
-        super()._check()
+    def _check_parameters(self):
+        super()._check_parameters()
         check_integer("n_members", self.n_members)
 
-    def _count(self):
+    def _count_trainings(self):
         return self.n_members
 
-    def _train(self, data, members):
+    def _fit_members(self, data, trainer):
         recipe, draws = self._recipe(self.build), self._draw(data)
         if self.oob_score:
-            self._check_outside(data, draws)
+            self._check_out_of_bag(data, draws)
         jobs = [
             self._job(data, number, recipe, samples=samples, weights=None)
             for number, samples in enumerate(draws)
         ]
-        self.members_ = members.train(jobs)
+        self.members_ = trainer.train(jobs)
 
-    def _evaluate(self, data):
+    def _after_fit(self, data):
         for name in ("oob_score_", "oob_prediction_", "oob_decision_function_"):
             vars(self).pop(name, None)  # of an earlier fit
         if self.oob_score:
-            self._ask_outside(data, self._draw(data))
+            self._predict_out_of_bag(data, self._draw(data))
 
     def _draw(self, data):
         """The samples of each member."""
@@ -129,38 +132,38 @@ class BaggingEnsemble(AveragingEnsemble):
             for number in range(self.n_members)
         ]
 
-    def _check_outside(self, data, draws):
+    def _check_out_of_bag(self, data, draws):
         """Before training: a score needs a sample, R² two."""
-        inside = np.bincount(np.concatenate([np.unique(each) for each in draws]))
-        known = len(data.x) - np.count_nonzero(inside == len(draws))
-        if known < (2 if self.task == "regression" else 1):
+        inside = np.bincount(np.concatenate([np.unique(samples) for samples in draws]))
+        outside = len(data.x) - np.count_nonzero(inside == len(draws))
+        if outside < (2 if self.task == "regression" else 1):
             raise ValueError(
                 f"oob_score=True needs samples that a member was not trained on; there are "
-                f"{known}. Pass bootstrap=True, max_samples below 1.0, or train more members."
+                f"{outside}. Pass bootstrap=True, max_samples below 1.0, or train more members."
             )
 
-    def _ask_outside(self, data, draws):
+    def _predict_out_of_bag(self, data, draws):
         everyone = np.arange(len(data.x))
         rows = [np.setdiff1d(everyone, samples) for samples in draws]
         pairs = zip(self.members_, rows, strict=True)
-        asked = [(model, outside) for model, outside in pairs if len(outside)]
-        answers = [self._answer(model, data.x[outside]) for model, outside in asked]
+        used = [(model, outside) for model, outside in pairs if len(outside)]
+        outputs = [self._member_outputs(model, data.x[outside]) for model, outside in used]
         if self.voting == "hard":
-            answers = [_votes.vote(answer[None]) for answer in answers]
-        found = _votes.out_of_bag(answers, [outside for _, outside in asked], len(data.x))
-        known = ~np.isnan(found[:, 0])
+            outputs = [_votes.vote(output[None]) for output in outputs]
+        combined = _votes.out_of_bag(outputs, [outside for _, outside in used], len(data.x))
+        valid = ~np.isnan(combined[:, 0])
         if self.task == "regression":
-            self.oob_prediction_ = found.reshape(len(found), *self.target_shape_)
-            self.oob_score_ = r2_score(data.y[known], found[known])
+            self.oob_prediction_ = combined.reshape(len(combined), *self.target_shape_)
+            self.oob_score_ = r2_score(data.y[valid], combined[valid])
         else:
-            self.oob_decision_function_ = found
-            self.oob_score_ = accuracy_score(data.y[known], found[known].argmax(-1))
+            self.oob_decision_function_ = combined
+            self.oob_score_ = accuracy_score(data.y[valid], combined[valid].argmax(-1))
 
-    def _state(self):
-        # The answers belong to the training data, which is not kept.
+    def _get_state(self):
+        # The predictions belong to the training data, which is not kept.
         return {"oob_score": getattr(self, "oob_score_", None)}
 
-    def _restore(self, state, allow_pickle):
+    def _set_state(self, state, allow_pickle):
         if state["oob_score"] is not None:
             self.oob_score_ = state["oob_score"]
 

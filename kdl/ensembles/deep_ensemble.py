@@ -1,14 +1,17 @@
-"""Deep ensembles: members that differ by their first weights and the order of the samples."""
+"""Deep ensembles: members that differ by their initial weights and the order of the samples."""
+
+from __future__ import annotations
 
 from kdl._checks import check_integer
 from kdl.ensembles._averaging import AveragingEnsemble
+from kdl.ensembles._types import Build, FitArguments, Task
 
 
 class DeepEnsemble(AveragingEnsemble):
-    """Networks trained alike on all samples from other first weights, and their mean.
+    """Networks trained alike on all samples from other initial weights, and their mean.
 
     `p = Σ_m p_m / M`. Each member ends in another minimum of the same loss. Where they agree the
-    ensemble is sure; where training says nothing, far from its samples, they disagree, which
+    ensemble is sure; far from the training samples they disagree, which
     `uncertainty` measures. Train with a proper scoring loss, such as cross-entropy.
 
     The paper's adversarial term and its heads of mean and variance for regression are left out.
@@ -30,7 +33,7 @@ class DeepEnsemble(AveragingEnsemble):
         ValueError: In `fit`, if an argument or the data is out of range.
         ImportError: If scikit-learn is not installed.
 
-    `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+    `kdl.ensembles.BaggingEnsemble` describes data, labels and seed.
 
     Source: Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty
     Estimation using Deep Ensembles" (arXiv 1612.01474).
@@ -50,13 +53,13 @@ class DeepEnsemble(AveragingEnsemble):
 
     def __init__(
         self,
-        build,
-        n_members=5,
-        fit_arguments=None,
-        from_logits=False,
-        task="classification",
-        seed=0,
-    ):
+        build: Build,
+        n_members: int = 5,
+        fit_arguments: FitArguments = None,
+        from_logits: bool = False,
+        task: Task = "classification",
+        seed: int | None = 0,
+    ) -> None:
         self.build = build
         self.n_members = n_members
         self.fit_arguments = fit_arguments
@@ -64,14 +67,14 @@ class DeepEnsemble(AveragingEnsemble):
         self.task = task
         self.seed = seed
 
-    def _check(self):
-        super()._check()
+    def _check_parameters(self):
+        super()._check_parameters()
         check_integer("n_members", self.n_members)
 
-    def _count(self):
+    def _count_trainings(self):
         return self.n_members
 
-    def _train(self, data, members):
+    def _fit_members(self, data, trainer):
         recipe = self._recipe(self.build)
         jobs = [self._job(data, number, recipe) for number in range(self.n_members)]
-        self.members_ = members.train(jobs)
+        self.members_ = trainer.train(jobs)

@@ -1,20 +1,24 @@
-"""Gradient boosting: each member fits what is left of the loss's gradient."""
+"""Gradient boosting: each member fits the negative gradient of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from kdl._checks import check_integer
+from kdl._typing import ArrayLike
 from kdl.ensembles import _gradients, _graph
-from kdl.ensembles._ensemble import Ensemble, check_positive, softmax
-
-
-def _classifies(self):
-    return self._used("task") == "classification"
+from kdl.ensembles._arguments import check_positive
+from kdl.ensembles._ensemble import Ensemble, is_classifier
+from kdl.ensembles._member_outputs import softmax
+from kdl.ensembles._types import Build, FitArguments, Task
 
 
 class GradientBoostedEnsemble(Ensemble):
-    """A sum of members, each fitted to what those before it left.
+    """A sum of members, each fitted to the residuals of those before it.
 
     `F_0` is the constant that fits best: the mean, or the logarithms of the classes' shares. Member
     t is trained by least squares on the negative gradient `r` of the loss at `F_{t−1}`, and
@@ -52,7 +56,7 @@ class GradientBoostedEnsemble(Ensemble):
         ValueError: In `fit`, if an argument or the data is out of range.
         ImportError: If scikit-learn is not installed.
 
-    `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+    `kdl.ensembles.BaggingEnsemble` describes data, labels and seed.
 
     Source: Friedman, "Greedy Function Approximation: A Gradient Boosting Machine", Annals of
     Statistics 29, 2001, algorithm 1.
@@ -72,15 +76,15 @@ class GradientBoostedEnsemble(Ensemble):
 
     def __init__(
         self,
-        build,
-        n_members=10,
-        fit_arguments=None,
-        learning_rate=0.3,
-        line_search=True,
-        subsample=1.0,
-        task="classification",
-        seed=0,
-    ):
+        build: Build,
+        n_members: int = 10,
+        fit_arguments: FitArguments = None,
+        learning_rate: float = 0.3,
+        line_search: bool = True,
+        subsample: float = 1.0,
+        task: Task = "classification",
+        seed: int | None = 0,
+    ) -> None:
         self.build = build
         self.n_members = n_members
         self.fit_arguments = fit_arguments
@@ -90,38 +94,38 @@ class GradientBoostedEnsemble(Ensemble):
         self.task = task
         self.seed = seed
 
-    @available_if(_classifies)
-    def predict_proba(self, x):
+    @available_if(is_classifier)
+    def predict_proba(self, x: ArrayLike) -> np.ndarray:
         """Probabilities `(samples, classes)`, in the order of `classes_`.
 
         Args:
             x: Array `(samples, …)`.
         """
-        return softmax(self._outputs(self._check_x(x)))
+        return softmax(self._outputs(self._check_inputs(x)))
 
-    @available_if(_classifies)
-    def decision_function(self, x):
+    @available_if(is_classifier)
+    def decision_function(self, x: ArrayLike) -> np.ndarray:
         """Scores `(samples, classes)`; for two classes `(samples,)`, positive for the second.
 
         Args:
             x: Array `(samples, …)`.
         """
-        scores = self._outputs(self._check_x(x))
+        scores = self._outputs(self._check_inputs(x))
         return scores[:, 1] - scores[:, 0] if self._width == 2 else scores
 
-    @available_if(_classifies)
-    def staged_predict_proba(self, x):
+    @available_if(is_classifier)
+    def staged_predict_proba(self, x: ArrayLike) -> Iterator[np.ndarray]:
         """Yields the probabilities of the first member, of the first two, and so on.
 
         Args:
             x: Array `(samples, …)`.
         """
-        x = self._check_x(x)
+        x = self._check_inputs(x)
         for scores in self._stages(x):
             yield softmax(scores)
 
-    def _check(self):
-        super()._check()
+    def _check_parameters(self):
+        super()._check_parameters()
         check_integer("n_members", self.n_members)
         check_positive("learning_rate", self.learning_rate)
         check_positive("subsample", self.subsample)
@@ -133,10 +137,10 @@ class GradientBoostedEnsemble(Ensemble):
                 "residuals. validation_split is possible."
             )
 
-    def _count(self):
+    def _count_trainings(self):
         return self.n_members
 
-    def _train(self, data, members):
+    def _fit_members(self, data, trainer):
         recipe = self._recipe(self.build)
         targets = self._targets(data)
         self.first_scores_ = _gradients.first_scores(targets, data.weights, self.task)
@@ -144,8 +148,8 @@ class GradientBoostedEnsemble(Ensemble):
         self.members_, steps = [], []
         for number in range(self.n_members):
             left = _gradients.residuals(targets, scores, self.task)
-            [model] = members.train([self._fitting(data, number, recipe, left)])
-            direction = self._run_member(model, data.x)
+            [model] = trainer.train([self._fitting(data, number, recipe, left)])
+            direction = self._raw_outputs(model, data.x)
             step = 1.0
             if self.line_search:
                 step = _gradients.best_step(targets, scores, direction, data.weights, self.task)
@@ -177,21 +181,21 @@ class GradientBoostedEnsemble(Ensemble):
         """The scores after each member."""
         scores = np.tile(self.first_scores_, (len(x), 1))
         for model, step in zip(self.members_, self.steps_, strict=True):
-            scores = scores + step * self._run_member(model, x)
+            scores = scores + step * self._raw_outputs(model, x)
             yield scores
 
     def _outputs(self, x):
         *_, scores = self._stages(x)
         return scores
 
-    def _symbolic(self, inputs):
+    def _symbolic_outputs(self, inputs):
         outputs = _graph.members(self.members_, inputs)
         scores = _graph.weighted_sum(outputs, self.steps_) + self.first_scores_.astype("float32")
-        return scores if self._used("task") == "regression" else keras.ops.softmax(scores, axis=-1)
+        return scores if self._is_regression else keras.ops.softmax(scores, axis=-1)
 
-    def _state(self):
+    def _get_state(self):
         return {"first_scores": self.first_scores_.tolist(), "steps": self.steps_.tolist()}
 
-    def _restore(self, state, allow_pickle):
+    def _set_state(self, state, allow_pickle):
         self.first_scores_ = np.array(state["first_scores"])
-        self.steps_ = np.array(state["steps"])
+        self.steps_ = self._a_number_each(state["steps"])

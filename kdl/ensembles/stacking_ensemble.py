@@ -1,6 +1,9 @@
-"""Stacking: a final estimator learns from what the members say of samples new to them."""
+"""Stacking: a final estimator learns from the members' out-of-fold predictions."""
+
+from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,9 +13,11 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import has_fit_parameter
 
+from kdl._typing import ArrayLike
 from kdl.ensembles import _final, _graph
+from kdl.ensembles._arguments import check_named_members
 from kdl.ensembles._ensemble import Ensemble
-from kdl.ensembles._named import check_named, named_jobs
+from kdl.ensembles._types import FitArguments, NamedMembers
 
 
 def _gives_probabilities(self):
@@ -21,15 +26,15 @@ def _gives_probabilities(self):
 
 
 class StackingEnsemble(Ensemble):
-    """Networks of different kinds, and an estimator that learns whom to believe when.
+    """Networks of different kinds, and an estimator that learns from their predictions.
 
     The training data is cut into folds. For each fold every member is trained on the others, and
-    says probabilities for it: so they are honest for all samples, and the final estimator is
-    trained on them. Then the members are trained anew on all samples, for use. That is `folds + 1`
-    trainings a member, all independent of each other.
+    predicts probabilities for it: so no member has seen the samples that it predicts, and the
+    final estimator is trained on these predictions. Then the members are trained anew on all
+    samples, for use. That is `folds + 1` trainings a member, all independent of each other.
 
-    For two classes the final estimator gets the probability of the second alone, as the first says
-    the same.
+    For two classes the final estimator gets the probability of the second alone: the first is its
+    complement.
 
     Args:
         members: List of `(name, build)` or `(name, build, fit_arguments)`, where `build` is a
@@ -40,8 +45,8 @@ class StackingEnsemble(Ensemble):
             scikit-learn whose folds hold each sample once. Defaults to 5.
         passthrough: Whether the final estimator gets x, too, in one row a sample. Defaults to
             False.
-        fit_arguments: Dict for the `fit` of all members, such as `{"epochs": 5}`; what a member's
-            own entry says goes before.
+        fit_arguments: Dict for the `fit` of all members, such as `{"epochs": 5}`; a member's own
+            entry goes before.
         from_logits: Whether the members' outputs are logits. Defaults to False.
         seed: Non-negative integer (0 by default), or None for other weights each time.
 
@@ -54,8 +59,8 @@ class StackingEnsemble(Ensemble):
         ValueError: In `fit`, if an argument or the data is out of range.
         ImportError: If scikit-learn is not installed.
 
-    Regression and scikit-learn's `cv="prefit"`, which believes what members say of samples that
-    they know, are left out. `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+    Regression and scikit-learn's `cv="prefit"`, which trusts members on samples that they were
+    trained on, are left out. `kdl.ensembles.BaggingEnsemble` describes data, labels and seed.
 
     Source: Wolpert, "Stacked Generalization", Neural Networks 5, 1992.
 
@@ -72,18 +77,18 @@ class StackingEnsemble(Ensemble):
         (4, 10)
     """
 
-    _made_by = "members"
+    _build_parameter = "members"
 
     def __init__(
         self,
-        members,
-        final_estimator=None,
-        cv=5,
-        passthrough=False,
-        fit_arguments=None,
-        from_logits=False,
-        seed=0,
-    ):
+        members: NamedMembers,
+        final_estimator: Any = None,
+        cv: Any = 5,
+        passthrough: bool = False,
+        fit_arguments: FitArguments = None,
+        from_logits: bool = False,
+        seed: int | None = 0,
+    ) -> None:
         self.members = members
         self.final_estimator = final_estimator
         self.cv = cv
@@ -92,7 +97,7 @@ class StackingEnsemble(Ensemble):
         self.from_logits = from_logits
         self.seed = seed
 
-    def predict(self, x):
+    def predict(self, x: ArrayLike) -> np.ndarray:
         """The label of each sample, as the final estimator decides.
 
         Args:
@@ -102,7 +107,7 @@ class StackingEnsemble(Ensemble):
         return self.classes_[self.final_estimator_.predict(features)]
 
     @available_if(_gives_probabilities)
-    def predict_proba(self, x):
+    def predict_proba(self, x: ArrayLike) -> np.ndarray:
         """Probabilities `(samples, classes)` of the final estimator, in the order of `classes_`.
 
         Args:
@@ -111,48 +116,48 @@ class StackingEnsemble(Ensemble):
         features = self.transform(x)
         return self.final_estimator_.predict_proba(features)
 
-    def transform(self, x):
-        """What the final estimator sees: the members' probabilities in a row, `(samples, numbers)`.
+    def transform(self, x: ArrayLike) -> np.ndarray:
+        """Features of the final estimator: the members' probabilities, `(samples, numbers)`.
 
         Args:
             x: Array `(samples, …)`.
         """
-        x = self._check_x(x)
-        return self._features(x, [self._answer(model, x) for model in self.members_])
+        x = self._check_inputs(x)
+        return self._features(x, [self._member_outputs(model, x) for model in self.members_])
 
-    def _check(self):
-        super()._check()
-        check_named(self.members)
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_named_members(self.members)
         if isinstance(self.cv, str) or self.cv is None:
             raise ValueError(
                 f"cv must be a number of folds or a splitter of scikit-learn; received {self.cv!r}."
             )
 
-    def _count(self):
+    def _count_trainings(self):
         return len(self.members) * (1 + self._folds)
 
-    def _read(self, x, y, sample_weight):
-        data = super()._read(x, y, sample_weight)
+    def _read_data(self, x, y, sample_weight):
+        data = super()._read_data(x, y, sample_weight)
         self._splits = _splits(self.cv, data)
         self._folds = len(self._splits)
         return data
 
-    def _train(self, data, members):
+    def _fit_members(self, data, trainer):
         final_estimator = self._make_final(data)
-        whole = named_jobs(self, data)
+        whole = self._named_jobs(data)
         parts = [
             self._part(data, job, number, fold)
             for number, job in enumerate(whole)
             for fold in range(self._folds)
         ]
-        models = members.train([*whole, *parts])
-        self.members_, judges = models[: len(whole)], iter(models[len(whole) :])
-        answers = np.zeros((len(whole), len(data.x), self._width))
+        models = trainer.train([*whole, *parts])
+        self.members_, fold_models = models[: len(whole)], iter(models[len(whole) :])
+        outputs = np.zeros((len(whole), len(data.x), self._width))
         for number in range(len(whole)):
             for _, rows in self._splits:
-                answers[number, rows] = self._answer(next(judges), data.x[rows])
+                outputs[number, rows] = self._member_outputs(next(fold_models), data.x[rows])
         weights = {} if data.weights is None else {"sample_weight": data.weights}
-        features = self._features(data.x, answers)
+        features = self._features(data.x, outputs)
         self.final_estimator_ = final_estimator.fit(features, data.y, **weights)
 
     def _make_final(self, data):
@@ -179,32 +184,32 @@ class StackingEnsemble(Ensemble):
             weights=None if data.weights is None else data.weights[rows],
         )
 
-    def _features(self, x, answers):
-        columns = [answer[:, 1:] if self._width == 2 else answer for answer in answers]
-        if self._used("passthrough"):
+    def _features(self, x, outputs):
+        columns = [output[:, 1:] if self._width == 2 else output for output in outputs]
+        if self._fitted("passthrough"):
             columns.append(x.reshape(len(x), -1))
         return np.hstack(columns)
 
-    def _symbolic(self, inputs):
-        columns = _graph.members(self.members_, inputs, self._used("from_logits"))
+    def _symbolic_outputs(self, inputs):
+        columns = _graph.members(self.members_, inputs, self._fitted("from_logits"))
         if self._width == 2:
-            columns = [answer[:, 1:] for answer in columns]
-        if self._used("passthrough"):
+            columns = [column[:, 1:] for column in columns]
+        if self._fitted("passthrough"):
             columns.append(keras.layers.Flatten(data_format="channels_last")(inputs))
         features = columns[0] if len(columns) == 1 else keras.layers.Concatenate()(columns)
         return _final.symbolic(self.final_estimator_, features)
 
-    def _state(self):
+    def _get_state(self):
         return {"final_estimator": _final.as_state(self.final_estimator_)}
 
-    def _restore(self, state, allow_pickle):
+    def _set_state(self, state, allow_pickle):
         self.final_estimator_ = _final.from_state(state["final_estimator"], allow_pickle)
 
 
 def _splits(cv, data):
-    """Pairs of the samples to train on and those to ask, which are all of them once."""
+    """Pairs of the samples to train on and those to predict, which are all of them once."""
     splits = list(check_cv(cv, data.y, classifier=True).split(data.x, data.y))
-    asked = np.sort(np.concatenate([rows for _, rows in splits]))
-    if not np.array_equal(asked, np.arange(len(data.x))):
+    predicted = np.sort(np.concatenate([rows for _, rows in splits]))
+    if not np.array_equal(predicted, np.arange(len(data.x))):
         raise ValueError("cv must give folds that hold each sample once; these do not.")
     return splits

@@ -1,9 +1,13 @@
-"""Voting: members of different kinds."""
+"""Voting: the mean or the vote of members of different kinds."""
+
+from __future__ import annotations
 
 import numpy as np
 
+from kdl._typing import ArrayLike
+from kdl.ensembles._arguments import check_named_members
 from kdl.ensembles._averaging import AveragingEnsemble
-from kdl.ensembles._named import check_named, named_jobs
+from kdl.ensembles._types import FitArguments, NamedMembers, Task, Voting
 
 
 class VotingEnsemble(AveragingEnsemble):
@@ -18,8 +22,8 @@ class VotingEnsemble(AveragingEnsemble):
             (linear ones for regression), or such a model, which is copied with new weights.
         voting: `"soft"` (default) or `"hard"`.
         weights: Weight of each member; None (default) for equal ones.
-        fit_arguments: Dict for the `fit` of all members, such as `{"epochs": 5}`; what a member's
-            own entry says goes before.
+        fit_arguments: Dict for the `fit` of all members, such as `{"epochs": 5}`; a member's own
+            entry goes before.
         from_logits: Whether the members' outputs are logits. Defaults to False.
         task: `"classification"` (default) or `"regression"`.
         seed: Non-negative integer (0 by default), or None for other weights each time.
@@ -33,7 +37,7 @@ class VotingEnsemble(AveragingEnsemble):
         ImportError: If scikit-learn is not installed.
 
     Unlike scikit-learn's, a hard vote has `predict_proba`: the shares of the votes.
-    `kdl.ensembles.BaggingEnsemble` says what data, labels and seed mean.
+    `kdl.ensembles.BaggingEnsemble` describes data, labels and seed.
 
     Example:
         >>> import keras, kdl
@@ -51,18 +55,18 @@ class VotingEnsemble(AveragingEnsemble):
         (4, 10)
     """
 
-    _made_by = "members"
+    _build_parameter = "members"
 
     def __init__(
         self,
-        members,
-        voting="soft",
-        weights=None,
-        fit_arguments=None,
-        from_logits=False,
-        task="classification",
-        seed=0,
-    ):
+        members: NamedMembers,
+        voting: Voting = "soft",
+        weights: ArrayLike | None = None,
+        fit_arguments: FitArguments = None,
+        from_logits: bool = False,
+        task: Task = "classification",
+        seed: int | None = 0,
+    ) -> None:
         self.members = members
         self.voting = voting
         self.weights = weights
@@ -71,9 +75,9 @@ class VotingEnsemble(AveragingEnsemble):
         self.task = task
         self.seed = seed
 
-    def _check(self):
-        super()._check()
-        check_named(self.members)
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_named_members(self.members)
         if self.weights is not None:
             weights = np.asarray(self.weights, "float64")
             fits = weights.shape == (len(self.members),) and np.isfinite(weights).all()
@@ -83,12 +87,12 @@ class VotingEnsemble(AveragingEnsemble):
                     f"negative and not all 0; received {self.weights!r}."
                 )
 
-    def _weights(self):
-        weights = self._used("weights")
+    def _member_weights(self):
+        weights = self._fitted("weights")
         return None if weights is None else [float(weight) for weight in weights]
 
-    def _count(self):
+    def _count_trainings(self):
         return len(self.members)
 
-    def _train(self, data, members):
-        self.members_ = members.train(named_jobs(self, data))
+    def _fit_members(self, data, trainer):
+        self.members_ = trainer.train(self._named_jobs(data))

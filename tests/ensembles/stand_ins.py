@@ -1,4 +1,4 @@
-"""Members that train in no time and whose answers can be computed by other means."""
+"""Members that train in no time and whose outputs can be computed by other means."""
 
 import os
 import signal

@@ -7,14 +7,14 @@ from stand_ins import blobs, mlp, stump
 
 import kdl
 from kdl.ensembles import AdaBoostEnsemble, _boosting
-from kdl.ensembles._ensemble import softmax
+from kdl.ensembles._member_outputs import softmax
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_equals_scikit_learn(classes, weighted):
+def test_samme_of_stumps_equals_scikit_learn(classes, weighted):
     """From start to end: each stump is trained on the weights of the one before."""
     x, y = blobs(classes)
     weights = np.random.default_rng(0).integers(1, 5, len(x)) if weighted else None
@@ -32,7 +32,7 @@ def test_equals_scikit_learn(classes, weighted):
     assert ours.score(x, y) == theirs.score(x, y)
 
 
-def test_samme_r():
+def test_samme_r_follows_its_definition():
     """The definition, member after member."""
     x, y = blobs()
     ensemble = AdaBoostEnsemble(mlp, 3, algorithm="SAMME.R", learning_rate=0.5).fit(x, y)
@@ -52,7 +52,7 @@ def test_samme_r():
     assert ensemble.score(x, y) > 0.6
 
 
-def test_resampling(monkeypatch):
+def test_resample_draws_samples_by_weight(monkeypatch):
     """Members see n samples drawn by weight, without weights."""
     x, y = blobs()
     jobs, make = [], AdaBoostEnsemble._job
@@ -70,7 +70,7 @@ def test_resampling(monkeypatch):
     assert wrong[jobs[1].samples].mean() > 1.3 * wrong.mean()
 
 
-def test_weights_have_the_mean_of_one(monkeypatch):
+def test_sample_weights_of_members_have_mean_of_one(monkeypatch):
     x, y = blobs()
     seen, make = [], AdaBoostEnsemble._job
 
@@ -85,7 +85,7 @@ def test_weights_have_the_mean_of_one(monkeypatch):
     assert seen[2].max() > 1.5
 
 
-def test_ends_where_nothing_is_left_to_boost():
+def test_fit_of_member_without_errors_ends_boosting():
     x = np.array([[0.0], [1.0], [2.0], [3.0]], "float32")
     for algorithm in ("SAMME", "SAMME.R"):
         ensemble = AdaBoostEnsemble(stump, 5, algorithm=algorithm).fit(x, [0, 0, 1, 1])
@@ -94,7 +94,7 @@ def test_ends_where_nothing_is_left_to_boost():
         assert (ensemble.predict(x) == [0, 0, 1, 1]).all()
 
 
-def test_no_better_than_chance():
+def test_fit_of_first_member_no_better_than_chance_raises():
     """A useless first member is an error; a later one is left out."""
     x = np.zeros((4, 1), "float32")
     with pytest.raises(ValueError, match=r"first member is wrong on 50\.0% of the weight"):
@@ -107,7 +107,7 @@ def test_no_better_than_chance():
         assert len(AdaBoostEnsemble(stump, 5).fit(x, y).members_) == 1
 
 
-def test_directory(tmp_path, monkeypatch):
+def test_interrupted_fit_in_directory_continues_with_its_weights(tmp_path, monkeypatch):
     """Cut off after two members, it goes on with the weights that it had; then it is loaded."""
     x, y = blobs()
     expected = AdaBoostEnsemble(stump, 4).fit(x, y)
@@ -129,7 +129,7 @@ def test_directory(tmp_path, monkeypatch):
     assert (loaded.predict_proba(x) == expected.predict_proba(x)).all()
 
 
-def test_bar_of_fewer_members_ends_its_line(capsys):
+def test_progress_bar_of_fewer_members_ends_its_line(capsys):
     x = np.array([[0.0], [1.0]], "float32")
     AdaBoostEnsemble(stump, 5).fit(x, [0, 1], verbose=1)
     out = capsys.readouterr().out
@@ -145,6 +145,6 @@ def test_bar_of_fewer_members_ends_its_line(capsys):
         ({"n_members": -1}, "n_members must be a positive integer"),
     ],
 )
-def test_bad_arguments(changes, message):
+def test_fit_with_bad_arguments_raises(changes, message):
     with pytest.raises(ValueError, match=message):
         AdaBoostEnsemble(stump, **changes).fit(*blobs(count=30))

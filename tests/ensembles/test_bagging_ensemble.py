@@ -9,21 +9,21 @@ from sklearn.tree import DecisionTreeClassifier
 from stand_ins import blobs, linear_mlp, mlp, plain_mlp, regression_stump, stump
 
 import kdl
-from kdl.ensembles import BaggingEnsemble, _worker
+from kdl.ensembles import BaggingEnsemble, _member_training
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 
-def test_bag_lacks_its_share():
+def test_bootstrap_leaves_out_expected_share():
     """(1 − 1/n)ⁿ of the samples are in no draw: .366032 for n = 100."""
     ensemble = BaggingEnsemble(stump, 200)
-    data = ensemble._read(np.zeros((100, 1)), np.arange(100) % 2, None)
+    data = ensemble._read_data(np.zeros((100, 1)), np.arange(100) % 2, None)
     ensemble.seed_ = 0
     outside = [100 - len(np.unique(samples)) for samples in ensemble._draw(data)]
     assert np.mean(outside) / 100 == pytest.approx(0.366032, abs=0.01)
 
 
-def test_equals_scikit_learn(monkeypatch):
+def test_bagging_of_stumps_equals_scikit_learn(monkeypatch):
     """The same draws, the same stumps: probabilities, votes, labels and what is out of the bag."""
     x, y = blobs()
     tree = DecisionTreeClassifier(max_depth=1, random_state=0)
@@ -38,10 +38,10 @@ def test_equals_scikit_learn(monkeypatch):
     assert ours.score(x, y) == theirs.score(x, y)
 
 
-def test_votes_out_of_the_bag():
+def test_out_of_bag_hard_votes_are_counted():
     x, y = blobs()
     ensemble = BaggingEnsemble(stump, 12, oob_score=True, voting="hard").fit(x, y)
-    data = ensemble._read(x, y, None)
+    data = ensemble._read_data(x, y, None)
     votes = np.zeros((len(x), 3))
     for model, samples in zip(ensemble.members_, ensemble._draw(data), strict=True):
         answers = model.predict(x, verbose=0).argmax(-1)
@@ -54,12 +54,12 @@ def test_votes_out_of_the_bag():
     assert ensemble.predict_proba(x) == pytest.approx(shares)
 
 
-def test_bag_without_a_class():
+def test_bag_without_a_class_has_all_outputs():
     """A member that never saw a class has its output all the same, in the right place."""
     x = np.arange(12, dtype="float32")[:, None]
     y = np.array(["a"] * 6 + ["c"] * 5 + ["b"])
     ensemble = BaggingEnsemble(stump, 8, max_samples=0.5).fit(x, y)
-    bags = ensemble._draw(ensemble._read(x, y, None))
+    bags = ensemble._draw(ensemble._read_data(x, y, None))
     lacking = [number for number, bag in enumerate(bags) if "b" not in y[bag]]
     assert lacking
     answers = ensemble.predict_members(x)
@@ -72,7 +72,7 @@ def test_bag_without_a_class():
     [["no", "yes", "so"], [-7, 3, 400], [2.0, 3.0, 5.0]],
     ids=["words", "numbers", "float"],
 )
-def test_labels_of_any_kind(labels, tmp_path):
+def test_labels_of_any_kind_are_predicted_in_their_dtype(labels, tmp_path):
     x, y = blobs()
     y = np.array(labels)[np.unique(y, return_inverse=True)[1]]
     ensemble = BaggingEnsemble(stump, 3).fit(x, y)
@@ -85,13 +85,13 @@ def test_labels_of_any_kind(labels, tmp_path):
     assert (loaded.predict(x) == ensemble.predict(x)).all()
 
 
-def test_two_labels_that_are_truth_values_and_object_labels():
+def test_boolean_and_object_labels_are_predicted():
     x, y = blobs(classes=2)
     for labels in (y == "kale", y.astype(object)):
         assert set(BaggingEnsemble(stump, 2).fit(x, labels).predict(x)) == set(labels)
 
 
-def test_images_seeds_and_repetition():
+def test_seed_of_members_determines_their_weights():
     """Members differ from each other, and are the same to the bit in a second ensemble."""
     x, y = kdl.data.digits(size=8, channels=1)[0]
     x, y = x[:64], y[:64]
@@ -110,29 +110,29 @@ def test_images_seeds_and_repetition():
     assert drawn[0] != drawn[1]
 
 
-def test_weights_are_shares_of_the_draws():
+def test_sample_weight_gives_shares_of_draws():
     x, y = blobs()
     weights = np.where(np.arange(len(x)) < 30, 1.0, 0.0)
     ensemble = BaggingEnsemble(stump, 4)
     ensemble.fit(x, y, weights)
-    for bag in ensemble._draw(ensemble._read(x, y, weights)):
+    for bag in ensemble._draw(ensemble._read_data(x, y, weights)):
         assert len(bag) == len(x)
         assert bag.max() < 30
     with pytest.raises(ValueError, match="asks for 45 different samples, but there are 30"):
         BaggingEnsemble(stump, bootstrap=False, max_samples=0.5).fit(x, y, weights)
 
 
-def test_draws_without_replacement():
+def test_bootstrap_false_draws_without_replacement():
     x, y = blobs()
     ensemble = BaggingEnsemble(stump, 6, max_samples=30, bootstrap=False, oob_score=True)
-    for bag in ensemble.fit(x, y)._draw(ensemble._read(x, y, None)):
+    for bag in ensemble.fit(x, y)._draw(ensemble._read_data(x, y, None)):
         assert len(np.unique(bag)) == 30
 
 
 @pytest.mark.parametrize("draws", [90, 89])
-def test_nothing_out_of_the_bag_is_found_before_training(draws, monkeypatch):
+def test_oob_score_without_samples_raises_before_training(draws, monkeypatch):
     """R² needs two samples."""
-    monkeypatch.setattr(_worker, "train", None)
+    monkeypatch.setattr(_member_training, "train", None)
     x, y = blobs()
     settings = {"max_samples": draws, "bootstrap": False, "oob_score": True}
     with pytest.raises(ValueError, match=f"oob_score=True needs samples .* there are {90 - draws}"):
@@ -143,7 +143,7 @@ def test_nothing_out_of_the_bag_is_found_before_training(draws, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [(), (1,), (2,)])
-def test_regression(rows):
+def test_regression_predicts_shape_of_targets(rows):
     """One number a sample, one in a row, or two."""
     x, _ = blobs()
     y = x @ np.ones((4, *rows))
@@ -162,7 +162,7 @@ def test_regression(rows):
     assert not hasattr(ensemble, "uncertainty")
 
 
-def test_clone_and_parameters():
+def test_clone_has_parameters_and_is_not_fitted():
     arguments = {"epochs": 3, "callbacks": [keras.callbacks.EarlyStopping("loss")]}
     ensemble = BaggingEnsemble(mlp, 3, arguments, voting="hard", seed=7)
     copy = clone(ensemble)
@@ -175,7 +175,7 @@ def test_clone_and_parameters():
     assert not hasattr(clone(copy.fit(x, y)), "members_")
 
 
-def test_compiled_model_as_template():
+def test_compiled_model_as_build_gives_new_weights():
     """Each member has new weights, and its compilation survives `clone`."""
     x, y = blobs()
     model = mlp((4,), 3)
@@ -189,13 +189,13 @@ def test_compiled_model_as_template():
     assert all((a == b).all() for a, b in zip(weights, model.get_weights(), strict=True))
 
 
-def test_in_cross_validation():
+def test_cross_val_score_of_ensemble_runs():
     x, y = blobs(count=60)
     scores = cross_val_score(BaggingEnsemble(stump, 3), x.reshape(60, 4), y, cv=2)
     assert scores.min() > 0.4
 
 
-def test_logits_and_what_are_no_probabilities():
+def test_from_logits_applies_softmax_and_linear_outputs_raise():
     x, y = blobs()
 
     ensemble = BaggingEnsemble(linear_mlp, 1, from_logits=True).fit(x, y)
@@ -206,7 +206,7 @@ def test_logits_and_what_are_no_probabilities():
         BaggingEnsemble(linear_mlp, 1).fit(x, y).predict(x)
 
 
-def test_validation_data_has_labels():
+def test_validation_data_labels_are_encoded():
     x, y = blobs()
     arguments = {"validation_data": (x, y), "callbacks": [keras.callbacks.EarlyStopping()]}
     BaggingEnsemble(plain_mlp, 1, arguments).fit(x, y)
@@ -229,7 +229,7 @@ def test_validation_data_has_labels():
         ({"build": 3}, "build must be a function"),
     ],
 )
-def test_bad_arguments(changes, message):
+def test_fit_with_bad_arguments_raises(changes, message):
     x, y = blobs(count=30)
     with pytest.raises(ValueError, match=message):
         BaggingEnsemble(**{"build": stump, **changes}).fit(x, y)
@@ -251,7 +251,7 @@ def test_bad_arguments(changes, message):
         ({"executor": 0}, "executor must be None"),
     ],
 )
-def test_bad_data(changes, message):
+def test_fit_with_bad_data_raises(changes, message):
     x, y = blobs(count=30)
     with pytest.raises(ValueError, match=message):
         BaggingEnsemble(stump, 1).fit(**{"x": x, "y": y, **changes})
@@ -270,13 +270,13 @@ class Batches(keras.utils.PyDataset):
     [Batches(), iter([np.zeros((30, 4))]), {"image": np.zeros((30, 4))}, [[1, 2], [3]], None],
     ids=["dataset", "generator", "dict", "ragged", "nothing"],
 )
-def test_what_is_no_array(x):
+def test_fit_with_no_array_raises(x):
     _, y = blobs(count=30)
     with pytest.raises(ValueError, match=r"x must be one array .* read them into an array first"):
         BaggingEnsemble(stump, 1).fit(x, y)
 
 
-def test_class_weight_is_by_number():
+def test_class_weight_by_labels_raises():
     x, y = blobs(count=30)
     BaggingEnsemble(plain_mlp, 1, {"class_weight": {0: 1.0, 2: 3.0}}).fit(x, y)
     for weights in ({"kale": 2.0}, {1: 1.0, 2: 2.0, 3: 1.0}):
@@ -284,7 +284,7 @@ def test_class_weight_is_by_number():
             BaggingEnsemble(plain_mlp, 1, {"class_weight": weights}).fit(x, y)
 
 
-def test_bad_input_of_predict():
+def test_predict_before_fit_or_of_other_shape_raises():
     x, y = blobs(count=30)
     ensemble = BaggingEnsemble(stump, 1)
     with pytest.raises(ValueError, match="not fitted; call fit first"):
@@ -302,7 +302,7 @@ def test_bad_input_of_predict():
         (lambda shape, outputs: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_errors_name_the_member(build, message):
+def test_error_of_build_names_the_member(build, message):
     x, y = blobs(count=30)
     with pytest.raises(
         RuntimeError, match=f"training of member 0 of BaggingEnsemble failed.*{message}"
@@ -311,7 +311,7 @@ def test_errors_name_the_member(build, message):
 
 
 @pytest.mark.parametrize("missing", [None, 1.5, float("nan")])
-def test_labels_that_are_missing_or_of_another_kind_are_told(missing):
+def test_missing_or_mixed_labels_raise_their_kinds(missing):
     x, y = blobs()
     labels = y.astype(str).astype(object)
     labels[3] = missing
@@ -319,7 +319,7 @@ def test_labels_that_are_missing_or_of_another_kind_are_told(missing):
         BaggingEnsemble(mlp, 2).fit(x, labels)
 
 
-def test_a_score_of_an_earlier_fit_does_not_stay(tmp_path):
+def test_second_fit_without_oob_score_removes_it(tmp_path):
     x, y = blobs()
     ensemble = BaggingEnsemble(stump, 9, oob_score=True).fit(x, y)
     assert ensemble.oob_score_ > 0

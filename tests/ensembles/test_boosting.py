@@ -7,10 +7,10 @@ from sklearn.tree import DecisionTreeClassifier
 from stand_ins import blobs
 
 from kdl.ensembles import _boosting
-from kdl.ensembles._ensemble import softmax
+from kdl.ensembles._member_outputs import softmax
 
 
-def test_worked_numbers_of_samme():
+def test_samme_gives_worked_numbers():
     """Three classes, six samples; the first member is wrong at 2 and 4, the second at 0."""
     weights = np.full(6, 1 / 6)
     error, first, weights = _boosting.samme_step(weights, np.isin(np.arange(6), [2, 4]), 3)
@@ -28,7 +28,7 @@ def test_worked_numbers_of_samme():
     assert probabilities[0] == pytest.approx([0.320176, 0.425997, 0.253827], abs=1e-6)
 
 
-def test_worked_numbers_of_samme_r():
+def test_samme_r_gives_worked_numbers():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2]])
     labels = np.arange(3)
     scores = _boosting.samme_r_scores(probabilities)
@@ -61,7 +61,7 @@ def test_samme_equals_scikit_learn(classes, learning_rate):
     assert softmax(scores / (classes - 1)) == pytest.approx(theirs.predict_proba(x))
 
 
-def test_ends():
+def test_steps_without_errors_or_at_chance_end_boosting():
     weights = np.full(4, 0.25)
     assert _boosting.samme_step(weights, np.zeros(4, bool), 2) == (0.0, 1.0, None)
     assert _boosting.samme_step(weights, np.arange(4) < 2, 2) == (0.5, None, None)
@@ -70,7 +70,7 @@ def test_ends():
     assert _boosting.samme_r_step(weights, np.array([0, 1, 1, 0]), perfect) == (0.0, None)
 
 
-def test_one_member_of_samme_r_is_itself():
+def test_samme_r_of_one_member_gives_its_probabilities():
     """Its probabilities come back, also where one is 0."""
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [1.0, 0.0, 0.0]])
     scores = _boosting.samme_r_scores(probabilities)
@@ -93,7 +93,7 @@ def test_extreme_weights_stay_finite():
     arrays.arrays("bool", (6,)),
 )
 @hypothesis.settings(max_examples=25)
-def test_properties(raw, wrong):
+def test_samme_step_weights_have_their_properties(raw, wrong):
     """Weights sum to 1, what is wrong gains, and half of the new weight is where it is wrong."""
     weights = raw / raw.sum()
     _, alpha, new = _boosting.samme_step(weights, wrong, 2)

@@ -5,10 +5,10 @@ from stand_ins import blobs, linear_mlp, mlp
 
 from kdl.ensembles import DeepEnsemble, _votes
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 
-def test_members_see_all_samples_and_differ():
+def test_members_of_one_seed_differ():
     x, y = blobs()
     ensemble = clone(DeepEnsemble(mlp, 3, {"epochs": 4, "batch_size": 16})).fit(x, y)
     answers = ensemble.predict_members(x)
@@ -18,7 +18,7 @@ def test_members_see_all_samples_and_differ():
     assert ensemble.score(x, y) > 0.5
 
 
-def test_uncertainty():
+def test_uncertainty_is_decomposed_into_entropies():
     x, y = blobs()
     ensemble = DeepEnsemble(mlp, 2, {"epochs": 2}).fit(x, y)
     found, answers = ensemble.uncertainty(x), ensemble.predict_members(x)
@@ -32,7 +32,7 @@ def test_uncertainty():
     assert _votes.uncertainty(answers)["mean_entropy"].shape == (90,)
 
 
-def test_regression():
+def test_regression_members_differ():
     x, _ = blobs()
     y = x.sum(-1)
     ensemble = DeepEnsemble(linear_mlp, 2, {"epochs": 20}, task="regression").fit(x, y)
@@ -40,7 +40,7 @@ def test_regression():
     assert ensemble.score(x, y) > 0.5
 
 
-def test_sample_weight_reaches_the_members():
+def test_sample_weight_of_zero_hides_a_class():
     """Where one class weighs nothing no member finds it."""
     x, y = blobs()
     weights = np.where(y == "leek", 0.0, 1.0)
@@ -48,6 +48,6 @@ def test_sample_weight_reaches_the_members():
     assert "leek" not in ensemble.predict(x[y != "leek"])
 
 
-def test_bad_count():
+def test_fractional_n_members_raises():
     with pytest.raises(ValueError, match=r"n_members must be a positive integer; received 2\.5"):
         DeepEnsemble(mlp, 2.5).fit(*blobs())

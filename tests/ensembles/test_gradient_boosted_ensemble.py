@@ -7,9 +7,9 @@ from stand_ins import blobs, linear_mlp, regression_stump
 
 import kdl
 from kdl.ensembles import GradientBoostedEnsemble
-from kdl.ensembles._ensemble import softmax
+from kdl.ensembles._member_outputs import softmax
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 
 @pytest.mark.parametrize("line_search", [False, True])
@@ -32,7 +32,7 @@ def test_regression_equals_scikit_learn(line_search):
     assert not hasattr(ours, "predict_proba")
 
 
-def test_classification():
+def test_classification_follows_its_definition():
     """The definition, member after member, and a loss that falls with each."""
     x, y = blobs()
     ensemble = GradientBoostedEnsemble(regression_stump, 5, learning_rate=0.5).fit(x, y)
@@ -57,7 +57,7 @@ def test_classification():
     assert ensemble.score(x, y) > 0.6
 
 
-def test_two_classes_and_subsamples():
+def test_two_classes_have_one_decision_value():
     x, y = blobs(classes=2)
     ensemble = GradientBoostedEnsemble(linear_mlp, 3, subsample=0.5).fit(x, y)
     decision = ensemble.decision_function(x)
@@ -67,7 +67,7 @@ def test_two_classes_and_subsamples():
     assert abs(other.decision_function(x) - decision).max() > 1e-3
 
 
-def test_directory(tmp_path):
+def test_directory_of_finished_fit_is_read(tmp_path):
     x, y = blobs()
     ensemble = GradientBoostedEnsemble(regression_stump, 3).fit(x, y, directory=tmp_path)
     again = GradientBoostedEnsemble(regression_stump, 3).fit(x, y, directory=tmp_path)
@@ -85,12 +85,12 @@ def test_directory(tmp_path):
         ({"task": "ranking"}, "task must be one of"),
     ],
 )
-def test_bad_arguments(changes, message):
+def test_fit_with_bad_arguments_raises(changes, message):
     with pytest.raises(ValueError, match=message):
         GradientBoostedEnsemble(regression_stump, **changes).fit(*blobs(count=30))
 
 
-def test_class_without_weight():
+def test_class_with_zero_weight_raises():
     x, y = blobs()
     with pytest.raises(ValueError, match=r"sample_weight is 0 for all samples of \['leek'\]"):
         GradientBoostedEnsemble(regression_stump).fit(x, y, y != "leek")
@@ -105,7 +105,7 @@ def test_class_without_weight():
         "binary_crossentropy",
     ],
 )
-def test_members_for_classes_are_refused(loss):
+def test_members_with_crossentropy_raise(loss):
     def build(input_shape, outputs):
         model = linear_mlp(input_shape, outputs)
         model.compile("sgd", loss)

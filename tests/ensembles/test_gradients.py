@@ -4,7 +4,7 @@ import pytest
 from hypothesis.extra import numpy as arrays
 
 from kdl.ensembles import _gradients
-from kdl.ensembles._ensemble import softmax
+from kdl.ensembles._member_outputs import softmax
 
 CLASSES, NUMBERS = "classification", "regression"
 
@@ -15,13 +15,13 @@ def loss(targets, scores, weights, task):
     return -(weights[:, None] * targets * np.log(softmax(scores))).sum()
 
 
-def test_worked_numbers():
+def test_residuals_give_worked_numbers():
     left = _gradients.residuals(np.array([[1.0, 0, 0]]), np.array([[0.0, 1, 0]]), CLASSES)
     assert left[0] == pytest.approx([0.788058, -0.576117, -0.211942], abs=1e-6)
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
-def test_gradient_and_first_scores(task):
+def test_residuals_are_the_negative_gradient(task):
     """The residuals are half of, or the whole, negative gradient; F_0 has none in the sum."""
     generator = np.random.default_rng(0)
     targets = np.eye(3)[generator.integers(0, 3, 8)]
@@ -46,18 +46,18 @@ def test_gradient_and_first_scores(task):
     arrays.arrays("float64", (6,), elements={"min_value": 0.125, "max_value": 4}),
 )
 @hypothesis.settings(max_examples=25)
-def test_no_step_is_better(task, scores, direction, weights):
+def test_best_step_has_least_loss(task, scores, direction, weights):
     targets = np.eye(3)[[0, 1, 2, 0, 1, 1]]
     step = _gradients.best_step(targets, scores, direction, weights, task)
     assert 0 <= step < np.inf
-    if step == _gradients._LONGEST:
+    if step == _gradients._MAX_STEP:
         return
     best = loss(targets, scores + step * direction, weights, task)
     for other in (0.0, step / 2, step * 0.99, step * 1.01, 2 * step, step + 0.1):
         assert best <= loss(targets, scores + other * direction, weights, task) + 1e-8
 
 
-def test_directions_that_lead_nowhere_or_on_for_ever():
+def test_best_step_without_minimum_is_zero_or_bounded():
     targets, scores = np.eye(2), np.zeros((2, 2))
     for task in (CLASSES, NUMBERS):
         assert _gradients.best_step(targets, scores, -targets, None, task) == 0

@@ -7,10 +7,16 @@ import pytest
 from stand_ins import blobs, mlp, regression_stump, stump
 
 import kdl
-from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _store, _worker
+from kdl.ensembles import (
+    AdaBoostEnsemble,
+    BaggingEnsemble,
+    VotingEnsemble,
+    _member_training,
+    _store,
+)
 
 
-def test_round_trip(tmp_path):
+def test_saved_ensemble_loads_with_its_outputs(tmp_path):
     x, y = blobs()
     ensemble = BaggingEnsemble(mlp, 2, {"epochs": 2}, oob_score=True, seed=3)
     with pytest.warns(UserWarning, match="train more members"):
@@ -27,7 +33,20 @@ def test_round_trip(tmp_path):
     assert (again.predict_proba(x) == ensemble.predict_proba(x)).all()
 
 
-def test_regression_and_named_members(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["ada_boost", "bagging", "deep", "gradient_boosted", "stacking", "voting"]
+)
+def test_ensemble_saved_by_an_earlier_version_gives_its_outputs(name, root):
+    """Directories of kdl 0.1.0, which every later version reads."""
+    folder = root / "saved_models" / "ensembles"
+    expected = json.loads((folder / "outputs.json").read_text())
+    ensemble = kdl.ensembles.load(folder / name)
+    x = np.array(expected["x"], "float32")
+    outputs = ensemble.predict(x) if name == "deep" else ensemble.predict_proba(x)
+    assert outputs == pytest.approx(np.array(expected["outputs"][name]), abs=1e-5)
+
+
+def test_saved_regression_of_named_members_loads(tmp_path):
     x, _ = blobs()
     y = np.stack([x[:, 0], x[:, 1]], -1)
     members = [("a", regression_stump), ("b", regression_stump)]
@@ -39,7 +58,7 @@ def test_regression_and_named_members(tmp_path):
     assert loaded.members is members
 
 
-def test_save_replaces_in_one_step(tmp_path, monkeypatch):
+def test_save_interrupted_leaves_old_ensemble(tmp_path, monkeypatch):
     """A kill before the manifest is replaced leaves the old ensemble, and files that go next."""
     x, y = blobs()
     old = BaggingEnsemble(stump, 2).fit(x, y)
@@ -56,22 +75,22 @@ def test_save_replaces_in_one_step(tmp_path, monkeypatch):
     assert (kdl.ensembles.load(tmp_path).predict_proba(x) == new.predict_proba(x)).all()
 
 
-def test_interrupted_training_goes_on(trainings, tmp_path, monkeypatch):
+def test_interrupted_fit_in_directory_trains_the_rest(trainings, tmp_path, monkeypatch):
     x, y = blobs()
     whole = BaggingEnsemble(mlp, 3, seed=None)
-    train = _worker.train
+    train = _member_training.train
 
     def stop_at_the_second(job):
         if "member 1" in job.name:
             raise KeyboardInterrupt
         return train(job)
 
-    monkeypatch.setattr(_worker, "train", stop_at_the_second)
+    monkeypatch.setattr(_member_training, "train", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         whole.fit(x, y, directory=tmp_path / "kept")
     with pytest.raises(ValueError, match="not trained to its end; it has 1 members so far"):
         kdl.ensembles.load(tmp_path / "kept")
-    monkeypatch.setattr(_worker, "train", train)
+    monkeypatch.setattr(_member_training, "train", train)
     trainings.clear()
     again = BaggingEnsemble(mlp, 3, seed=None).fit(x, y, directory=tmp_path / "kept")
     assert trainings == ["member 1 of BaggingEnsemble", "member 2 of BaggingEnsemble"]
@@ -82,7 +101,7 @@ def test_interrupted_training_goes_on(trainings, tmp_path, monkeypatch):
     assert (kdl.ensembles.load(tmp_path / "kept").predict_proba(x) == expected).all()
 
 
-def test_finished_training_is_left_as_it_is(trainings, tmp_path):
+def test_finished_fit_in_directory_trains_nothing(trainings, tmp_path):
     x, y = blobs()
     first = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
     assert len(trainings) == 2
@@ -100,7 +119,7 @@ def test_finished_training_is_left_as_it_is(trainings, tmp_path):
         ({"fit_arguments": {"epochs": 2}}, "fit_arguments"),
     ],
 )
-def test_directory_of_another_ensemble(tmp_path, changes, differs):
+def test_directory_of_another_ensemble_raises(tmp_path, changes, differs):
     x, y = blobs(count=30)
     BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path)
     other = BaggingEnsemble(**{"build": stump, "n_members": 2, **changes})
@@ -110,7 +129,7 @@ def test_directory_of_another_ensemble(tmp_path, changes, differs):
         BaggingEnsemble(stump, 2).fit(x + 1, y, directory=tmp_path)
 
 
-def test_bad_directories(tmp_path):
+def test_directories_with_other_files_raise(tmp_path):
     ensemble = BaggingEnsemble(stump, 1).fit(*blobs(count=30))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
@@ -147,7 +166,7 @@ def broken_member(folder):
 
 
 def foreign_member(folder):
-    """One that answers in the same shape."""
+    """One with outputs of the same shape."""
     stump((4,), 3).save(next(folder.glob("*.keras")))
 
 
@@ -155,29 +174,72 @@ def missing_member(folder):
     next(folder.glob("*.keras")).unlink()
 
 
+def manifests_of_others(manifest):
+    """Pairs of a name and the text of an odd manifest."""
+    for name in ("class", "finished", "members", "arguments", "parameters", "seed", "state"):
+        yield f"without {name}", json.dumps({k: v for k, v in manifest.items() if k != name})
+        yield f"number as {name}", json.dumps({**manifest, name: 1.5})
+    for name in ("input_shape", "classes", "oob_score"):
+        state = {k: v for k, v in manifest["state"].items() if k != name}
+        yield f"state without {name}", json.dumps({**manifest, "state": state})
+    yield (
+        "classes of a number",
+        json.dumps({**manifest, "state": {**manifest["state"], "classes": 3}}),
+    )
+    yield "unknown parameter", json.dumps({**manifest, "parameters": {"loudness": 1}})
+    yield "member elsewhere", json.dumps({**manifest, "members": {"0": "../member-0-a.keras"}})
+    for text in ("[]", "null", "3", "{}", '"words"', "", "\0", "[" * 100_000):
+        yield text[:10], text
+
+
+def test_load_of_odd_manifest_raises_error_with_its_path(tmp_path):
+    """Every one is a ValueError that names the file, and leaves no half-made ensemble."""
+    BaggingEnsemble(stump, 1).fit(*blobs(count=30)).save(tmp_path)
+    path = tmp_path / "ensemble.json"
+    for name, text in manifests_of_others(json.loads(path.read_text())):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"ensemble\.json") as caught:
+            kdl.ensembles.load(tmp_path)
+        assert str(tmp_path) in str(caught.value), name
+
+
+def test_load_of_manifest_with_too_few_numbers_raises_error_with_its_path(tmp_path):
+    x, y = blobs()
+    AdaBoostEnsemble(stump, 3).fit(x, y).save(tmp_path)
+    path = tmp_path / "ensemble.json"
+    manifest = json.loads(path.read_text())
+    manifest["state"]["member_weights"].pop()
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"ensemble\.json .*it has 3 members"):
+        kdl.ensembles.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (spoiled({"format": 2}), "has format 2; this version of kdl reads format 1"),
-        (spoiled({"class": "Choir"}), "holds a 'Choir'"),
+        (spoiled({"class": "Choir"}), r"ensemble\.json holds a 'Choir'"),
         (lambda folder: (folder / "ensemble.json").write_text("{"), "is not the manifest"),
-        (lacking("finished"), "is not the manifest of an ensemble: KeyError.'finished'"),
-        (lacking("state"), "is not the manifest of an ensemble: KeyError.'state'"),
-        (spoiled({"state": {}}), "that is no BaggingEnsemble's: KeyError.'input_shape'"),
-        (spoiled({"class": "AdaBoostEnsemble"}), "no AdaBoostEnsemble's: TypeError.*'bootstrap'"),
+        (
+            lacking("finished"),
+            r"ensemble\.json is not the manifest .*finished must be",
+        ),
+        (lacking("state"), r"ensemble\.json is not the manifest of an ensemble.*state must be"),
+        (spoiled({"state": {}}), r"ensemble\.json is not the manifest .*KeyError.*'input_shape'"),
+        (spoiled({"class": "AdaBoostEnsemble"}), r"ensemble\.json is not .*TypeError.*'bootstrap'"),
         (broken_member, "member-0-.*keras in .* is damaged"),
         (foreign_member, "member-0-.*keras in .* is damaged, or a file of something else"),
         (missing_member, "member-0-.*keras is missing"),
     ],
 )
-def test_bad_files(tmp_path, spoil, message):
+def test_load_of_bad_files_raises(tmp_path, spoil, message):
     BaggingEnsemble(stump, 1).fit(*blobs(count=30)).save(tmp_path)
     spoil(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         kdl.ensembles.load(tmp_path)
 
 
-def test_without_scikit_learn(monkeypatch):
+def test_package_without_scikit_learn_raises_its_name(monkeypatch):
     """The package can be imported, and says what is missing when it is used."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.delitem(vars(kdl.ensembles), "VotingEnsemble", raising=False)

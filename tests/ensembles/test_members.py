@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from stand_ins import AtOnce, blobs, mlp, mlp_that_is_killed_once, plain_mlp, stump
 
-from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _worker
+from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _member_training, _recipe
+from kdl.ensembles._keras_state import keras_settings
 from kdl.ensembles._processes import as_executor, environment
 
 TORCH = keras.backend.backend() == "torch"
@@ -67,7 +68,7 @@ def doubling(layer):
     return build
 
 
-def test_member_that_a_process_can_not_write(processes, tmp_path):
+def test_unserializable_member_in_process_raises_before_training(processes, tmp_path):
     x, y = blobs(count=30)
     announced = {"callbacks": [Announced(str(tmp_path / "training"))]}
     ensemble = BaggingEnsemble(doubling(Unregistered), 2, announced)
@@ -77,7 +78,7 @@ def test_member_that_a_process_can_not_write(processes, tmp_path):
     assert os.listdir(tmp_path / "kept") == []
 
 
-def test_what_the_main_script_registered(processes):
+def test_classes_registered_by_main_script_reach_processes(processes):
     """Other processes get its classes as they are, and would not know that they were registered."""
 
     class Doubling(keras.layers.Layer):
@@ -97,7 +98,7 @@ def test_what_the_main_script_registered(processes):
         del keras.saving.get_custom_objects()["kdl_tests>Doubling"]
 
 
-def test_processes_and_a_killed_one(processes, tmp_path):
+def test_killed_process_leaves_finished_members(processes, tmp_path):
     """A process is killed; what is finished stays, and the same call trains the rest alone.
 
     In the end all is as if it had been trained here. The first member built is only tried out.
@@ -120,7 +121,7 @@ def test_processes_and_a_killed_one(processes, tmp_path):
 
 
 @once
-def test_killed_program(tmp_path):
+def test_killed_program_leaves_finished_members(tmp_path):
     """The process that calls `fit` is killed; this one trains what is missing."""
     (tmp_path / "builds").mkdir()
     builds, kept = str(tmp_path / "builds"), str(tmp_path / "kept")
@@ -139,7 +140,7 @@ def fit_and_be_killed(builds, kept):
     BaggingEnsemble(build, 2).fit(*blobs(count=30), directory=kept)
 
 
-def test_threads_and_their_settings():
+def test_threads_train_with_settings_of_the_caller():
     """Threads of one process wait for each other: their random numbers are the process's."""
     x, y = blobs(count=30)
     expected = BaggingEnsemble(plain_mlp, 2).fit(x, y).predict_proba(x)
@@ -156,7 +157,7 @@ def test_threads_and_their_settings():
 
 
 @once
-def test_dask_cluster():
+def test_dask_cluster_trains_same_members():
     distributed = pytest.importorskip("distributed")
     x, y = blobs(count=30)
     expected = BaggingEnsemble(mlp, 2).fit(x, y).predict_proba(x)
@@ -169,7 +170,7 @@ def test_dask_cluster():
     assert (ensemble.predict_proba(x) == expected).all()
 
 
-def test_other_threads_may_draw():
+def test_random_numbers_of_other_threads_change_no_member():
     """Threads of a cluster's worker use Python's generator at any moment."""
     x, y = blobs(count=30)
     expected = BaggingEnsemble(mlp, 1).fit(x, y).predict_proba(x)
@@ -183,7 +184,7 @@ def test_other_threads_may_draw():
     assert (BaggingEnsemble(build, 1).fit(x, y).predict_proba(x) == expected).all()
 
 
-def test_any_executor_and_a_bar(capsys):
+def test_any_executor_trains_same_members_with_a_bar(capsys):
     x, y = blobs(count=30)
     members = [("a", stump), ("b", mlp)]
     ensemble = VotingEnsemble(members).fit(x, y, executor=AtOnce(), verbose=1)
@@ -194,7 +195,7 @@ def test_any_executor_and_a_bar(capsys):
     assert "member" in out
 
 
-def test_error_keeps_what_is_finished(tmp_path):
+def test_error_of_one_member_keeps_the_others(tmp_path):
     """The first error is told; members that were trained beside it are kept."""
     x, y = blobs(count=30)
     members = [("a", stump, {"epochs": 1}), ("b", stump)]  # stumps know no epochs
@@ -204,7 +205,7 @@ def test_error_keeps_what_is_finished(tmp_path):
     assert len(list(tmp_path.glob("member-1-*.keras"))) == 1
 
 
-def test_errors_of_the_executor_itself():
+def test_error_of_executor_names_untrained_members():
     class Broken(Executor):
         def submit(self, function, *args):
             future = Future()
@@ -219,7 +220,7 @@ def test_errors_of_the_executor_itself():
 @once
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_forks_are_refused():
+def test_executor_of_forks_raises():
     """In a fork backends may hang without a word."""
     context = multiprocessing.get_context("fork")
     with (
@@ -229,36 +230,36 @@ def test_forks_are_refused():
         BaggingEnsemble(stump, 1).fit(*blobs(count=30), executor=executor)
 
 
-def test_another_backend_is_refused():
-    job = _job(stump, settings={**_worker.settings(), "backend": "mxnet"})
-    with pytest.raises(_worker.MemberError, match="Start it with KERAS_BACKEND=mxnet"):
-        _worker.train(job)
+def test_process_of_another_backend_raises():
+    job = _job(stump, settings={**keras_settings(), "backend": "mxnet"})
+    with pytest.raises(_member_training.MemberError, match="Start it with KERAS_BACKEND=mxnet"):
+        _member_training.train(job)
 
 
-def test_recipes_travel():
+def test_packed_recipes_train():
     """Functions of modules by name, all others as they are."""
     for build in (stump, partial(mlp, units=3), lambda shape, outputs: mlp(shape, outputs)):
-        packed = _worker.Recipe(build, {}).packed()
+        packed = _recipe.Recipe(build, {}).packed()
         assert b"cloudpickle" in packed or build.__class__ is partial or build is stump
-        assert _worker.train(_job(packed)) is not None
+        assert _member_training.train(_job(packed)) is not None
 
 
-def test_what_can_not_travel(monkeypatch):
-    monkeypatch.setattr(_worker.importlib.util, "find_spec", lambda name: None)
+def test_unpicklable_recipe_without_cloudpickle_raises(monkeypatch):
+    monkeypatch.setattr(_recipe.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="can't be sent to another process"):
-        _worker.Recipe(lambda shape, outputs: None, {}).packed()
+        _recipe.Recipe(lambda shape, outputs: None, {}).packed()
 
 
 def _job(recipe, **changes):
     x, y = blobs(count=30)
     if not isinstance(recipe, bytes):
-        recipe = _worker.Recipe(recipe, {})
-    fields = {"samples": None, "weights": None, "outputs": 3, "settings": _worker.settings()}
+        recipe = _recipe.Recipe(recipe, {})
+    fields = {"samples": None, "weights": None, "outputs": 3, "settings": keras_settings()}
     y = np.unique(y, return_inverse=True)[1]
-    return _worker.Job("member", "0", 0, recipe, x, y, **{**fields, **changes})
+    return _member_training.Job("member", "0", 0, recipe, x, y, **{**fields, **changes})
 
 
-def test_processes_share_the_cores(monkeypatch):
+def test_environment_of_processes_shares_the_cores(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -269,7 +270,7 @@ def test_processes_share_the_cores(monkeypatch):
     assert environment(1, "torch")["MKL_NUM_THREADS"] == str(cores)
 
 
-def test_processes_start_with_the_variables(monkeypatch):
+def test_started_processes_have_the_variables(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with as_executor(64, "torch") as executor:
         assert executor.submit(os.getenv, "MKL_NUM_THREADS").result() == "1"

@@ -12,11 +12,11 @@ from kdl.ensembles import (
     GradientBoostedEnsemble,
     StackingEnsemble,
     VotingEnsemble,
-    _worker,
+    _member_training,
     load,
 )
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 NAMED = [("a", mlp), ("b", stump)]
 CHANGED = {
@@ -33,10 +33,10 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_fitted_ensemble_stays_as_it_is(name, tmp_path):
+def test_set_params_after_fit_changes_no_output(name, tmp_path):
     ensemble, changes = CHANGED[name]
     x, y = blobs(count=30)
-    told = ensemble.get_params(deep=False)
+    given = ensemble.get_params(deep=False)
     before = ensemble.fit(x, y).predict_proba(x)
     ensemble.set_params(**changes)
     assert (ensemble.predict_proba(x) == before).all()
@@ -47,12 +47,12 @@ def test_a_fitted_ensemble_stays_as_it_is(name, tmp_path):
     ensemble.save(tmp_path)
     loaded = load(tmp_path)
     assert (loaded.predict_proba(x) == before).all()
-    assert loaded.get_params(deep=False) == {**told, ensemble._made_by: None}
+    assert loaded.get_params(deep=False) == {**given, ensemble._build_parameter: None}
     now = {name: ensemble.get_params(deep=False)[name] for name in changes}
     assert now == changes
 
 
-def test_the_next_fit_and_clones_have_them(tmp_path):
+def test_set_params_counts_for_next_fit_and_clones(tmp_path):
     x, y = blobs(count=30)
     ensemble = BaggingEnsemble(mlp, 2, fit_arguments={"epochs": 1}).fit(x, y)
     ensemble.set_params(n_members=1, voting="hard")
@@ -64,7 +64,7 @@ def test_the_next_fit_and_clones_have_them(tmp_path):
     assert load(tmp_path).get_params() == {**copy.get_params(), "build": None}
 
 
-def test_a_failed_check_leaves_it_as_it_was():
+def test_fit_with_bad_parameter_changes_no_output():
     x, y = blobs(count=30)
     ensemble = BaggingEnsemble(stump, 1).fit(x, y)
     before = ensemble.predict_proba(x)
@@ -73,7 +73,7 @@ def test_a_failed_check_leaves_it_as_it_was():
     assert (ensemble.predict_proba(x) == before).all()
 
 
-def test_dict_that_is_changed_in_place(tmp_path):
+def test_saved_fit_arguments_are_those_of_fit(tmp_path):
     x, y = blobs(count=30)
     arguments = {"epochs": 2}
     ensemble = BaggingEnsemble(mlp, 1, arguments).fit(x, y)
@@ -82,13 +82,13 @@ def test_dict_that_is_changed_in_place(tmp_path):
     assert load(tmp_path).fit_arguments == {"epochs": 2}
 
 
-def test_a_copy_of_a_copy_still_knows_its_build(tmp_path, monkeypatch):
+def test_ensemble_loaded_and_saved_matches_its_fit(tmp_path, monkeypatch):
     """What was read and written again is known to `fit` as what it is."""
     x, y = blobs(count=30)
     arguments = {"callbacks": [keras.callbacks.EarlyStopping("loss")]}
     first = BaggingEnsemble(linear_mlp, 1, arguments, from_logits=True)
     first.fit(x, y, directory=tmp_path / "first")
     load(tmp_path / "first").save(tmp_path / "second")
-    monkeypatch.setattr(_worker, "train", None)
+    monkeypatch.setattr(_member_training, "train", None)
     again = clone(first).fit(x, y, directory=tmp_path / "second")
     assert (again.predict_proba(x) == first.predict_proba(x)).all()

@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from stand_ins import blobs, mlp, regression_stump, stump
 
-from kdl.ensembles import BaggingEnsemble, _store, _worker, load
+from kdl.ensembles import BaggingEnsemble, _member_training, _store, load
 
 
 def stumps(depth):
@@ -62,7 +62,7 @@ def with_options(input_shape, outputs, options):
         ),
     ],
 )
-def test_another_build_is_told_apart(old, new, tmp_path):
+def test_directory_with_another_build_raises(old, new, tmp_path):
     x, y = blobs()
     BaggingEnsemble(old, 1).fit(x, y, directory=tmp_path / "it")
     BaggingEnsemble(old, 1).fit(x, y, directory=tmp_path / "it")
@@ -70,7 +70,7 @@ def test_another_build_is_told_apart(old, new, tmp_path):
         BaggingEnsemble(new, 1).fit(x, y, directory=tmp_path / "it")
 
 
-def test_another_schedule_is_told_apart(tmp_path):
+def test_directory_with_another_schedule_raises(tmp_path):
     x, y = blobs()
 
     def ensemble(rate):
@@ -82,7 +82,7 @@ def test_another_schedule_is_told_apart(tmp_path):
         ensemble(0.5).fit(x, y, directory=tmp_path / "it")
 
 
-def test_the_same_model_built_again_is_the_same(tmp_path):
+def test_model_built_again_as_template_is_the_same(tmp_path):
     x, y = blobs()
     written = []
     for _ in range(2):  # Keras gives its layers other names the second time
@@ -94,7 +94,7 @@ def test_the_same_model_built_again_is_the_same(tmp_path):
 
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
-def test_a_damaged_member_is_trained_anew(harm, finished, trainings, tmp_path):
+def test_damaged_member_is_trained_anew(harm, finished, trainings, tmp_path):
     x, y = blobs()
     before = BaggingEnsemble(stump, 2).fit(x, y, directory=tmp_path / "it").predict_proba(x)
     manifest = pathlib.Path(tmp_path / "it" / "ensemble.json")
@@ -113,7 +113,7 @@ def test_a_damaged_member_is_trained_anew(harm, finished, trainings, tmp_path):
 
 
 @pytest.mark.skipif(_store.fcntl is None, reason="Windows has no such locks")
-def test_one_writer_at_a_time(tmp_path, monkeypatch):
+def test_second_writer_of_directory_raises(tmp_path, monkeypatch):
     """Two would remove each other's files."""
     monkeypatch.setattr(_store, "_PATIENCE", 0.05)
     x, y = blobs(count=30)
@@ -128,7 +128,7 @@ def test_one_writer_at_a_time(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(_store.fcntl is None, reason="Windows has no such locks")
-def test_disk_without_locks(tmp_path, monkeypatch):
+def test_disk_without_locks_is_written(tmp_path, monkeypatch):
     def refuse(handle, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -137,17 +137,17 @@ def test_disk_without_locks(tmp_path, monkeypatch):
     assert BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path).members_
 
 
-def test_directory_that_can_not_be_written_is_found_before_training(tmp_path, monkeypatch):
+def test_unwritable_directory_raises_before_training(tmp_path, monkeypatch):
     def refuse(path, content):
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
     monkeypatch.setattr(_store, "write_whole", refuse)
-    monkeypatch.setattr(_worker, "train", None)
+    monkeypatch.setattr(_member_training, "train", None)
     with pytest.raises(PermissionError, match=r"ensemble\.json"):
         BaggingEnsemble(stump, 1).fit(*blobs(count=30), directory=tmp_path)
 
 
-def test_disk_that_fills_up_keeps_what_there_is(trainings, tmp_path, monkeypatch):
+def test_disk_that_fills_up_keeps_finished_members(trainings, tmp_path, monkeypatch):
     """The next call trains what found no place."""
     x, y = blobs(count=30)
     write, names = _store.write_whole, []
@@ -167,7 +167,7 @@ def test_disk_that_fills_up_keeps_what_there_is(trainings, tmp_path, monkeypatch
     assert trainings == ["member 1 of BaggingEnsemble"]
 
 
-def test_fingerprint_is_of_the_last_data(tmp_path):
+def test_second_fit_saves_fingerprint_of_its_data(tmp_path):
     x, y = blobs()
     ensemble = BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path / "first")
     ensemble.fit(x[::2], y[::2]).save(tmp_path / "second")
@@ -175,7 +175,7 @@ def test_fingerprint_is_of_the_last_data(tmp_path):
         BaggingEnsemble(stump, 1).fit(x, y, directory=tmp_path / "second")
 
 
-def test_a_failed_fit_leaves_nothing_fitted():
+def test_failed_fit_leaves_ensemble_unfitted():
     x, y = blobs()
     ensemble = BaggingEnsemble(stump, 1).fit(x, y)
     with pytest.raises(ValueError, match="samples"):
@@ -184,7 +184,7 @@ def test_a_failed_fit_leaves_nothing_fitted():
         ensemble.predict(x)
 
 
-def test_strings_of_numpy_2(tmp_path):
+def test_string_dtype_labels_are_saved_and_loaded(tmp_path):
     x, y = blobs()
     numbers = np.unique(y, return_inverse=True)[1]
     labels = np.array(["a", "b", "c"], np.dtypes.StringDType())[numbers]
@@ -194,7 +194,7 @@ def test_strings_of_numpy_2(tmp_path):
 
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("older", [False, True])
-def test_other_labels_are_told_apart(finished, older, tmp_path):
+def test_directory_with_other_labels_raises(finished, older, tmp_path):
     """Labels go to the members as numbers, which are the same for any three of them."""
     x, y = blobs()
     numbers = np.unique(y, return_inverse=True)[1]
@@ -216,7 +216,7 @@ def test_other_labels_are_told_apart(finished, older, tmp_path):
         BaggingEnsemble(stump, 1).fit(x, others, directory=tmp_path / "it")
 
 
-def test_a_finished_ensemble_answers_with_the_labels_of_the_call(tmp_path):
+def test_finished_fit_in_directory_predicts_labels_of_the_call(tmp_path):
     """1 is equal to 1.0, but not the same."""
     x, y = blobs()
     numbers = np.unique(y, return_inverse=True)[1]
@@ -225,7 +225,7 @@ def test_a_finished_ensemble_answers_with_the_labels_of_the_call(tmp_path):
         assert ensemble.predict(x).dtype == labels.dtype
 
 
-def test_targets_in_a_column_are_answered_in_a_column(tmp_path):
+def test_targets_in_a_column_are_predicted_in_a_column(tmp_path):
     x, _ = blobs()
     for targets in (x[:, 0], x[:, :1]):
         ensemble = BaggingEnsemble(regression_stump, 1, task="regression")

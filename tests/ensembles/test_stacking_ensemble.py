@@ -13,9 +13,10 @@ from sklearn.tree import DecisionTreeClassifier
 from stand_ins import blobs, mlp, stump
 
 import kdl
-from kdl.ensembles import StackingEnsemble, _worker
+from kdl.ensembles import StackingEnsemble, _member_training
+from kdl.ensembles._model_files import read_model
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 STUMPS = [("a", stump), ("b", stump)]
 
@@ -23,7 +24,7 @@ STUMPS = [("a", stump), ("b", stump)]
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("passthrough", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_equals_scikit_learn(classes, passthrough, weighted):
+def test_stacking_of_stumps_equals_scikit_learn(classes, passthrough, weighted):
     x, y = blobs(classes)
     weights = np.random.default_rng(0).integers(1, 5, len(x)) if weighted else None
     tree = DecisionTreeClassifier(max_depth=1, random_state=0)
@@ -39,11 +40,11 @@ def test_equals_scikit_learn(classes, passthrough, weighted):
     assert (ours.predict(x) == theirs.predict(x)).all()
 
 
-def test_final_estimator_learns_from_what_is_new_to_the_members(monkeypatch):
+def test_final_estimator_is_fitted_on_out_of_fold_outputs(monkeypatch):
     """The features of a fold come from members that were not trained on it."""
     x, y = blobs()
-    seen, jobs, train = [], [], _worker.train
-    monkeypatch.setattr(_worker, "train", lambda job: jobs.append(job) or train(job))
+    seen, jobs, train = [], [], _member_training.train
+    monkeypatch.setattr(_member_training, "train", lambda job: jobs.append(job) or train(job))
 
     class Spy(LogisticRegression):
         def fit(self, features, labels, sample_weight=None):
@@ -55,21 +56,21 @@ def test_final_estimator_learns_from_what_is_new_to_the_members(monkeypatch):
     expected = np.zeros((90, 3))
     for job, (rest, rows) in zip(jobs[1:], splitter.split(x), strict=True):
         assert (job.samples == rest).all()
-        expected[rows] = _worker.read_model(train(job)).predict(x[rows])
+        expected[rows] = read_model(train(job)).predict(x[rows])
     assert seen[0] == pytest.approx(expected)
     assert jobs[0].samples is None
     assert abs(ensemble.transform(x) - expected).max() > 1e-3
     assert len({job.seed for job in jobs}) == 4
 
 
-def test_images_and_directory(tmp_path, monkeypatch):
+def test_images_in_directory_are_resumed(tmp_path, monkeypatch):
     """Cut off among the folds, it goes on there; then what is finished is only read."""
     x, y = blobs()
     x = x.reshape(90, 2, 2, 1)
     members = [("a", mlp), ("b", partial(mlp, units=3))]
     make = partial(StackingEnsemble, members, cv=3, passthrough=True)
     expected = make().fit(x, y).predict_proba(x)
-    names, train = [], _worker.train
+    names, train = [], _member_training.train
 
     def stop(job):
         names.append(job.name)
@@ -77,7 +78,7 @@ def test_images_and_directory(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train(job)
 
-    monkeypatch.setattr(_worker, "train", stop)
+    monkeypatch.setattr(_member_training, "train", stop)
     with pytest.raises(KeyboardInterrupt):
         make().fit(x, y, directory=tmp_path)
     found = make().fit(x, y, directory=tmp_path).predict_proba(x)
@@ -92,7 +93,7 @@ def test_images_and_directory(tmp_path, monkeypatch):
         make(LogisticRegression(C=9)).fit(x, y, directory=tmp_path)
 
 
-def test_any_final_estimator(tmp_path):
+def test_any_final_estimator_is_saved_and_loaded(tmp_path):
     x, y = blobs()
     ensemble = StackingEnsemble(STUMPS, LinearSVC(), cv=StratifiedKFold(2)).fit(x, y)
     assert not hasattr(ensemble, "predict_proba")
@@ -104,7 +105,7 @@ def test_any_final_estimator(tmp_path):
     assert (loaded.predict(x) == ensemble.predict(x)).all()
 
 
-def test_fold_without_a_class():
+def test_fold_without_a_class_has_all_outputs():
     """Folds that are not stratified may leave a class to one of them alone."""
     x, y = blobs(count=60)
     order = np.argsort(y, kind="stable")
@@ -121,18 +122,18 @@ def test_fold_without_a_class():
         ({"members": []}, "members must be a list"),
     ],
 )
-def test_bad_arguments(changes, message):
+def test_fit_with_bad_arguments_raises(changes, message):
     with pytest.raises(ValueError, match=message):
         StackingEnsemble(**{"members": STUMPS, **changes}).fit(*blobs(count=30))
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform"])
-def test_not_fitted(method):
+def test_predict_before_fit_raises(method):
     with pytest.raises(NotFittedError, match="call fit first"):
         getattr(StackingEnsemble(STUMPS), method)(blobs()[0])
 
 
-def test_final_estimator_without_weights():
+def test_final_estimator_without_sample_weight_raises():
     x, y = blobs(count=30)
     with pytest.raises(ValueError, match=r"KNeighborsClassifier.* takes none"):
         StackingEnsemble(STUMPS, KNeighborsClassifier()).fit(x, y, np.ones(30))

@@ -20,7 +20,7 @@ from kdl.ensembles import (
     _votes,
 )
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 NAMED = [("a", mlp), ("b", partial(mlp, units=3))]
 ENSEMBLES = {
@@ -44,7 +44,7 @@ PAIRS += [(name, 2) for name in ("SAMME", "SAMME.R", "gradient boosting", "stack
 
 
 @pytest.mark.parametrize(("name", "classes"), PAIRS)
-def test_answers_like_the_ensemble(name, classes, tmp_path):
+def test_to_keras_outputs_match_the_ensemble(name, classes, tmp_path):
     x, y = blobs(classes)
     ensemble = ENSEMBLES[name].fit(x, y)
     model = ensemble.to_keras()
@@ -60,7 +60,7 @@ def test_answers_like_the_ensemble(name, classes, tmp_path):
     "make", [BaggingEnsemble, GradientBoostedEnsemble], ids=["bagging", "gradient boosting"]
 )
 @pytest.mark.parametrize("columns", [np.s_[:, 0], np.s_[:, :1], np.s_[:, :2]])
-def test_regression(make, columns):
+def test_to_keras_of_regression_has_shape_of_targets(make, columns):
     x, _ = blobs()
     y = x[columns]
     ensemble = make(linear_mlp, 2, task="regression").fit(x, y)
@@ -71,7 +71,7 @@ def test_regression(make, columns):
     assert outputs == pytest.approx(ensemble.predict(x), abs=1e-4)
 
 
-def test_it_is_a_copy():
+def test_to_keras_model_is_a_copy():
     x, y = blobs()
     ensemble = BaggingEnsemble(mlp, 2).fit(x, y)
     before = ensemble.predict_proba(x)
@@ -80,7 +80,7 @@ def test_it_is_a_copy():
     assert (ensemble.predict_proba(x) == before).all()
 
 
-def test_members_of_one_name_and_images():
+def test_to_keras_of_members_of_one_name():
     x, y = blobs()
     x = x.reshape(90, 2, 2, 1)
 
@@ -97,13 +97,13 @@ def test_members_of_one_name_and_images():
     assert outputs == pytest.approx(ensemble.predict_proba(x), abs=1e-5)
 
 
-def test_final_estimator_without_a_graph():
+def test_to_keras_of_other_final_estimator_raises():
     ensemble = StackingEnsemble(NAMED, LinearSVC(), cv=2).fit(*blobs())
     with pytest.raises(ValueError, match="to_keras knows LogisticRegression"):
         ensemble.to_keras()
 
 
-def test_equal_answers():
+def test_votes_of_equal_outputs_go_to_the_first():
     """The first of the classes with as many votes, and of equal probabilities, as in predict."""
     answers = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1, 0, 0], [0, 0.5, 0.5]], "float32")
     [votes] = _graph.votes([keras.ops.convert_to_tensor(answers)], 3)
@@ -111,7 +111,7 @@ def test_equal_answers():
     assert (keras.ops.convert_to_numpy(votes) == _votes.vote(answers[None])).all()
 
 
-def test_sure_members_that_contradict_each_other():
+def test_samme_r_of_certain_members_is_finite():
     """In float16 each gives the others' class the probability 0, whose logarithm is infinite."""
 
     def sure(number):
@@ -144,7 +144,7 @@ def test_sure_members_that_contradict_each_other():
     ],
     ids=["mean", "votes", "SAMME.R", "sum", "stacking"],
 )
-def test_export(ensemble, state, tmp_path):
+def test_exported_file_matches_the_ensemble(ensemble, state, tmp_path):
     """As if it had been trained, which would take longest."""
     x, y = blobs(count=30)
     if "final_estimator" in state:
@@ -169,9 +169,7 @@ def test_export(ensemble, state, tmp_path):
         ("multinomial", "lbfgs", True),
     ],
 )
-def test_probabilities_that_are_made_of_one_class_against_the_rest_are_no_softmax(
-    form, solver, one
-):
+def test_to_keras_of_one_versus_rest_raises(form, solver, one):
     """As scikit-learn 1.4 to 1.7 name them."""
     estimator = LogisticRegression(solver=solver)
     estimator.multi_class, estimator.coef_ = form, np.ones((3, 2))

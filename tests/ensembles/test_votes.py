@@ -13,7 +13,7 @@ from kdl.ensembles import _votes
 MEMBERS = np.array([[[0.6, 0.4]], [[0.1, 0.9]], [[0.6, 0.4]]])
 
 
-def test_worked_numbers():
+def test_mean_vote_and_uncertainty_give_worked_numbers():
     """The mean picks the second class, the vote the first."""
     assert _votes.mean(MEMBERS)[0] == pytest.approx([0.433333, 0.566667], abs=1e-6)
     assert _votes.vote(MEMBERS)[0] == pytest.approx([2 / 3, 1 / 3])
@@ -24,7 +24,7 @@ def test_worked_numbers():
     assert found["mutual_information"] == pytest.approx([0.127196], abs=1.5e-6)
 
 
-def test_ties_go_to_the_first_class():
+def test_vote_with_ties_goes_to_first_class():
     tie = np.array([[[0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]], [[0.4, 0.4, 0.2]], [[0.0, 1.0, 0.0]]])
     assert _votes.vote(tie)[0].tolist() == [0.25, 0.5, 0.25]
     assert _votes.vote(tie[:2])[0].argmax() == 1
@@ -33,7 +33,7 @@ def test_ties_go_to_the_first_class():
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0], [2.0, 1.0, 1.0]])
 @pytest.mark.parametrize("voting", ["soft", "hard"])
-def test_equals_voting_of_scikit_learn(voting, weights):
+def test_vote_equals_scikit_learn(voting, weights):
     x, y = blobs(count=60)
     kinds = [DecisionTreeClassifier(max_depth=1), DecisionTreeClassifier(), LogisticRegression()]
     named = [(str(number), kind) for number, kind in enumerate(kinds)]
@@ -73,7 +73,7 @@ def test_out_of_bag_equals_scikit_learn(count):
     arrays.arrays("float64", (4,), elements={"min_value": 0.125, "max_value": 8}),
 )
 @hypothesis.settings(max_examples=25)
-def test_properties(raw, weights):
+def test_mean_and_vote_have_their_properties(raw, weights):
     probabilities = (raw + 1e-9) / (raw + 1e-9).sum(-1, keepdims=True)
     order = [2, 0, 3, 1]
     for combine in (_votes.mean, _votes.vote):

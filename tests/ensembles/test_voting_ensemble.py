@@ -9,13 +9,13 @@ from stand_ins import blobs, mlp, regression_stump, stump
 
 from kdl.ensembles import VotingEnsemble, load
 
-pytestmark = pytest.mark.usefixtures("untried")
+pytestmark = pytest.mark.usefixtures("no_dry_run")
 
 MEMBERS = [("stump", stump), ("small", partial(mlp, units=4)), ("wide", mlp, {"epochs": 3})]
 
 
 @pytest.mark.parametrize("voting", ["soft", "hard"])
-def test_combines_its_members(voting):
+def test_voting_combines_its_members(voting):
     x, y = blobs()
     ensemble = clone(VotingEnsemble(MEMBERS, voting, weights=[1, 2, 3])).fit(x, y)
     answers = ensemble.predict_members(x)
@@ -27,7 +27,7 @@ def test_combines_its_members(voting):
     assert ensemble.uncertainty(x)["predictive_entropy"].shape == (90,)
 
 
-def test_equals_scikit_learn():
+def test_voting_of_stumps_equals_scikit_learn():
     x, y = blobs()
     tree = DecisionTreeClassifier(max_depth=1, random_state=0)
     named = [("a", tree), ("b", tree)]
@@ -40,7 +40,7 @@ def test_equals_scikit_learn():
     assert ours.score(x, y) > 0.5
 
 
-def test_regression():
+def test_regression_predicts_mean_of_members():
     x, _ = blobs()
     members = [("a", regression_stump), ("b", regression_stump)]
     ensemble = VotingEnsemble(members, task="regression").fit(x, x.sum(-1))
@@ -58,18 +58,18 @@ def test_regression():
         ({"weights": [0, 0, 0]}, "not negative and not all 0"),
     ],
 )
-def test_bad_arguments(changes, message):
+def test_fit_with_bad_arguments_raises(changes, message):
     with pytest.raises(ValueError, match=message):
         VotingEnsemble(**{"members": MEMBERS, **changes}).fit(*blobs(count=30))
 
 
-def test_error_names_the_member():
+def test_error_of_build_names_the_member():
     with pytest.raises(RuntimeError, match="training of member 'odd' of VotingEnsemble failed"):
         VotingEnsemble([("odd", lambda shape, outputs: None)]).fit(*blobs(count=30))
 
 
 @pytest.mark.parametrize("weights", [np.array([3.0, 1.0]), (3, 1), [np.float32(3), np.int64(1)]])
-def test_weights_of_any_kind_are_kept(weights, tmp_path):
+def test_weights_of_any_kind_are_saved(weights, tmp_path):
     x, y = blobs()
     ensemble = VotingEnsemble([("a", stump), ("b", mlp)], weights=weights).fit(x, y)
     ensemble.save(tmp_path / "kept")
@@ -78,7 +78,7 @@ def test_weights_of_any_kind_are_kept(weights, tmp_path):
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(weight):
+def test_weights_not_finite_raise(weight):
     members = [("a", lambda *_: None), ("b", lambda *_: None)]
     with pytest.raises(ValueError, match="weights must be 2 numbers, one a member, finite"):
         VotingEnsemble(members, weights=[weight, 1.0]).fit(np.zeros((4, 2)), np.arange(4) % 2)

@@ -16,8 +16,9 @@ from kdl.ensembles import (
     DeepEnsemble,
     StackingEnsemble,
     VotingEnsemble,
-    _members,
-    _worker,
+    _member_trainer,
+    _member_training,
+    _model_files,
     load,
 )
 
@@ -115,7 +116,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("road", ["here", "directory", "executor", "both"])
-def test_fails_before_training(name, road, trainings, tmp_path):
+def test_unserializable_member_raises_before_training(name, road, trainings, tmp_path):
     build, message = BAD[name]
     where = {} if road in ("here", "executor") else {"directory": tmp_path / "kept"}
     where |= {} if road in ("here", "directory") else {"executor": AtOnce()}
@@ -130,7 +131,7 @@ def test_fails_before_training(name, road, trainings, tmp_path):
         BaggingEnsemble(stump, 1).fit(*blobs(count=30), **where)
 
 
-def test_every_build_is_tried(trainings):
+def test_every_build_has_a_dry_run(trainings):
     members = [("good", stump), ("odd", BAD["lambda"][0])]
     for kind in (VotingEnsemble, StackingEnsemble):
         with pytest.raises(ValueError, match="of member 'odd' of"):
@@ -140,32 +141,32 @@ def test_every_build_is_tried(trainings):
     assert trainings == []
 
 
-def test_what_can_not_be_read_here(trainings, monkeypatch):
+def test_file_unreadable_in_this_process_raises_before_training(trainings, monkeypatch):
     """It was written elsewhere, where a class is known that this process does not know."""
-    monkeypatch.setattr(_worker, "try_out", lambda job: b"PK")
-    with pytest.raises(ValueError, match="What is built for member 0 of BaggingEnsemble can't"):
+    monkeypatch.setattr(_member_training, "dry_run", lambda job: b"PK")
+    with pytest.raises(ValueError, match="The model built for member 0 of BaggingEnsemble can't"):
         BaggingEnsemble(stump, 2).fit(*blobs(count=30), executor=AtOnce())
     assert trainings == []
 
 
-def test_full_disk(trainings, monkeypatch):
+def test_full_disk_is_reported_as_such(trainings, monkeypatch):
     """It is told as what it is."""
 
     def full(model):
         raise OSError(errno.ENOSPC, "the disk has 0 MiB left")
 
-    monkeypatch.setattr(_worker, "write_model", full)
+    monkeypatch.setattr(_model_files, "write_model", full)
     with pytest.raises(RuntimeError, match=r"member 0 of .*the disk has 0 MiB left"):
         BaggingEnsemble(stump, 2).fit(*blobs(count=30))
     assert trainings == []
 
 
-def test_a_loss_is_no_part_of_a_file():
+def test_unregistered_loss_of_a_function_is_allowed():
     build = with_layer(keras.layers.Flatten, unregistered_loss)
     assert len(DeepEnsemble(build, 1).fit(*blobs(count=30)).members_) == 1
 
 
-def test_costs_one_more_build(tmp_path, monkeypatch):
+def test_dry_run_costs_one_build(tmp_path, monkeypatch):
     x, y = blobs(count=30)
     calls = itertools.count()
 
@@ -179,7 +180,7 @@ def test_costs_one_more_build(tmp_path, monkeypatch):
     members = [("a", build), ("b", build)]
     StackingEnsemble(members, cv=2).fit(x, y, directory=tmp_path)
     assert next(calls) == 2 * 3 + 1
-    monkeypatch.setattr(_worker, "try_out", None)  # what is finished is only read
+    monkeypatch.setattr(_member_training, "dry_run", None)  # what is finished is only read
     StackingEnsemble(members, cv=2).fit(x, y, directory=tmp_path)
     assert next(calls) == 2 * 3 + 2
 
@@ -193,7 +194,7 @@ def dropping(input_shape, outputs):
     return model
 
 
-def test_members_are_the_same_without_it(monkeypatch):
+def test_dry_run_changes_no_random_numbers(monkeypatch):
     """Weights to the bit; and the random numbers of the program go on as if nothing had been."""
     x, y = blobs(count=30)
     arguments = {"epochs": 2, "batch_size": 8}
@@ -202,7 +203,7 @@ def test_members_are_the_same_without_it(monkeypatch):
     expected = random.Random(1).random(), np.random.RandomState(2).rand()
     found = DeepEnsemble(dropping, 1, arguments).fit(x, y)
     assert (random.random(), np.random.rand()) == expected
-    monkeypatch.setattr(_members.Members, "_try_out", lambda self, jobs: None)
+    monkeypatch.setattr(_member_trainer.MemberTrainer, "_dry_run", lambda self, jobs: None)
     before = DeepEnsemble(dropping, 1, arguments).fit(x, y)
     pairs = zip(found.members_[0].get_weights(), before.members_[0].get_weights(), strict=True)
     assert all((a == b).all() for a, b in pairs)
@@ -227,7 +228,7 @@ def subclassed_and_built(input_shape, outputs):
 
 
 @pytest.mark.parametrize("build", [unbuilt, subclassed, subclassed_and_built])
-def test_models_without_a_graph(build, tmp_path):
+def test_models_without_a_graph_are_saved_and_loaded(build, tmp_path):
     x, y = blobs(count=30)
     ensemble = DeepEnsemble(build, 1).fit(x, y, directory=tmp_path)
     expected = ensemble.predict_proba(x)
