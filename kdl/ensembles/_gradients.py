@@ -6,6 +6,7 @@ from kdl.ensembles._member_outputs import softmax
 
 _MAX_STEP = 16.0  # where the loss falls without end
 _HALVINGS = 40
+_LEAST = 1e-150
 
 
 def first_scores(targets, weights, task):
@@ -31,7 +32,8 @@ def best_step(targets, scores, direction, weights, task):
         left = residuals(targets, scores + step * direction, task)
         return -(weights[:, None] * direction * left).sum()
 
-    if slope(0.0) >= 0:
+    # The squares of numbers below _LEAST underflow.
+    if abs(direction).max() < _LEAST or slope(0.0) >= 0:
         return 0.0
     if task == "regression":
         return float(-slope(0.0) / (weights[:, None] * direction**2).sum())

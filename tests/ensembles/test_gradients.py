@@ -62,5 +62,6 @@ def test_best_step_without_minimum_is_zero_or_bounded():
     for task in (CLASSES, NUMBERS):
         assert _gradients.best_step(targets, scores, -targets, None, task) == 0
         assert _gradients.best_step(targets, scores, np.zeros((2, 2)), None, task) == 0
+        assert _gradients.best_step(targets, scores, np.full((2, 2), 6e-302), None, task) == 0
     assert _gradients.best_step(targets, scores, targets, None, CLASSES) == 16
     assert _gradients.best_step(targets, scores, targets / 2, None, NUMBERS) == 2
