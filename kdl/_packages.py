@@ -11,12 +11,14 @@ class Package(NamedTuple):
         floor: It imports from packages on lower floors only.
         serializable: Whether it has classes that Keras must know to load a file.
         public: Whether it is an attribute of `kdl`.
+        models: Whether it registers models in `kdl._registry`.
     """
 
     name: str
     floor: int
     serializable: bool = False
     public: bool = True
+    models: bool = False
 
 
 PACKAGES = (
@@ -26,11 +28,11 @@ PACKAGES = (
     Package("metrics", 2, serializable=True),
     Package("data", 2),
     Package("graph", 3),
-    Package("applications", 4, serializable=True),
+    Package("applications", 4, serializable=True, models=True),
     Package("training", 4, serializable=True),
     Package("compression", 5, serializable=True),
     Package("ensembles", 5),
-    Package("segmentation", 5, serializable=True),
+    Package("segmentation", 5, serializable=True, models=True),
     Package("deploy", 6),
     Package("cli", 7, public=False),
 )

@@ -34,7 +34,18 @@ def missing(function):
 
 
 # Packages join as their signatures are annotated.
-ANNOTATED = ["data", "deploy", "ensembles", "losses", "metrics", "ops", "testing"]
+ANNOTATED = [
+    "applications",
+    "data",
+    "deploy",
+    "ensembles",
+    "layers",
+    "losses",
+    "metrics",
+    "ops",
+    "segmentation",
+    "testing",
+]
 
 
 @pytest.mark.parametrize("package", ANNOTATED)

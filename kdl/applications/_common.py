@@ -1,39 +1,49 @@
-"""The arguments that all image classifiers have in common, and the parts made from them."""
+"""Arguments that all applications have in common, and the parts of a network made from them."""
 
 import dataclasses
 
 import keras
 
 from kdl._checks import check_integer
+from kdl._typing import Activation, DType, Path, Shape, Tensor
 from kdl.layers._block import check_choice
 from kdl.layers._chain import run_chain
-from kdl.layers._maker import LayerMaker
+from kdl.layers._layer_factory import LayerFactory
 from kdl.ops.channels import channel_axis
+
+
+def bind_arguments(arguments: dict) -> tuple[dict, "CommonArguments"]:
+    """Split the arguments of a family's constructor into its own and those of every application.
+
+    Args:
+        arguments: `locals()` in the constructor's first line.
+
+    Returns:
+        Dict of the family's own arguments, for `get_config`, and the `CommonArguments`, checked.
+
+    Raises:
+        ValueError: If one of the common arguments is out of range.
+    """
+    shared = {field.name for field in dataclasses.fields(CommonArguments)}
+    common = CommonArguments(**{name: arguments[name] for name in shared})
+    skipped = {*shared, "self", "__class__"}
+    return {name: arguments[name] for name in arguments if name not in skipped}, common
 
 
 @dataclasses.dataclass
 class CommonArguments:
-    """Arguments of every application; they mean what they mean in `keras.applications`.
-
-    Attributes:
-        include_top: Whether to add the classifier.
-        input_tensor: A `keras.Input` to build on, or None.
-        input_shape: Shape without batch, or None.
-        pooling: Without top: None, `"avg"` or `"max"`.
-        classes: Number of classes.
-        classifier_activation: Activation of the classifier.
-        dtype: Dtype policy, or None for the global one.
-        data_format: `"channels_last"`, `"channels_first"`, or None for Keras's setting.
-    """
+    """Arguments of every application, as `kdl.applications.Application` documents them."""
 
     include_top: bool
+    weights: Path | None
     input_tensor: keras.KerasTensor | None
-    input_shape: tuple | None
+    input_shape: Shape | None
     pooling: str | None
     classes: int
-    classifier_activation: object
-    dtype: object
-    data_format: str | None
+    classifier_activation: Activation
+    dtype: DType
+    data_format: str  # None is Keras's setting, which `__post_init__` looks up
+    name: str | None
 
     def __post_init__(self):
         check_choice("pooling", self.pooling, (None, "avg", "max"))
@@ -42,11 +52,11 @@ class CommonArguments:
         self.dtype = keras.dtype_policies.get(self.dtype or keras.config.dtype_policy())
         self.data_format = self.data_format or keras.config.image_data_format()
 
-    def inputs(self, default_size=224, minimum=32):
+    def inputs(self, default_size: int = 224, minimum: int = 32) -> keras.KerasTensor:
         """The `keras.Input` of the application, checked.
 
         Args:
-            default_size: Height and width with top; without, they are open.
+            default_size: Height and width with top; without, they are dynamic.
             minimum: Smallest height and width, the total stride.
 
         Raises:
@@ -69,23 +79,25 @@ class CommonArguments:
                 f"{shape}. Enlarge the images, for instance with keras.layers.Resizing."
             )
         self.input_shape = shape
-        return self.input_tensor if self.input_tensor is not None else keras.Input(shape)
+        if self.input_tensor is None:
+            self.input_tensor = keras.Input(shape)
+        return self.input_tensor
 
-    def maker(self, padding, epsilon=1e-5, momentum=0.9):
-        """The `LayerMaker` of the network."""
-        return LayerMaker(padding, self.data_format, self.dtype, epsilon, momentum)
+    def factory(self, padding: str, epsilon: float = 1e-5, momentum: float = 0.9) -> LayerFactory:
+        """The `LayerFactory` of the network."""
+        return LayerFactory(padding, self.data_format, self.dtype, epsilon, momentum)
 
-    def block_arguments(self, make):
-        """What the blocks of the network are given beside their own arguments."""
+    def block_arguments(self, factory: LayerFactory) -> dict:
+        """Arguments that every block of the network is given beside its own."""
         return {
-            "padding": make.padding,
-            "epsilon": make.epsilon,
-            "momentum": make.momentum,
-            "data_format": make.data_format,
-            "dtype": make.dtype,
+            "padding": factory.padding,
+            "epsilon": factory.epsilon,
+            "momentum": factory.momentum,
+            "data_format": factory.data_format,
+            "dtype": factory.dtype,
         }
 
-    def head(self, x, dropout=0.0, use_bias=True):
+    def head(self, x: Tensor, dropout: float = 0.0, use_bias: bool = True) -> Tensor:
         """Global pooling and classifier, as the arguments ask.
 
         The classifier computes in float32 under every dtype policy, for the softmax's sake.
@@ -93,7 +105,7 @@ class CommonArguments:
         Args:
             x: Last feature map.
             dropout: Fraction dropped before the classifier.
-            use_bias: Whether the classifier has a bias.
+            use_bias: True for a classifier with a bias.
         """
         if not self.include_top:
             return self.pool(x)
@@ -108,7 +120,7 @@ class CommonArguments:
             name="classifier",
         )(x)
 
-    def pool(self, x, pooling=None):
+    def pool(self, x: Tensor, pooling: str | None = None) -> Tensor:
         """Global `pooling` of a feature map; by default that of the argument `pooling`."""
         kinds = {
             None: None,
@@ -118,10 +130,12 @@ class CommonArguments:
         layer = kinds[pooling or self.pooling]
         return x if layer is None else layer(self.data_format, dtype=self.dtype, name="pool")(x)
 
-    def config(self):
-        """These arguments as plain data."""
+    def config(self) -> dict:
+        """These arguments as plain data; `weights` is None, so that a reload never downloads."""
         return {
             "include_top": self.include_top,
+            "weights": None,
+            "input_tensor": None,
             "input_shape": self.input_shape,
             "pooling": self.pooling,
             "classes": self.classes,
@@ -160,8 +174,8 @@ def _activation_name(activation):
     return keras.activations.serialize(function)
 
 
-class Strides:
-    """Turns strides beyond `output_stride` into dilation, and keeps the pyramid of tensors.
+class StrideTracker:
+    """Turns strides beyond `output_stride` into dilation, and records the pyramid of tensors.
 
     `pyramid` holds the last tensor of each stride, `stages` that of each stride as it would be
     without dilation.
@@ -176,18 +190,18 @@ class Strides:
     Raises:
         ValueError: If it is another number.
 
-    Source: Dilated Residual Networks (arXiv 1705.09914), section 2; the first convolution keeps the
+    Source: Dilated Residual Networks (arXiv 1705.09914), section 2; the first convolution has the
     dilation of the stage before, as in torchvision.
 
     Example:
-        >>> strides = Strides(8)
-        >>> [strides.step(2) for _ in range(5)]
+        >>> strides = StrideTracker(8)
+        >>> [strides.next(2) for _ in range(5)]
         [(2, 1), (2, 1), (2, 1), (1, 1), (1, 2)]
-        >>> strides.step(1)
+        >>> strides.next(1)
         (1, 4)
     """
 
-    def __init__(self, output_stride):
+    def __init__(self, output_stride: int) -> None:
         check_choice("output_stride", output_stride, (8, 16, 32))
         self.output_stride = output_stride
         self.stride = 1
@@ -195,7 +209,7 @@ class Strides:
         self.pyramid = {}
         self.stages = {}
 
-    def step(self, strides):
+    def next(self, strides: int) -> tuple[int, int]:
         """`(strides, dilation rate)` of the next convolution, which asks for `strides`."""
         dilation = self.dilation
         if self.stride * strides > self.output_stride:
@@ -204,15 +218,15 @@ class Strides:
         self.stride *= strides
         return strides, dilation
 
-    def keep(self, x):
-        """Notes `x` as the last tensor so far of the present stride, and returns it."""
+    def record(self, x: Tensor) -> Tensor:
+        """Record `x` as the last tensor so far of the present stride, and return it."""
         self.pyramid[f"P{self.stride.bit_length() - 1}"] = x
         self.stages[f"P{(self.stride * self.dilation).bit_length() - 1}"] = x
         return x
 
 
-def chain(x, *layers):
-    """Applies layers, given one by one or in lists, to a tensor."""
+def chain(x: Tensor, *layers: keras.layers.Layer | list) -> Tensor:
+    """Apply layers, given one by one or in lists, to a tensor."""
     flat = []
     for layer in layers:
         flat.extend(layer if isinstance(layer, list) else [layer])

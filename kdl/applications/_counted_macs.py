@@ -1,4 +1,4 @@
-"""Multiply-adds of the models whose reference tells none, as `kdl.applications.macs` counts."""
+"""Multiply-adds counted by `kdl.applications.macs`, for models whose reference tells none."""
 
 COUNTED_MACS = {
     "shufflenet_x0_25_g1": 11_003_184,

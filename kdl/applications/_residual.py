@@ -1,4 +1,4 @@
-"""The skeleton that ResNet's descendants share: a stem and four stages of blocks."""
+"""Skeleton of ResNet and its descendants: a stem and four stages of blocks."""
 
 from kdl._checks import check_integer, is_integer
 from kdl.applications._common import chain
@@ -11,25 +11,25 @@ REPEATS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 PLANES = (64, 128, 256, 512)
 
 
-def stem(x, widths, make, strides):
+def stem(x, widths, factory, strides):
     """A 7×7 convolution with stride 2, or for several `widths` as many 3×3 ones; BN, ReLU each.
 
     Args:
         x: The image.
         widths: Channels of each convolution.
-        make: The network's `LayerMaker`.
-        strides: The network's `Strides`.
+        factory: The network's `LayerFactory`.
+        strides: The network's `StrideTracker`.
     """
     for index, filters in enumerate(widths, start=1):
         prefix = "stem" if len(widths) == 1 else f"stem{index}"
-        conv = make.conv(
+        conv = factory.conv(
             filters,
             7 if len(widths) == 1 else 3,
             f"{prefix}_conv",
-            strides.step(2)[0] if index == 1 else 1,
+            strides.next(2)[0] if index == 1 else 1,
         )
-        x = chain(x, conv, make.norm(f"{prefix}_bn"), make.relu(f"{prefix}_relu"))
-    return strides.keep(x)
+        x = chain(x, conv, factory.norm(f"{prefix}_bn"), factory.relu(f"{prefix}_relu"))
+    return strides.record(x)
 
 
 def stages(x, repeats, block, strides):
@@ -40,13 +40,13 @@ def stages(x, repeats, block, strides):
         repeats: Number of blocks in each stage.
         block: Called with stage (0…3), index in the stage, strides, dilation rate and name;
             returns the layer.
-        strides: The network's `Strides`.
+        strides: The network's `StrideTracker`.
     """
     for stage, count in enumerate(repeats):
         for index in range(count):
-            step, dilation = strides.step(2 if stage > 0 and index == 0 else 1)
+            step, dilation = strides.next(2 if stage > 0 and index == 0 else 1)
             x = block(stage, index, step, dilation, f"stage{stage + 1}_block{index}")(x)
-            strides.keep(x)
+            strides.record(x)
     return x
 
 
@@ -54,7 +54,7 @@ def outer_names(deep):
     """Names of stem, shortcuts and classifier in the PyTorch code of ResNet's descendants.
 
     Args:
-        deep: Whether three convolutions make the stem and shortcuts halve the size by averaging,
+        deep: True if three convolutions make the stem and shortcuts halve the size by averaging,
             which is a module of its own.
     """
     names = {"stem_conv": "conv1", "stem_bn": "bn1"}
@@ -79,18 +79,22 @@ def depth_name(depth):
     return str(depth) if is_integer(depth) else "_".join(map(str, depth))
 
 
-def repeats_of(depth):
-    """Blocks of the four stages, for a depth or a sequence of four numbers.
+def checked_depth(depth):
+    """The depth as plain data, and the blocks of the four stages.
 
     Args:
-        depth: 50, 101, 152, or four positive integers.
+        depth: 50, 101, 152, or a sequence of four positive integers.
+
+    Returns:
+        `(depth, repeats)`: an `int` and a tuple, or twice the same tuple.
 
     Raises:
         ValueError: If it is anything else.
     """
     if is_integer(depth):
         check_choice("depth", depth, tuple(REPEATS))
-        return REPEATS[depth]
+        return int(depth), REPEATS[depth]
     if len(depth) != 4:
         raise ValueError(f"depth must be one of {tuple(REPEATS)} or four numbers: {depth}.")
-    return tuple(check_integer("the number of blocks in a stage", count) for count in depth)
+    repeats = tuple(check_integer("the number of blocks in a stage", count) for count in depth)
+    return repeats, repeats

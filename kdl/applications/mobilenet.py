@@ -1,12 +1,13 @@
-"""MobileNet (arXiv 1704.04861)."""
+"""MobileNet: depthwise separable convolutions (arXiv 1704.04861)."""
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_tf
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.mobilenet import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.separable_block import RELU_LIMITS, SeparableBlock
 
@@ -16,34 +17,12 @@ _STAGES = ((64,), (128,) * 2, (256,) * 2, (512,) * 6, (1024,) * 2)
 # padding → epsilon and momentum of batch norm, in PyTorch's and in TensorFlow's lineage.
 _BATCH_NORM = {"symmetric": (1e-5, 0.9), "same": (1e-3, 0.99)}
 
-# alpha → trainable parameters, multiply-adds at 224², the file's word for alpha, top-1 as published
-# for the checkpoints of TensorFlow's models, from which the files were made.
-_TABLE = {
-    0.25: (470_072, 41.0e6, "2_5", 49.8),
-    0.5: (1_331_592, 149.5e6, "5_0", 63.3),
-    0.75: (2_585_560, 325.4e6, "7_5", 68.4),
-    1.0: (4_231_976, 568.7e6, "1_0", 70.9),
-}
-
-_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
-
-
-def _keras_source(parameters, word, top1):
-    file = f"mobilenet_{word}_224_tf.h5"
-    return WeightSource(
-        name=file,
-        url=_URL + file,
-        sha256="",
-        parameters=parameters,
-        top1=top1,
-        licence="Apache-2.0 (TensorFlow models)",
-        padding="same",
-    )
-
-
-IMAGENET = {
-    alpha: (_keras_source(parameters, word, top1),)
-    for alpha, (parameters, _, word, top1) in _TABLE.items()
+# alpha → trainable parameters and multiply-adds at 224².
+_COUNTS = {
+    0.25: (470_072, 41.0e6),
+    0.5: (1_331_592, 149.5e6),
+    0.75: (2_585_560, 325.4e6),
+    1.0: (4_231_976, 568.7e6),
 }
 
 
@@ -68,20 +47,11 @@ class MobileNet(Application):
             norm with epsilon 1e-3 and momentum 0.99; weights of `keras.applications`, which agree
             for heights and widths divisible by 32 (at others Keras drops a row or column where
             TensorFlow's rule keeps it).
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (the weights of `keras.applications` for 224×224
             pixels, with `padding="same"`), or the path of a `.weights.h5`, `.keras`, `.pth` or
             `.safetensors` file, or of an `.h5` file of `keras.applications`.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -99,66 +69,49 @@ class MobileNet(Application):
 
     def __init__(
         self,
-        alpha=1.0,
-        activation="relu6",
-        dropout=0.001,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        check_choice("alpha", alpha, tuple(_TABLE))
+        alpha: float = 1.0,
+        activation: str = "relu6",
+        dropout: float = 0.001,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        check_choice("alpha", alpha, tuple(_COUNTS))
         check_choice("activation", activation, tuple(RELU_LIMITS))
         check_choice("padding", padding, tuple(_BATCH_NORM))
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding, *_BATCH_NORM[padding]), Strides(output_stride)
-        block = {"activation": activation, **common.block_arguments(make)}
+        factory = common.factory(padding, *_BATCH_NORM[padding])
+        strides = StrideTracker(output_stride)
+        block = {"activation": activation, **common.block_arguments(factory)}
         x = chain(
             inputs,
-            make.conv(int(32 * alpha), 3, "stem_conv", strides.step(2)[0]),
-            make.norm("stem_bn"),
-            make.relu("stem_relu", RELU_LIMITS[activation]),
+            factory.conv(int(32 * alpha), 3, "stem_conv", strides.next(2)[0]),
+            factory.norm("stem_bn"),
+            factory.relu("stem_relu", RELU_LIMITS[activation]),
         )
         for block_name, filters, ask in _blocks():
-            step, dilation = strides.step(ask)
+            step, dilation = strides.next(ask)
             x = SeparableBlock(
                 int(filters * alpha), step, dilation_rate=dilation, name=block_name, **block
             )(x)
-            strides.keep(x)
+            strides.record(x)
         outputs = common.head(x, dropout)
-        arguments = {
-            "alpha": alpha,
-            "activation": activation,
-            "dropout": dropout,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        super().__init__(inputs, outputs, strides, arguments, name or _name(alpha))
-        self.load_initial_weights(weights, IMAGENET[alpha])
+        super().__init__(own, common, strides, outputs, _name(alpha), IMAGENET[alpha])
 
     preprocess_input = staticmethod(scale_tf)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in timm and in `keras.applications`."""
         return {"timm": _timm_names(), "keras": _keras_names()}
 
@@ -195,5 +148,5 @@ def _name(alpha):
 
 ENTRIES = [
     ModelEntry(_name(alpha), MobileNet, {"alpha": alpha}, parameters, macs, IMAGENET[alpha])
-    for alpha, (parameters, macs, *_) in _TABLE.items()
+    for alpha, (parameters, macs) in _COUNTS.items()
 ]

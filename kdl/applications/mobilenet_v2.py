@@ -1,12 +1,14 @@
-"""MobileNetV2 (arXiv 1801.04381)."""
+"""MobileNetV2: inverted residuals with linear bottlenecks (arXiv 1801.04381)."""
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_tf, scale_torch
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.names import mobilenet_v2 as names
+from kdl.applications.weights.sources.mobilenet_v2 import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.inverted_residual import InvertedResidual
 
@@ -24,70 +26,14 @@ _STAGES = (
 # padding → epsilon and momentum of batch norm, in PyTorch's and in TensorFlow's lineage.
 _BATCH_NORM = {"symmetric": (1e-5, 0.9), "same": (1e-3, 0.999)}
 
-# alpha → trainable parameters, multiply-adds at 224², top-1 as published for the checkpoints of
-# TensorFlow's models, from which the files of keras.applications were made.
-_TABLE = {
-    0.35: (1_677_128, 59.3e6, 60.3),
-    0.5: (1_968_680, 97.1e6, 65.4),
-    0.75: (2_636_424, 209.1e6, 69.8),
-    1.0: (3_504_872, 300.8e6, 71.8),
-    1.3: (5_386_792, 509.4e6, 74.4),
-    1.4: (6_108_776, 582.2e6, 75.0),
-}
-
-_TORCHVISION = "https://download.pytorch.org/models/"
-_TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
-_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
-
-_TORCH_SOURCES = {
-    1.0: (
-        WeightSource(
-            name="mobilenet_v2-b0353104.pth",
-            url=_TORCHVISION + "mobilenet_v2-b0353104.pth",
-            sha256="b0353104",
-            parameters=3_504_872,
-            top1=71.878,
-            licence="BSD-3-Clause (torchvision)",
-        ),
-        WeightSource(
-            name="mobilenet_v2-7ebf99e0.pth",
-            url=_TORCHVISION + "mobilenet_v2-7ebf99e0.pth",
-            sha256="7ebf99e0",
-            parameters=3_504_872,
-            top1=72.154,
-            licence="BSD-3-Clause (torchvision)",
-            resize=232,
-        ),
-    ),
-    1.4: (
-        WeightSource(
-            name="mobilenetv2_140_ra-21a4e913.pth",
-            url=_TIMM + "mobilenetv2_140_ra-21a4e913.pth",
-            sha256="21a4e913",
-            parameters=6_108_776,
-            top1=76.528,
-            licence="Apache-2.0 (timm)",
-        ),
-    ),
-}
-
-
-def _keras_source(alpha, parameters, top1):
-    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224.h5"
-    return WeightSource(
-        name=file,
-        url=_KERAS + file,
-        sha256="",
-        parameters=parameters,
-        top1=top1,
-        licence="Apache-2.0 (TensorFlow models)",
-        padding="same",
-    )
-
-
-IMAGENET = {
-    alpha: (*_TORCH_SOURCES.get(alpha, ()), _keras_source(alpha, parameters, top1))
-    for alpha, (parameters, _, top1) in _TABLE.items()
+# alpha → trainable parameters and multiply-adds at 224².
+_COUNTS = {
+    0.35: (1_677_128, 59.3e6),
+    0.5: (1_968_680, 97.1e6),
+    0.75: (2_636_424, 209.1e6),
+    1.0: (3_504_872, 300.8e6),
+    1.3: (5_386_792, 509.4e6),
+    1.4: (6_108_776, 582.2e6),
 }
 
 
@@ -111,21 +57,12 @@ class MobileNetV2(Application):
             with epsilon 1e-5 and momentum 0.9; weights of torchvision and timm. `"same"`:
             TensorFlow's rule, batch norm with epsilon 1e-3 and momentum 0.999; weights of
             `keras.applications`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (with `padding="symmetric"` the weights of torchvision
             for `alpha=1.0` and of timm for `alpha=1.4`; with `padding="same"` those of
             `keras.applications` for 224×224 pixels), or the path of a `.weights.h5`, `.keras`,
             `.pth` or `.safetensors` file, or of an `.h5` file of `keras.applications`.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -142,39 +79,31 @@ class MobileNetV2(Application):
 
     def __init__(
         self,
-        alpha=1.0,
-        dropout=0.2,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        check_choice("alpha", alpha, tuple(_TABLE))
+        alpha: float = 1.0,
+        dropout: float = 0.2,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        check_choice("alpha", alpha, tuple(_COUNTS))
         check_choice("padding", padding, tuple(_BATCH_NORM))
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding, *_BATCH_NORM[padding]), Strides(output_stride)
-        block = common.block_arguments(make)
-        x = chain(inputs, _conv(make, _width(32 * alpha), 3, "stem", strides.step(2)[0]))
+        factory = common.factory(padding, *_BATCH_NORM[padding])
+        strides = StrideTracker(output_stride)
+        block = common.block_arguments(factory)
+        x = chain(inputs, _conv(factory, _width(32 * alpha), 3, "stem", strides.next(2)[0]))
         for block_name, expansion, filters, ask in _blocks():
-            step, dilation = strides.step(ask)
+            step, dilation = strides.next(ask)
             x = InvertedResidual(
                 _width(filters * alpha),
                 step,
@@ -183,21 +112,15 @@ class MobileNetV2(Application):
                 name=block_name,
                 **block,
             )(x)
-            strides.keep(x)
-        x = strides.keep(chain(x, _conv(make, _width(1280 * max(alpha, 1.0)), 1, "head")))
+            strides.record(x)
+        x = strides.record(chain(x, _conv(factory, _width(1280 * max(alpha, 1.0)), 1, "head")))
         outputs = common.head(x, dropout)
-        arguments = {
-            "alpha": alpha,
-            "dropout": dropout,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        super().__init__(inputs, outputs, strides, arguments, name or _name(alpha))
-        self.load_initial_weights(weights, IMAGENET[alpha])
+        super().__init__(own, common, strides, outputs, _name(alpha), IMAGENET[alpha])
 
     @staticmethod
-    def preprocess_input(images, padding="symmetric", data_format=None):
+    def preprocess_input(
+        images: ArrayLike, padding: str = "symmetric", data_format: str | None = None
+    ) -> Tensor:
         """Scales RGB images of 0…255 as the published weights expect them.
 
         torchvision and timm: `(x / 255 − mean) / std` per channel. `keras.applications`:
@@ -225,64 +148,24 @@ class MobileNetV2(Application):
 
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in torchvision, timm and `keras.applications`.
 
         Files of `keras.applications` keep the names that the network had there when they were made:
         `mobl1_conv_1_expand` for `block_1_expand`, `Logits` for `predictions`.
         """
+        blocks = [(block, expansion) for block, expansion, *_ in _blocks()]
         return {
-            "torchvision": _torchvision_names(),
-            "timm": _timm_names(),
-            "keras": _keras_names("predictions", "block_{i}_{part}", "block_{i}_{part}_BN"),
-            "keras of 2018": _keras_names("Logits", "block_{i}_{part}", "block_{i}_{part}_BN"),
-            "keras files": _keras_names(
-                "Logits", "mobl{i}_conv_{i}_{part}", "bn{i}_conv_{i}_bn_{part}"
+            "torchvision": names.torchvision(blocks),
+            "timm": names.timm(blocks),
+            "keras": names.keras(blocks, "predictions", "block_{i}_{part}", "block_{i}_{part}_BN"),
+            "keras of 2018": names.keras(
+                blocks, "Logits", "block_{i}_{part}", "block_{i}_{part}_BN"
+            ),
+            "keras files": names.keras(
+                blocks, "Logits", "mobl{i}_conv_{i}_{part}", "bn{i}_conv_{i}_bn_{part}"
             ),
         }
-
-
-def _torchvision_names():
-    names = {"stem_conv": "features.0.0", "stem_bn": "features.0.1", "classifier": "classifier.1"}
-    names |= {"head_conv": "features.18.0", "head_bn": "features.18.1"}
-    for index, (block, expansion, *_) in enumerate(_blocks(), start=1):
-        modules = ["0.0", "0.1", "1.0", "1.1", "2", "3"]
-        if expansion == 1:
-            modules = ["0.0", "0.1", "1", "2"]
-        for layer, module in zip(_layers(expansion), modules, strict=True):
-            names[f"{block}/{layer}"] = f"features.{index}.conv.{module}"
-    return names
-
-
-def _timm_names():
-    names = {"stem_conv": "conv_stem", "stem_bn": "bn1", "classifier": "classifier"}
-    names |= {"head_conv": "conv_head", "head_bn": "bn2"}
-    for block, expansion, *_ in _blocks():
-        modules = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
-        if expansion == 1:
-            modules = ["conv_dw", "bn1", "conv_pw", "bn2"]
-        prefix = block.replace("stage", "blocks.").replace("_block", ".")
-        for layer, module in zip(_layers(expansion), modules, strict=True):
-            names[f"{block}/{layer}"] = f"{prefix}.{module}"
-    return names
-
-
-def _keras_names(classifier, conv, norm):
-    """Names whose blocks follow the patterns `conv` and `norm`."""
-    names = {"stem_conv": "Conv1", "stem_bn": "bn_Conv1", "classifier": classifier}
-    names |= {"head_conv": "Conv_1", "head_bn": "Conv_1_bn"}
-    for index, (block, expansion, *_) in enumerate(_blocks()):
-        for layer in _layers(expansion):
-            part = layer.removesuffix("_bn")
-            name = (norm if layer.endswith("_bn") else conv).format(i=index, part=part)
-            names[f"{block}/{layer}"] = name.replace("block_0", "expanded_conv")
-    return names
-
-
-def _layers(expansion):
-    """Layers with weights of a block, from first to last."""
-    parts = ["depthwise", "project"] if expansion == 1 else ["expand", "depthwise", "project"]
-    return [name for part in parts for name in (part, f"{part}_bn")]
 
 
 def _blocks():
@@ -298,11 +181,11 @@ def _width(channels):
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
-def _conv(make, filters, kernel_size, name, strides=1):
+def _conv(factory, filters, kernel_size, name, strides=1):
     return [
-        *make.conv(filters, kernel_size, f"{name}_conv", strides),
-        make.norm(f"{name}_bn"),
-        make.relu(f"{name}_relu", 6.0),
+        *factory.conv(filters, kernel_size, f"{name}_conv", strides),
+        factory.norm(f"{name}_bn"),
+        factory.relu(f"{name}_relu", 6.0),
     ]
 
 
@@ -312,5 +195,5 @@ def _name(alpha):
 
 ENTRIES = [
     ModelEntry(_name(alpha), MobileNetV2, {"alpha": alpha}, parameters, macs, IMAGENET[alpha])
-    for alpha, (parameters, macs, _) in _TABLE.items()
+    for alpha, (parameters, macs) in _COUNTS.items()
 ]

@@ -1,4 +1,8 @@
-"""What a model has become beside its arguments, kept in its config."""
+"""State of a model beside its arguments, in its config: frozen layers, info, synchronization."""
+
+from collections.abc import Callable
+
+import keras
 
 from kdl.data.model_info import ModelInfo, get_model_info, set_model_info
 from kdl.layers.normalization.convert_sync_batch_norm import (
@@ -11,12 +15,12 @@ _INFO = "model_info"
 _SYNCHRONIZED = "synchronized"
 
 
-def with_state(model, config):
+def with_state(model: keras.Model, config: dict) -> dict:
     """`config` with what is frozen of the model, its `ModelInfo`, and whether it synchronizes.
 
     Keras keeps what is frozen for a model of its own, layer by layer; kdl's are made anew from
     their arguments when they are loaded. Weights of a synchronized batch norm have another place in
-    a file than those of a plain one.
+    a file than those of one that is not synchronized.
     """
     config = dict(config)
     names = [layer.name for layer in model.layers if not layer.trainable]
@@ -30,7 +34,7 @@ def with_state(model, config):
     return config
 
 
-def from_state(build, config):
+def from_state(build: Callable, config: dict) -> keras.Model:
     """The model that `build(**config)` gives, in the state that `with_state` added."""
     config = dict(config)
     names, info = set(config.pop(_FROZEN, ())), config.pop(_INFO, None)

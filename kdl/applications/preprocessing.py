@@ -1,9 +1,13 @@
-"""What published weights expect of pixels, and what their classes are called."""
+"""Image preprocessing that published weights expect, and the names of ImageNet's classes."""
+
+from typing import Any
 
 import keras
 import numpy as np
 
+from kdl._typing import ArrayLike, Tensor
 from kdl.data.input_spec import InputSpec
+from kdl.layers._block import check_choice
 from kdl.ops.channels import channel_axis
 
 # Mean and deviation of ImageNet's channels R, G, B on the scale 0 … 1.
@@ -14,7 +18,7 @@ _DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (104.0, 117.0, 123.0)
 
 
-def scale_torch(images, data_format=None):
+def scale_torch(images: ArrayLike, data_format: str | None = None) -> Tensor:
     """`(x / 255 − mean) / deviation` per channel, as torchvision and most of timm scale.
 
     Args:
@@ -33,12 +37,12 @@ def scale_torch(images, data_format=None):
     return (_floats(images) / 255.0 - mean) / deviation
 
 
-def scale_tf(images, data_format=None):
+def scale_tf(images: ArrayLike, data_format: str | None = None) -> Tensor:
     """`x / 127.5 − 1`, as TensorFlow's mobile models and `keras.applications` scale.
 
     Args:
         images: Array or tensor of RGB images, values 0…255, any dtype; it is not changed.
-        data_format: Not used: all channels are treated alike.
+        data_format: Not used: all channels have the same scale.
 
     Returns:
         Float32 images of the same shape, −1…1.
@@ -50,7 +54,7 @@ def scale_tf(images, data_format=None):
     return _floats(images) / 127.5 - 1.0
 
 
-def scale_bgr(images, data_format=None):
+def scale_bgr(images: ArrayLike, data_format: str | None = None) -> Tensor:
     """Channels in the order B, G, R, values 0…255, as the models of Megvii take them.
 
     Args:
@@ -69,7 +73,7 @@ def scale_bgr(images, data_format=None):
     return np.flip(images, axis) if isinstance(images, np.ndarray) else keras.ops.flip(images, axis)
 
 
-def scale_caffe(images, data_format=None):
+def scale_caffe(images: ArrayLike, data_format: str | None = None) -> Tensor:
     """Channels in the order B, G, R, minus 104, 117 and 123, as Caffe's models take them.
 
     Args:
@@ -86,11 +90,12 @@ def scale_caffe(images, data_format=None):
     return scale_bgr(images, data_format) - _per_channel(_CAFFE_MEAN, data_format)
 
 
-_SPECS = {
-    scale_torch: {"mean": _MEAN, "std": _DEVIATION},
-    scale_tf: {"mean": (0.5,) * 3, "std": (0.5,) * 3},
-    scale_bgr: {"std": (1 / 255,) * 3, "color": "bgr"},
-    scale_caffe: {
+# Name of a scale → arguments of the `InputSpec` that computes the same from bytes.
+_SPECS: dict[str, dict[str, Any]] = {
+    "torch": {"mean": _MEAN, "std": _DEVIATION},
+    "tf": {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+    "bgr": {"std": (1 / 255,) * 3, "color": "bgr"},
+    "caffe": {
         "mean": tuple(mean / 255 for mean in _CAFFE_MEAN),
         "std": (1 / 255,) * 3,
         "color": "bgr",
@@ -98,30 +103,26 @@ _SPECS = {
 }
 
 
-def input_spec(preprocess_input, size):
-    """The `kdl.data.InputSpec` of a model that takes what a function makes of its images.
+def input_spec(preprocessing: str, size: tuple[int, int]) -> InputSpec:
+    """`kdl.data.InputSpec` that scales images as one of the functions above does.
 
     Args:
-        preprocess_input: Function that computes as one of those above.
+        preprocessing: `"torch"`, `"tf"`, `"bgr"` or `"caffe"`.
         size: `(height, width)`.
 
-    Returns:
-        The specification; None if the function is none of them.
+    Raises:
+        ValueError: If there is no such scale.
 
     Example:
-        >>> input_spec(scale_tf, (96, 96)).mean
+        >>> input_spec("tf", (96, 96)).mean
         (0.5, 0.5, 0.5)
     """
-    pixel = np.array([[[[10, 60, 200]]]], "uint8")
-    scaled = preprocess_input(pixel, data_format="channels_last")
-    for known, arguments in _SPECS.items():
-        if np.array_equal(known(pixel, "channels_last"), scaled):
-            return InputSpec(size, **arguments)
-    return None
+    check_choice("preprocessing", preprocessing, tuple(_SPECS))
+    return InputSpec(size, **_SPECS[preprocessing])
 
 
-def decode_predictions(predictions, top=5):
-    """Names ImageNet's classes: a list per image of `(WordNet id, name, score)`, best first.
+def decode_predictions(predictions: ArrayLike, top: int = 5) -> list:
+    """Decode scores to ImageNet's classes: per image, `(WordNet id, name, score)`, best first.
 
     Args:
         predictions: Array `(batch, 1000)`.

@@ -7,13 +7,13 @@ import keras
 from kdl.graph.replay import replay
 
 
-def pyramid(model):
-    """The last tensor of each stride 2ⁿ of an image model: what a feature pyramid takes.
+def pyramid(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Feature maps of stride 2ⁿ of an image model, the last of each: inputs of a feature pyramid.
 
     For a model of kdl this is `model.pyramid_outputs`. Of any other functional model, such as those
     of `keras.applications`, the graph is searched: a tensor of rank 4 has stride 2ⁿ if its height
     and width are those of the image over 2ⁿ, give or take what unpadded convolutions cut off (less
-    than an eighth). The levels that the last feature map can be computed from are kept.
+    than an eighth). Levels from which the last feature map can be computed remain.
 
     Args:
         model: A functional model with one image as input, channels last or first.

@@ -1,8 +1,12 @@
-"""The models by name."""
+"""Registration of the classifiers, and the models by name."""
 
-import difflib
-import re
+import dataclasses
+from typing import Any
 
+import keras
+
+from kdl import _registry
+from kdl._registry import ModelEntry
 from kdl.applications import (
     mobilenet,
     mobilenet_v2,
@@ -17,6 +21,7 @@ from kdl.applications import (
     shufflenet_v2,
     squeezenet,
 )
+from kdl.applications._counted_macs import COUNTED_MACS
 
 _FAMILIES = [
     mobilenet,
@@ -33,26 +38,36 @@ _FAMILIES = [
     nasnet,
 ]
 
+_registry.register(
+    dataclasses.replace(entry, counted_macs=COUNTED_MACS.get(entry.name))
+    for family in _FAMILIES
+    for entry in family.ENTRIES
+)
 
-# Least ratio of `difflib` at which one name may stand for another.
-_ALIKE = 0.75
 
+def list_models(task: str | None = "classifier") -> list[ModelEntry]:
+    """Named models of a task, as a list of `ModelEntry`.
 
-def list_models():
-    """All named models, as a list of `ModelEntry`.
+    Args:
+        task: `"classifier"` (default), `"segmenter"` or `"detector"`; None for every task.
+
+    Raises:
+        ValueError: If there is no such task.
 
     Example:
         >>> [entry.name for entry in list_models() if entry.name.startswith("shufflenet_v2")][:2]
         ['shufflenet_v2_x0_5', 'shufflenet_v2_x1_0']
+        >>> [entry.name for entry in list_models("segmenter")]
+        ['spnet50', 'spnet101']
     """
-    return [entry for family in _FAMILIES for entry in family.ENTRIES]
+    return _registry.list_models(task)
 
 
-def create_model(name, **arguments):
-    """Builds a model by its name.
+def create_model(name: str, **arguments: Any) -> keras.Model:
+    """Build a model of any task by its name.
 
     Args:
-        name: One of the names in `list_models()`.
+        name: One of the names in `list_models(None)`.
         **arguments: Arguments of the constructor beside the family's own.
 
     Raises:
@@ -62,27 +77,4 @@ def create_model(name, **arguments):
         >>> create_model("shufflenet_v2_x0_5", input_shape=(32, 32, 3), classes=10).output_shape
         (None, 10)
     """
-    entries = {entry.name: entry for entry in list_models()}
-    if name not in entries:
-        raise ValueError(
-            f"There is no model {name!r}.{_suggestion(name, list(entries))} "
-            f"kdl.applications.list_models() names them all."
-        )
-    entry = entries[name]
-    return entry.constructor(**{**entry.arguments, **arguments})
-
-
-def _suggestion(name, known):
-    """A sentence with the names that `name` may have meant; empty if there are none."""
-    wanted = _bare(name)
-    scores = {other: difflib.SequenceMatcher(None, wanted, _bare(other)).ratio() for other in known}
-    close = [other for other in known if scores[other] > _ALIKE or _bare(other).startswith(wanted)]
-    if not wanted or not close:
-        return ""
-    close.sort(key=lambda other: -scores[other])  # those alike keep their order
-    return f" Did you mean {' or '.join(close[:3])}?"
-
-
-def _bare(name):
-    """A name without what is written in many ways."""
-    return re.sub(r"[\W_]", "", str(name).lower())
+    return _registry.create_model(name, **arguments)

@@ -1,51 +1,33 @@
-"""Res2Net and Res2NeXt (arXiv 1904.01169)."""
+"""Res2Net and Res2NeXt: multi-scale residual networks (arXiv 1904.01169)."""
+
+from collections.abc import Sequence
 
 import keras
 
-from kdl._checks import check_integer, is_integer
-from kdl.applications._common import CommonArguments, Strides, chain
-from kdl.applications._residual import PLANES, depth_name, outer_names, repeats_of, stages, stem
+from kdl._checks import check_integer
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
+from kdl.applications._residual import PLANES, checked_depth, depth_name, outer_names, stages, stem
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
-from kdl.applications.variant import variant as sized
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.res2net import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.res2net_block import Res2NetBlock, checked_scale
 
-# The authors' files; those of the first networks are mirrored by timm.
-_TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-res2net/"
-_AUTHORS = "https://shanghuagao.oss-cn-beijing.aliyuncs.com/res2net/"
-_LICENCE = "CC BY-NC-SA 4.0, non-commercial use only (Res2Net)"
-
-
-def _source(folder, file, parameters, top1):
-    digits = file.removesuffix(".pth").rsplit("-", 1)[1]
-    return WeightSource(file, folder + file, digits, parameters, top1, _LICENCE, restricted=True)
-
-
-# Depth, base width, scale, cardinality, variant → parameters, multiply-adds, file, top-1.
-_TABLE = {
-    (50, 26, 4, 1, None): (25_699_120, 4.255e9, "res2net50_26w_4s-06e79181.pth", 77.99),
-    (50, 26, 6, 1, None): (37_051_448, 6.296e9, "res2net50_26w_6s-19041792.pth", 78.58),
-    (50, 26, 8, 1, None): (48_403_776, 8.336e9, "res2net50_26w_8s-2c7c9f12.pth", 79.20),
-    (50, 48, 2, 1, None): (25_287_304, 4.160e9, "res2net50_48w_2s-afed724a.pth", 77.32),
-    (50, 14, 8, 1, None): (25_059_816, 4.179e9, "res2net50_14w_8s-6527dddc.pth", 78.14),
-    (101, 26, 4, 1, None): (45_206_688, 8.067e9, "res2net101_26w_4s-02a759a1.pth", 79.19),
-    (50, 4, 4, 8, None): (24_671_464, 4.173e9, "res2next50_4s-6ef7e7bf.pth", 78.24),
-    (50, 26, 4, 1, "v1b"): (25_718_352, 4.495e9, "res2net50_v1b_26w_4s-3cf99910.pth", 80.27),
-    (101, 26, 4, 1, "v1b"): (45_225_920, 8.307e9, "res2net101_v1b_26w_4s-0812c246.pth", 81.23),
-    (152, 26, 4, 1, "v1b"): (61_294_480, 12.118e9, None, None),
+# Depth, base width, scale, cardinality, variant → trainable parameters and multiply-adds at 224².
+_COUNTS = {
+    (50, 26, 4, 1, None): (25_699_120, 4.255e9),
+    (50, 26, 6, 1, None): (37_051_448, 6.296e9),
+    (50, 26, 8, 1, None): (48_403_776, 8.336e9),
+    (50, 48, 2, 1, None): (25_287_304, 4.160e9),
+    (50, 14, 8, 1, None): (25_059_816, 4.179e9),
+    (101, 26, 4, 1, None): (45_206_688, 8.067e9),
+    (50, 4, 4, 8, None): (24_671_464, 4.173e9),
+    (50, 26, 4, 1, "v1b"): (25_718_352, 4.495e9),
+    (101, 26, 4, 1, "v1b"): (45_225_920, 8.307e9),
+    (152, 26, 4, 1, "v1b"): (61_294_480, 12.118e9),
 }
-
-
-def _sources(key):
-    parameters, _, file, top1 = _TABLE[key]
-    folder = _TIMM if key[-1] is None else _AUTHORS
-    return (_source(folder, file, parameters, top1),) if file else ()
-
-
-IMAGENET = {key: _sources(key) for key in _TABLE}
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -75,19 +57,10 @@ class Res2Net(Application):
             their stride, but are not dilated.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (the authors' weights, for non-commercial use only),
             or the path of a `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -105,49 +78,40 @@ class Res2Net(Application):
 
     def __init__(
         self,
-        depth=50,
-        base_width=26,
-        scale=4,
-        cardinality=1,
-        variant=None,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        repeats = repeats_of(depth)
+        depth: int | Sequence[int] = 50,
+        base_width: int = 26,
+        scale: int = 4,
+        cardinality: int = 1,
+        variant: str | None = None,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        depth, repeats = checked_depth(depth)
         base_width = check_integer("base_width", base_width)
         scale = checked_scale(scale)
         cardinality = check_integer("cardinality", cardinality)
         check_choice("variant", variant, (None, "v1b"))
-        key = (
-            int(depth) if is_integer(depth) else repeats,
-            base_width,
-            scale,
-            cardinality,
-            variant,
-        )
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
+        own |= {
+            "depth": depth if isinstance(depth, int) else list(depth),
+            "base_width": base_width,
+            "scale": scale,
+            "cardinality": cardinality,
+        }
+        size = (depth, base_width, scale, cardinality)
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        block_arguments = common.block_arguments(make)
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        block_arguments = common.block_arguments(factory)
 
         def block(stage, index, step, dilation, block_name):
             planes = PLANES[stage]
@@ -164,26 +128,16 @@ class Res2Net(Application):
                 **block_arguments,
             )
 
-        x = stem(inputs, (32, 32, 64) if variant == "v1b" else (64,), make, strides)
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        x = stem(inputs, (32, 32, 64) if variant == "v1b" else (64,), factory, strides)
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         x = stages(x, repeats, block, strides)
-        arguments = {
-            "depth": int(depth) if is_integer(depth) else list(repeats),
-            "base_width": base_width,
-            "scale": scale,
-            "cardinality": cardinality,
-            "variant": variant,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        super().__init__(inputs, common.head(x), strides, arguments, name or _name(*key))
-        self.load_initial_weights(weights, IMAGENET.get(key, ()))
+        sources = IMAGENET.get((*size, variant), ())
+        super().__init__(own, common, strides, common.head(x), _name(*size, variant), sources)
 
     preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in the authors' code and in timm, which are the same."""
         deep = self.get_config()["variant"] == "v1b"
         return {"timm": _NAMES | outer_names(deep)}
@@ -209,15 +163,16 @@ def _name(depth, base_width, scale, cardinality, variant):
     return f"res2next{size}{kind}_{cardinality}x{base_width}w_{scale}s"
 
 
-Res2Net50 = sized("Res2Net50", Res2Net, depth=50)
-Res2Net101 = sized("Res2Net101", Res2Net, depth=101)
-Res2NeXt50 = sized("Res2NeXt50", Res2Net, depth=50, base_width=4, cardinality=8)
-
 _FIELDS = ("depth", "base_width", "scale", "cardinality", "variant")
 
 ENTRIES = [
     ModelEntry(
-        _name(*key), Res2Net, dict(zip(_FIELDS, key, strict=True)), parameters, macs, IMAGENET[key]
+        _name(*key),
+        Res2Net,
+        dict(zip(_FIELDS, key, strict=True)),
+        parameters,
+        macs,
+        IMAGENET.get(key, ()),
     )
-    for key, (parameters, macs, *_) in _TABLE.items()
+    for key, (parameters, macs) in _COUNTS.items()
 ]

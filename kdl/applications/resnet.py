@@ -1,54 +1,26 @@
-"""ResNet (arXiv 1512.03385), also as the backbone of segmentation networks."""
+"""ResNet: residual networks (arXiv 1512.03385), also as the backbone of segmentation networks."""
+
+from collections.abc import Sequence
 
 import keras
 
-from kdl._checks import check_integer, is_integer
-from kdl.applications._common import CommonArguments, Strides, chain
-from kdl.applications._residual import depth_name, outer_names, repeats_of, stages
+from kdl._checks import check_integer
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
+from kdl.applications._residual import checked_depth, depth_name, outer_names, stages
 from kdl.applications._residual import stem as build_stem
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
-from kdl.applications.variant import variant
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.resnet import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.resnext_block import ResNeXtBlock
 
-_URL = "https://download.pytorch.org/models/"
-_LICENCE = "BSD-3-Clause (torchvision)"
-
-
-def _source(file, parameters, top1, resize=256):
-    digits = file.removesuffix(".pth").rsplit("-", 1)[1]
-    return WeightSource(file, _URL + file, digits, parameters, top1, _LICENCE, resize)
-
-
-# Rows of the registry: depth, parameters, multiply-adds, weights.
-_TABLE = [
-    (
-        50,
-        25_557_032,
-        4.089e9,
-        (
-            _source("resnet50-0676ba61.pth", 25_557_032, 76.130),
-            _source("resnet50-11ad3fa6.pth", 25_557_032, 80.858, 232),
-        ),
-    ),
-    (
-        101,
-        44_549_160,
-        7.801e9,
-        (
-            _source("resnet101-63fe2227.pth", 44_549_160, 77.374),
-            _source("resnet101-cd907fc2.pth", 44_549_160, 81.886, 232),
-        ),
-    ),
-]
+# depth → trainable parameters and multiply-adds at 224².
+_COUNTS = {50: (25_557_032, 4.089e9), 101: (44_549_160, 7.801e9)}
 
 # Kind of stem → widths of its convolutions, in units of `width`.
 _STEMS = {"plain": (1,), "deep": (1, 1, 2)}
-
-_SOURCES = {depth: sources for depth, _, _, sources in _TABLE}
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -70,8 +42,8 @@ class ResNet(Application):
         depth: Number of layers with weights: 50 (default), 101 or 152, or the blocks of the four
             stages, such as `(2, 2, 2, 2)`.
         width: Channels inside the blocks of the first stage; the stem's follow. Defaults to 64.
-        stem: `"plain"` (default; one 7×7 convolution of `width` channels) or `"deep"` (three of
-            3×3 with `width`, `width` and `2 · width` channels).
+        stem: `"plain"` (the default stem: one 7×7 convolution of `width` channels) or `"deep"`
+            (three of 3×3 with `width`, `width` and `2 · width` channels).
         strip_pooling: Whether a `StripPooling` gates the 3×3 convolution in the last block of the
             first three stages and in all blocks of the fourth. Defaults to False.
         multi_grid: Factors by which the dilation of the blocks of the last stage grows, in turn,
@@ -80,19 +52,10 @@ class ResNet(Application):
             `multi_grid` the first block of the last stage has the new dilation, else the old one.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
-        weights: None (default), `"imagenet"` (torchvision's first weights, for the plain network),
+        weights: None (default), `"imagenet"` (torchvision's first weights, with the default stem),
             or the path of a `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -110,42 +73,32 @@ class ResNet(Application):
 
     def __init__(
         self,
-        depth=50,
-        width=64,
-        stem="plain",
-        strip_pooling=False,
-        multi_grid=None,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        repeats = repeats_of(depth)
-        depth = int(depth) if is_integer(depth) else repeats
+        depth: int | Sequence[int] = 50,
+        width: int = 64,
+        stem: str = "plain",
+        strip_pooling: bool = False,
+        multi_grid: Sequence[int] | None = None,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        depth, repeats = checked_depth(depth)
         width = check_integer("width", width)
         check_choice("stem", stem, tuple(_STEMS))
         multi_grid = _checked_grid(multi_grid, output_stride)
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        block_arguments = common.block_arguments(make)
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        block_arguments = common.block_arguments(factory)
 
         def block(stage, index, step, dilation, block_name):
             planes = width * 2**stage
@@ -163,28 +116,19 @@ class ResNet(Application):
                 **block_arguments,
             )
 
-        x = build_stem(inputs, [width * factor for factor in _STEMS[stem]], make, strides)
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        x = build_stem(inputs, [width * factor for factor in _STEMS[stem]], factory, strides)
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         x = stages(x, repeats, block, strides)
-        arguments = {
-            "depth": depth,
-            "width": width,
-            "stem": stem,
-            "strip_pooling": strip_pooling,
-            "multi_grid": multi_grid,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        name = name or _name(depth, width, stem, strip_pooling)
-        super().__init__(inputs, common.head(x), strides, arguments, name)
-        plain = (width, stem, strip_pooling) == (64, "plain", False)
-        self.load_initial_weights(weights, _SOURCES.get(depth, ()) if plain else ())
+        own |= {"depth": depth, "width": width, "multi_grid": multi_grid}
+        default_name = _name(depth, width, stem, strip_pooling)
+        published = (width, stem, strip_pooling) == (64, "plain", False)
+        sources = IMAGENET.get(depth, ()) if published else ()
+        super().__init__(own, common, strides, common.head(x), default_name, sources)
 
     preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in torchvision; with the deep stem, in PyTorch-Encoding."""
         config = self.get_config()
         if config["strip_pooling"]:
@@ -230,10 +174,7 @@ def _name(depth, width, stem, strip_pooling):
     return "".join(parts)
 
 
-ResNet50 = variant("ResNet50", ResNet, depth=50)
-ResNet101 = variant("ResNet101", ResNet, depth=101)
-
 ENTRIES = [
-    ModelEntry(f"resnet{depth}", ResNet, {"depth": depth}, parameters, macs, sources)
-    for depth, parameters, macs, sources in _TABLE
+    ModelEntry(f"resnet{depth}", ResNet, {"depth": depth}, parameters, macs, IMAGENET[depth])
+    for depth, (parameters, macs) in _COUNTS.items()
 ]

@@ -1,64 +1,26 @@
-"""ResNeXt (arXiv 1611.05431)."""
+"""ResNeXt: residual networks with grouped convolutions (arXiv 1611.05431)."""
+
+from collections.abc import Sequence
 
 import keras
 
-from kdl._checks import check_integer, is_integer
-from kdl.applications._common import CommonArguments, Strides, chain
-from kdl.applications._residual import PLANES, repeats_of, stages, stem
+from kdl._checks import check_integer
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
+from kdl.applications._residual import PLANES, checked_depth, stages, stem
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
-from kdl.applications.variant import variant
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.resnext import IMAGENET
 from kdl.layers.blocks.resnext_block import ResNeXtBlock
 
-_URL = "https://download.pytorch.org/models/"
-_LICENCE = "BSD-3-Clause (torchvision)"
-
-
-def _source(file, parameters, top1, resize=256):
-    name, digits = file.removesuffix(".pth").rsplit("-", 1)
-    return WeightSource(
-        f"{name}-{digits}.pth", _URL + file, digits, parameters, top1, _LICENCE, resize
-    )
-
-
-# Rows of the registry: depth, cardinality, base width, parameters, multiply-adds, weights.
-_TABLE = [
-    (
-        50,
-        32,
-        4,
-        25_028_904,
-        4.230e9,
-        (
-            _source("resnext50_32x4d-7cdf4587.pth", 25_028_904, 77.618),
-            _source("resnext50_32x4d-1a0047aa.pth", 25_028_904, 81.198, 232),
-        ),
-    ),
-    (101, 32, 4, 44_177_704, 7.970e9, ()),
-    (
-        101,
-        32,
-        8,
-        88_791_336,
-        16.414e9,
-        (
-            _source("resnext101_32x8d-8ba56ff5.pth", 88_791_336, 79.312),
-            _source("resnext101_32x8d-110c445d.pth", 88_791_336, 82.834, 232),
-        ),
-    ),
-    (
-        101,
-        64,
-        4,
-        83_455_272,
-        15.460e9,
-        (_source("resnext101_64x4d-173b62eb.pth", 83_455_272, 83.246, 232),),
-    ),
-]
-
-_SOURCES = {(depth, c, d): sources for depth, c, d, _, _, sources in _TABLE}
+# Depth, cardinality, base width → trainable parameters and multiply-adds at 224².
+_COUNTS = {
+    (50, 32, 4): (25_028_904, 4.230e9),
+    (101, 32, 4): (44_177_704, 7.970e9),
+    (101, 32, 8): (88_791_336, 16.414e9),
+    (101, 64, 4): (83_455_272, 15.460e9),
+}
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -83,19 +45,10 @@ class ResNeXt(Application):
         output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (torchvision's first weights), or the path of a
             `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -112,40 +65,30 @@ class ResNeXt(Application):
 
     def __init__(
         self,
-        depth=50,
-        cardinality=32,
-        base_width=4,
-        form="c",
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        repeats = repeats_of(depth)
-        depth = int(depth) if is_integer(depth) else repeats
+        depth: int | Sequence[int] = 50,
+        cardinality: int = 32,
+        base_width: int = 4,
+        form: str = "c",
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        depth, repeats = checked_depth(depth)
         cardinality = check_integer("cardinality", cardinality)
         base_width = check_integer("base_width", base_width)
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        block_arguments = common.block_arguments(make)
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        block_arguments = common.block_arguments(factory)
 
         def block(stage, index, step, dilation, block_name):
             planes = PLANES[stage]
@@ -160,27 +103,18 @@ class ResNeXt(Application):
                 **block_arguments,
             )
 
-        x = stem(inputs, (64,), make, strides)
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        x = stem(inputs, (64,), factory, strides)
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         x = stages(x, repeats, block, strides)
-        arguments = {
-            "depth": depth,
-            "cardinality": cardinality,
-            "base_width": base_width,
-            "form": form,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        name = name or _name(depth, cardinality, base_width)
-        super().__init__(inputs, common.head(x), strides, arguments, name)
-        sources = _SOURCES.get((depth, cardinality, base_width), ()) if form == "c" else ()
-        self.load_initial_weights(weights, sources)
+        own |= {"depth": depth, "cardinality": cardinality, "base_width": base_width}
+        size = (depth, cardinality, base_width)
+        sources = IMAGENET.get(size, ()) if form == "c" else ()
+        super().__init__(own, common, strides, common.head(x), _name(*size), sources)
 
     preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in torchvision and timm, which are the same."""
         return {"torchvision": _NAMES} if self.get_config()["form"] == "c" else {}
 
@@ -201,17 +135,16 @@ def _name(depth, cardinality, base_width):
     return f"resnext{size}_{cardinality}x{base_width}d"
 
 
-ResNeXt50 = variant("ResNeXt50", ResNeXt, depth=50)
-ResNeXt101 = variant("ResNeXt101", ResNeXt, depth=101, base_width=8)
+_FIELDS = ("depth", "cardinality", "base_width")
 
 ENTRIES = [
     ModelEntry(
-        _name(depth, cardinality, base_width),
+        _name(*size),
         ResNeXt,
-        {"depth": depth, "cardinality": cardinality, "base_width": base_width},
+        dict(zip(_FIELDS, size, strict=True)),
         parameters,
         macs,
-        sources,
+        IMAGENET.get(size, ()),
     )
-    for depth, cardinality, base_width, parameters, macs, sources in _TABLE
+    for size, (parameters, macs) in _COUNTS.items()
 ]

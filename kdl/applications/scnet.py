@@ -1,36 +1,27 @@
-"""SCNet (CVPR 2020)."""
+"""SCNet: residual networks with self-calibrated convolutions (CVPR 2020)."""
+
+from collections.abc import Sequence
 
 import keras
 
 from kdl._checks import is_integer
-from kdl.applications._common import CommonArguments, Strides, chain
-from kdl.applications._residual import PLANES, depth_name, outer_names, repeats_of, stages, stem
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
+from kdl.applications._residual import PLANES, checked_depth, depth_name, outer_names, stages, stem
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
-from kdl.applications.variant import variant as sized
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.scnet import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.self_calibrated_block import SelfCalibratedBlock
 
-_URL = "https://backseason.oss-cn-beijing.aliyuncs.com/scnet/"
-_LICENCE = "MIT (MCG-NKU/SCNet)"
-
-
-def _source(file, parameters, top1):
-    digits = file.removesuffix(".pth").rsplit("-", 1)[1]
-    return WeightSource(file, _URL + file, digits, parameters, top1, _LICENCE)
-
-
-# Rows of the registry: depth, variant, parameters, multiply-adds, weights.
-_TABLE = [
-    (50, None, 25_564_584, 3.925e9, (_source("scnet50-dc6a7e87.pth", 25_564_584, 77.81),)),
-    (101, None, 44_565_416, 7.169e9, (_source("scnet101-44c5b751.pth", 44_565_416, 78.94),)),
-    (50, "v1d", 25_583_816, 4.685e9, (_source("scnet50_v1d-4109d1e1.pth", 25_583_816, 80.47),)),
-    (101, "v1d", 44_689_192, 9.044e9, ()),
-]
-
-_SOURCES = {(depth, kind): sources for depth, kind, _, _, sources in _TABLE}
+# Depth, variant → trainable parameters and multiply-adds at 224².
+_COUNTS = {
+    (50, None): (25_564_584, 3.925e9),
+    (101, None): (44_565_416, 7.169e9),
+    (50, "v1d"): (25_583_816, 4.685e9),
+    (101, "v1d"): (44_689_192, 9.044e9),
+}
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -58,20 +49,11 @@ class SCNet(Application):
             their stride, but are not dilated.
         padding: `"symmetric"` (default, as the reference pads) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (the authors' weights, which they publish for all but
             the v1d of depth 101), or the path of a `.weights.h5`, `.keras`, `.pth` or
             `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -89,38 +71,29 @@ class SCNet(Application):
 
     def __init__(
         self,
-        depth=50,
-        variant=None,
-        upsampling="nearest",
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
-        repeats = repeats_of(depth)
+        depth: int | Sequence[int] = 50,
+        variant: str | None = None,
+        upsampling: str = "nearest",
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
+        depth, repeats = checked_depth(depth)
         check_choice("variant", variant, (None, "v1d"))
         check_choice("upsampling", upsampling, ("nearest", "bilinear"))
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        block_arguments = common.block_arguments(make)
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        block_arguments = common.block_arguments(factory)
 
         def block(stage, index, step, dilation, block_name):
             planes = PLANES[stage]
@@ -136,24 +109,17 @@ class SCNet(Application):
                 **block_arguments,
             )
 
-        x = stem(inputs, _stem_widths(depth, variant), make, strides)
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        x = stem(inputs, _stem_widths(depth, variant), factory, strides)
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         x = stages(x, repeats, block, strides)
-        arguments = {
-            "depth": int(depth) if is_integer(depth) else list(repeats),
-            "variant": variant,
-            "upsampling": upsampling,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        super().__init__(inputs, common.head(x), strides, arguments, name or _name(depth, variant))
-        self.load_initial_weights(weights, _published(depth, variant, upsampling))
+        own["depth"] = depth if isinstance(depth, int) else list(depth)
+        sources = _published(depth, variant, upsampling)
+        super().__init__(own, common, strides, common.head(x), _name(depth, variant), sources)
 
     preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in the authors' code."""
         deep = self.get_config()["variant"] == "v1d"
         return {"mcg-nku": _NAMES | outer_names(deep)}
@@ -186,19 +152,21 @@ def _stem_widths(depth, variant):
 
 def _published(depth, variant, upsampling):
     known = is_integer(depth) and upsampling == "nearest"
-    return _SOURCES.get((depth, variant), ()) if known else ()
+    return IMAGENET.get((depth, variant), ()) if known else ()
 
 
 def _name(depth, variant):
     return f"scnet{depth_name(depth)}" + (f"_{variant}" if variant else "")
 
 
-SCNet50 = sized("SCNet50", SCNet, depth=50)
-SCNet101 = sized("SCNet101", SCNet, depth=101)
-
 ENTRIES = [
     ModelEntry(
-        _name(depth, kind), SCNet, {"depth": depth, "variant": kind}, parameters, macs, sources
+        _name(depth, variant),
+        SCNet,
+        {"depth": depth, "variant": variant},
+        parameters,
+        macs,
+        IMAGENET.get((depth, variant), ()),
     )
-    for depth, kind, parameters, macs, sources in _TABLE
+    for (depth, variant), (parameters, macs) in _COUNTS.items()
 ]

@@ -1,10 +1,11 @@
-"""SE-BN-Inception (arXiv 1709.01507)."""
+"""SE-BN-Inception: Inception modules with squeeze-and-excitation (arXiv 1709.01507)."""
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_caffe
 from kdl.layers.blocks.inception_block import InceptionBlock
 
@@ -41,21 +42,12 @@ class SEInception(Application):
 
     Args:
         output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation of the
-            convolutions, while the pools of the modules see 3×3 neighbours as before.
+            convolutions, while the pools of the modules see 3×3 neighbors as before.
         padding: `"symmetric"` (default, as in Caffe) or `"same"` (TensorFlow's rule).
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), or the path of a `.weights.h5` or `.keras` file. Published weights
             are files of Caffe, which kdl does not read.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model, `"se_inception"` by default.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -73,61 +65,49 @@ class SEInception(Application):
 
     def __init__(
         self,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name="se_inception",
-    ):
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str = "se_inception",
+    ) -> None:
+        own, common = bind_arguments(locals())
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        block_arguments = common.block_arguments(make)
-        x = _stem(inputs, make, strides)
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        block_arguments = common.block_arguments(factory)
+        x = _stem(inputs, factory, strides)
         for module, arguments in _MODULES.items():
-            step, dilation = strides.step(1 if arguments[0] else 2)
+            step, dilation = strides.next(1 if arguments[0] else 2)
             x = InceptionBlock(
                 *arguments, step, dilation, _RATIO, name=f"inception{module}", **block_arguments
             )(x)
-            strides.keep(x)
-        arguments = {"output_stride": output_stride, "padding": padding, **common.config()}
-        super().__init__(inputs, common.head(x), strides, arguments, name)
-        self.load_initial_weights(weights)
+            strides.record(x)
+        super().__init__(own, common, strides, common.head(x), "se_inception")
 
     preprocess_input = staticmethod(scale_caffe)
     decode_predictions = staticmethod(decode_predictions)
 
 
-def _stem(x, make, strides):
-    x = strides.keep(chain(x, _conv_norm_relu(make, 64, 7, "stem1", strides.step(2)[0])))
-    x = strides.keep(chain(x, make.ceil_max_pool("stem1_pool", strides.step(2)[0])))
-    x = chain(x, _conv_norm_relu(make, 64, 1, "stem2"), _conv_norm_relu(make, 192, 3, "stem3"))
-    return strides.keep(
-        chain(strides.keep(x), make.ceil_max_pool("stem3_pool", strides.step(2)[0]))
-    )
+def _stem(x, factory, strides):
+    x = strides.record(chain(x, _conv_norm_relu(factory, 64, 7, "stem1", strides.next(2)[0])))
+    x = strides.record(chain(x, factory.ceil_max_pool("stem1_pool", strides.next(2)[0])))
+    x = chain(x, _conv_norm_relu(factory, 64, 1, "stem2"))
+    x = strides.record(chain(x, _conv_norm_relu(factory, 192, 3, "stem3")))
+    return strides.record(chain(x, factory.ceil_max_pool("stem3_pool", strides.next(2)[0])))
 
 
-def _conv_norm_relu(make, filters, kernel_size, name, strides=1):
+def _conv_norm_relu(factory, filters, kernel_size, name, strides=1):
     return [
-        *make.conv(filters, kernel_size, f"{name}_conv", strides),
-        make.norm(f"{name}_bn"),
-        make.relu(f"{name}_relu"),
+        *factory.conv(filters, kernel_size, f"{name}_conv", strides),
+        factory.norm(f"{name}_bn"),
+        factory.relu(f"{name}_relu"),
     ]
 
 

@@ -1,14 +1,16 @@
-"""ShuffleNet (arXiv 1707.01083)."""
+"""ShuffleNet: grouped pointwise convolutions and channel shuffle (arXiv 1707.01083)."""
 
 import math
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.names import shufflenet as names
+from kdl.applications.weights.sources.shufflenet import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.shuffle_unit import VARIANTS, ShuffleUnit
 
@@ -26,19 +28,6 @@ _CHOICES = {
 
 # (variant, alpha, groups) → width of the stem where it is not the rounded one.
 _STEMS = {("paper", 1.5, 8): 24, ("megvii", 1.5, 3): 24, ("megvii", 1.5, 8): 24}
-
-# Of variant="mmpretrain".
-IMAGENET = WeightSource(
-    name="shufflenet_v1_batch1024_imagenet_20200804-5d6cec73.pth",
-    url=(
-        "https://download.openmmlab.com/mmclassification/v0/shufflenet_v1/"
-        "shufflenet_v1_batch1024_imagenet_20200804-5d6cec73.pth"
-    ),
-    sha256="5d6cec73",
-    parameters=1_865_728,
-    top1=68.13,
-    licence="Apache-2.0 (mmpretrain)",
-)
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -69,19 +58,10 @@ class ShuffleNet(Application):
         output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (for `variant="mmpretrain"`), or the path of a
             `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -98,45 +78,39 @@ class ShuffleNet(Application):
 
     def __init__(
         self,
-        alpha=1.0,
-        groups=3,
-        variant="paper",
-        squeeze_ratio=None,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
+        alpha: float = 1.0,
+        groups: int = 3,
+        variant: str = "paper",
+        squeeze_ratio: int | None = None,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
         check_choice("variant", variant, VARIANTS)
         alphas, numbers = _CHOICES[variant]
         _check_near("alpha", alpha, alphas, variant)
         _check_near("groups", groups, numbers, variant)
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        unit = {"groups": groups, "variant": variant, "squeeze_ratio": squeeze_ratio}
-        unit |= common.block_arguments(make)
-        x = strides.keep(_stem(inputs, _stem_width(alpha, groups, variant), make, strides))
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        unit = common.block_arguments(factory)
+        unit |= {"groups": groups, "variant": variant, "squeeze_ratio": squeeze_ratio}
+        width = _stem_width(alpha, groups, variant)
+        conv = factory.conv(width, 3, "stem_conv", strides.next(2)[0])
+        norm, relu = factory.norm("stem_bn"), factory.relu("stem_relu")
+        x = strides.record(chain(inputs, conv, norm, relu))
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         for stage, index, filters in _units(alpha, groups):
-            step, dilation = strides.step(1 if index else 2)
+            step, dilation = strides.next(1 if index else 2)
             x = ShuffleUnit(
                 filters,
                 strides=step,
@@ -145,28 +119,20 @@ class ShuffleNet(Application):
                 name=f"stage{stage}_unit{index}",
                 **unit,
             )(x)
-            strides.keep(x)
+            strides.record(x)
         outputs = common.head(x, use_bias=variant != "megvii")
-        arguments = {
-            "alpha": alpha,
-            "groups": groups,
-            "variant": variant,
-            "squeeze_ratio": squeeze_ratio,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        name = name or _name(alpha, groups, variant, squeeze_ratio)
-        super().__init__(inputs, outputs, strides, arguments, name)
+        default_name = _name(alpha, groups, variant, squeeze_ratio)
         published = variant == "mmpretrain" and not squeeze_ratio
-        self.load_initial_weights(weights, (IMAGENET,) if published else ())
+        sources = (IMAGENET,) if published else ()
+        super().__init__(own, common, strides, outputs, default_name, sources)
 
     @staticmethod
-    def preprocess_input(images, variant="paper", data_format=None):
+    def preprocess_input(
+        images: ArrayLike, variant: str = "paper", data_format: str | None = None
+    ) -> Tensor:
         """Scales RGB images of 0…255 as the published weights expect them.
 
-        paper and mmpretrain: `(x / 255 − mean) / std` per channel. Megvii: channels in BGR order,
-        0…255.
+        paper, mmpretrain: `(x / 255 − mean) / std` per channel. Megvii: BGR order, 0…255.
 
         Args:
             images: Array or tensor of RGB images, values 0…255; it is not changed.
@@ -187,47 +153,14 @@ class ShuffleNet(Application):
 
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in the authors' code or in mmpretrain."""
         arguments = self.get_config()
         if arguments["squeeze_ratio"] or arguments["variant"] == "paper":
             return {}
         if arguments["variant"] == "megvii":
-            return {"megvii": _megvii_names()}
-        return {"mmpretrain": _mmpretrain_names()}
-
-
-def _megvii_names():
-    names = {"stem_conv": "first_conv.0", "stem_bn": "first_conv.1", "classifier": "classifier.0"}
-    parts = {
-        "pointwise1": "branch_main_1.0",
-        "pointwise1_bn": "branch_main_1.1",
-        "depthwise": "branch_main_1.3",
-        "depthwise_bn": "branch_main_1.4",
-        "pointwise2": "branch_main_2.0",
-        "pointwise2_bn": "branch_main_2.1",
-    }
-    positions = [(stage, index) for stage, index, _ in _units(1.0, 3)]
-    for number, (stage, index) in enumerate(positions):
-        for layer, part in parts.items():
-            names[f"stage{stage}_unit{index}/{layer}"] = f"features.{number}.{part}"
-    return names
-
-
-def _mmpretrain_names():
-    stem = "backbone.conv1"
-    names = {"stem_conv": f"{stem}.conv", "stem_bn": f"{stem}.bn", "classifier": "head.fc"}
-    parts = {
-        "pointwise1": "g_conv_1x1_compress",
-        "depthwise": "depthwise_conv3x3_bn",
-        "pointwise2": "g_conv_1x1_expand",
-    }
-    for stage in (2, 3, 4):
-        for layer, part in parts.items():
-            path, module = f"stage{stage}_unit{{unit}}/{layer}", f"layers.{stage - 2}.{{unit}}"
-            names[path] = f"backbone.{module}.{part}.conv"
-            names[f"{path}_bn"] = f"backbone.{module}.{part}.bn"
-    return names
+            return {"megvii": names.megvii([(stage, index) for stage, index, _ in _units(1.0, 3)])}
+        return {"mmpretrain": names.mmpretrain()}
 
 
 def _check_near(name, value, choices, variant):
@@ -263,17 +196,8 @@ def _round_up(width, step):
     return math.ceil(width / step) * step
 
 
-def _stem(x, filters, make, strides):
-    return chain(
-        x,
-        make.conv(filters, 3, "stem_conv", strides.step(2)[0]),
-        make.norm("stem_bn"),
-        make.relu("stem_relu"),
-    )
-
-
 # variant → {alpha: trainable parameters with 1000 classes, by groups in the order of `_CHOICES`}.
-_PARAMETERS = {
+_PARAMETERS: dict[str, dict[float, tuple[int, ...]]] = {
     "paper": {
         0.25: (209_746, 268_652, 305_902, 340_936, 454_504),
         0.5: (534_484, 644_320, 718_324, 778_592, 1_011_448),

@@ -1,12 +1,14 @@
-"""ShuffleNet V2 (arXiv 1807.11164)."""
+"""ShuffleNet V2: channel split and channel shuffle (arXiv 1807.11164)."""
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.names import shufflenet_v2 as names
+from kdl.applications.weights.sources.shufflenet_v2 import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.shuffle_unit_v2 import ShuffleUnitV2
 
@@ -26,46 +28,6 @@ _WIDTHS = {
 _DEEP = {
     50: ((64,), ((244, 3), (488, 4), (976, 6), (1952, 3))),
     164: ((64, 64, 128), ((340, 10), (680, 10), (1360, 23), (2720, 10))),
-}
-
-_URL = "https://download.pytorch.org/models/"
-_LICENCE = "BSD-3-Clause (torchvision)"
-
-IMAGENET = {
-    0.5: WeightSource(
-        name="shufflenetv2_x0.5-f707e7126e.pth",
-        url=_URL + "shufflenetv2_x0.5-f707e7126e.pth",
-        sha256="f707e7126e",
-        parameters=1_366_792,
-        top1=60.552,
-        licence=_LICENCE,
-    ),
-    1.0: WeightSource(
-        name="shufflenetv2_x1-5666bf0f80.pth",
-        url=_URL + "shufflenetv2_x1-5666bf0f80.pth",
-        sha256="5666bf0f80",
-        parameters=2_278_604,
-        top1=69.362,
-        licence=_LICENCE,
-    ),
-    1.5: WeightSource(
-        name="shufflenetv2_x1_5-3c479a10.pth",
-        url=_URL + "shufflenetv2_x1_5-3c479a10.pth",
-        sha256="3c479a10",
-        parameters=3_503_624,
-        top1=72.996,
-        licence=_LICENCE,
-        resize=232,
-    ),
-    2.0: WeightSource(
-        name="shufflenetv2_x2_0-8be3c8ee.pth",
-        url=_URL + "shufflenetv2_x2_0-8be3c8ee.pth",
-        sha256="8be3c8ee",
-        parameters=7_393_996,
-        top1=76.230,
-        licence=_LICENCE,
-        resize=232,
-    ),
 }
 
 
@@ -92,19 +54,10 @@ class ShuffleNetV2(Application):
         output_stride: Largest stride: 8, 16 or 32 (default); the rest is dilation.
         padding: `"symmetric"` (default, as the references pad) or `"same"` (TensorFlow's rule).
             Published weights need `"symmetric"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (torchvision's weights), or the path of a
             `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation of the classifier, `"softmax"` by default; None gives
-            logits.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -121,71 +74,55 @@ class ShuffleNetV2(Application):
 
     def __init__(
         self,
-        alpha=1.0,
-        variant="torchvision",
-        depth=None,
-        squeeze_ratio=None,
-        output_stride=32,
-        padding="symmetric",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
+        alpha: float = 1.0,
+        variant: str = "torchvision",
+        depth: int | None = None,
+        squeeze_ratio: int | None = None,
+        output_stride: int = 32,
+        padding: str = "symmetric",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
         check_choice("alpha", alpha, sorted(_WIDTHS))
         check_choice("variant", variant, _VARIANTS)
         _check_depth(depth, alpha, squeeze_ratio)
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs()
-        make, strides = common.maker(padding), Strides(output_stride)
-        unit = {"variant": variant, "squeeze_ratio": squeeze_ratio, "residual": depth == 164}
-        unit |= common.block_arguments(make)
-        x = strides.keep(_stem(inputs, _DEEP[depth][0] if depth else (24,), make, strides))
-        x = strides.keep(chain(x, make.max_pool("stem_pool", strides.step(2)[0])))
+        factory, strides = common.factory(padding), StrideTracker(output_stride)
+        unit = common.block_arguments(factory)
+        unit |= {"variant": variant, "squeeze_ratio": squeeze_ratio, "residual": depth == 164}
+        x = strides.record(_stem(inputs, _DEEP[depth][0] if depth else (24,), factory, strides))
+        x = strides.record(chain(x, factory.max_pool("stem_pool", strides.next(2)[0])))
         for stage, index, filters, ask in _units(alpha, depth):
-            step, dilation = strides.step(ask)
+            step, dilation = strides.next(ask)
             x = ShuffleUnitV2(
                 filters, step, dilation_rate=dilation, name=f"stage{stage}_unit{index}", **unit
             )(x)
-            strides.keep(x)
+            strides.record(x)
         last = 2048 if depth else _WIDTHS[alpha][-1]
-        x = strides.keep(chain(x, _conv_norm_relu(make, last, 1, "head")))
+        x = strides.record(chain(x, _conv_norm_relu(factory, last, 1, "head")))
         outputs = common.head(
             x,
             dropout=0.2 if variant == "megvii" and alpha == 2.0 else 0.0,
             use_bias=variant == "torchvision",
         )
-        arguments = {
-            "alpha": alpha,
-            "variant": variant,
-            "depth": depth,
-            "squeeze_ratio": squeeze_ratio,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        name = name or _name(alpha, variant, depth, squeeze_ratio)
-        super().__init__(inputs, outputs, strides, arguments, name)
+        default_name = _name(alpha, variant, depth, squeeze_ratio)
         published = variant == "torchvision" and depth is None
-        self.load_initial_weights(weights, (IMAGENET[alpha],) if published else ())
+        sources = (IMAGENET[alpha],) if published else ()
+        super().__init__(own, common, strides, outputs, default_name, sources)
 
     @staticmethod
-    def preprocess_input(images, variant="torchvision", data_format=None):
+    def preprocess_input(
+        images: ArrayLike, variant: str = "torchvision", data_format: str | None = None
+    ) -> Tensor:
         """Scales RGB images of 0…255 as the published weights expect them.
 
         torchvision: `(x / 255 − mean) / std` per channel. Megvii: channels in BGR order, 0…255.
@@ -209,45 +146,15 @@ class ShuffleNetV2(Application):
 
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in torchvision or in the authors' code."""
         arguments = self.get_config()
         if arguments["depth"]:
             return {}
         if arguments["variant"] == "torchvision":
-            return {"torchvision": _names("conv1", "conv5", "fc", "branch1", "branch2", None)}
-        positions = [(stage, index) for stage, index, *_ in _units(arguments["alpha"], None)]
-        parts = ("first_conv", "conv_last", "classifier.0", "branch_proj", "branch_main")
-        return {"megvii": _names(*parts, positions)}
-
-
-# Sub-layer of a unit → its position in the reference's branch, the same in both variants.
-_POSITIONS = {
-    "projection_depthwise": 0,
-    "projection_depthwise_bn": 1,
-    "projection_pointwise": 2,
-    "projection_pointwise_bn": 3,
-    "pointwise1": 0,
-    "pointwise1_bn": 1,
-    "depthwise": 3,
-    "depthwise_bn": 4,
-    "pointwise2": 5,
-    "pointwise2_bn": 6,
-}
-
-
-def _names(stem, head, classifier, projection, main, flat):
-    """Templates; `flat` lists the units if the reference counts them from the first to the last."""
-    names = {"stem_conv": f"{stem}.0", "stem_bn": f"{stem}.1", "classifier": classifier}
-    names |= {"head_conv": f"{head}.0", "head_bn": f"{head}.1"}
-    units = {"stage{stage}_unit{unit}": "stage{stage}.{unit}"}
-    if flat:
-        units = {f"stage{s}_unit{u}": f"features.{i}" for i, (s, u) in enumerate(flat)}
-    for unit, module in units.items():
-        for layer, position in _POSITIONS.items():
-            branch = projection if layer.startswith("projection") else main
-            names[f"{unit}/{layer}"] = f"{module}.{branch}.{position}"
-    return names
+            return {"torchvision": names.torchvision()}
+        units = [(stage, index) for stage, index, *_ in _units(arguments["alpha"], None)]
+        return {"megvii": names.megvii(units)}
 
 
 def _check_depth(depth, alpha, squeeze_ratio):
@@ -274,19 +181,19 @@ def _units(alpha, depth):
             yield stage, index, filters, 2 if first_of_stage else 1
 
 
-def _stem(x, widths, make, strides):
+def _stem(x, widths, factory, strides):
     for index, filters in enumerate(widths):
-        step = strides.step(2)[0] if index == 0 else 1
+        step = strides.next(2)[0] if index == 0 else 1
         name = "stem" if index == 0 else f"stem{index + 1}"
-        x = chain(x, _conv_norm_relu(make, filters, 3, name, step))
+        x = chain(x, _conv_norm_relu(factory, filters, 3, name, step))
     return x
 
 
-def _conv_norm_relu(make, filters, kernel_size, name, strides=1):
+def _conv_norm_relu(factory, filters, kernel_size, name, strides=1):
     return [
-        *make.conv(filters, kernel_size, f"{name}_conv", strides),
-        make.norm(f"{name}_bn"),
-        make.relu(f"{name}_relu"),
+        *factory.conv(filters, kernel_size, f"{name}_conv", strides),
+        factory.norm(f"{name}_bn"),
+        factory.relu(f"{name}_relu"),
     ]
 
 

@@ -1,12 +1,13 @@
-"""SqueezeNet (arXiv 1602.07360)."""
+"""SqueezeNet: fire modules (arXiv 1602.07360)."""
 
 import keras
 
-from kdl.applications._common import CommonArguments, Strides, chain
+from kdl._registry import ModelEntry
+from kdl._typing import Activation, DType, Path, Shape
+from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
-from kdl.applications.model_entry import ModelEntry
 from kdl.applications.preprocessing import decode_predictions, scale_torch
-from kdl.applications.weights.source import WeightSource
+from kdl.applications.weights.sources.squeezenet import IMAGENET
 from kdl.layers._block import check_choice
 from kdl.layers.blocks.fire_module import FireModule
 from kdl.layers.convolution.conv2d import Conv2D
@@ -37,28 +38,6 @@ _MINIMUM = {"1.0": 21, "1.1": 17}
 # Without batch norms, larger rates leave the network dead.
 _LEARNING_RATE = 0.0005
 
-_URL = "https://download.pytorch.org/models/"
-_LICENCE = "BSD-3-Clause (torchvision)"
-
-IMAGENET = {
-    "1.0": WeightSource(
-        name="squeezenet1_0-b66bff10.pth",
-        url=_URL + "squeezenet1_0-b66bff10.pth",
-        sha256="b66bff10",
-        parameters=1_248_424,
-        top1=58.092,
-        licence=_LICENCE,
-    ),
-    "1.1": WeightSource(
-        name="squeezenet1_1-b8a52dc0.pth",
-        url=_URL + "squeezenet1_1-b8a52dc0.pth",
-        sha256="b8a52dc0",
-        parameters=1_235_496,
-        top1=58.178,
-        licence=_LICENCE,
-    ),
-}
-
 
 @keras.saving.register_keras_serializable("kdl")
 class SqueezeNet(Application):
@@ -84,19 +63,11 @@ class SqueezeNet(Application):
             dilation.
         padding: `"valid"` (default, as the references) or `"same"` (TensorFlow's rule) of the stem
             and the pools. Published weights need `"valid"`.
-        include_top: Whether to add the classifier. Defaults to True.
         weights: None (default), `"imagenet"` (torchvision's weights), or the path of a
             `.weights.h5`, `.keras`, `.pth` or `.safetensors` file.
-        input_tensor: A `keras.Input` to build on.
-        input_shape: Shape without batch. Defaults to `(224, 224, 3)`; `(None, None, 3)` without
-            top.
-        pooling: Without top: None (default), `"avg"` or `"max"`.
-        classes: Number of classes. Defaults to 1000.
-        classifier_activation: Activation after the global average, `"softmax"` by default; None
-            gives logits, which are not negative here.
-        dtype: Dtype policy of the layers; the global one by default.
-        data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
-        name: Name of the model; by default it tells the variant.
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, dtype,
+            data_format, name: Those of every `kdl.applications.Application`. The activation comes
+            after the global average here; logits are not negative.
 
     Raises:
         ValueError: If an argument is out of range, the input too small, or the weights of another
@@ -114,42 +85,33 @@ class SqueezeNet(Application):
 
     def __init__(
         self,
-        version="1.0",
-        bypass=None,
-        output_stride=32,
-        padding="valid",
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=1000,
-        classifier_activation="softmax",
-        dtype=None,
-        data_format=None,
-        name=None,
-    ):
+        version: str = "1.0",
+        bypass: str | None = None,
+        output_stride: int = 32,
+        padding: str = "valid",
+        include_top: bool = True,
+        weights: Path | None = None,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Activation = "softmax",
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        own, common = bind_arguments(locals())
         check_choice("version", version, tuple(_VERSIONS))
         check_choice("bypass", bypass, _BYPASSES)
         check_choice("padding", padding, _PADDINGS)
-        common = CommonArguments(
-            include_top,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            dtype,
-            data_format,
-        )
         inputs = common.inputs(minimum=_MINIMUM[version] if padding == "valid" else 16)
-        strides = Strides(output_stride)
-        x = strides.keep(_stem(inputs, version, strides.step(2)[0], padding, common))
-        x = strides.keep(_max_pool(x, "stem_pool", strides.step(2)[0], padding, common))
+        strides = StrideTracker(output_stride)
+        x = strides.record(_stem(inputs, version, strides.next(2)[0], padding, common))
+        x = strides.record(_max_pool(x, "stem_pool", strides.next(2)[0], padding, common))
         # All other convolutions have stride 1, where it does not matter how one pads.
-        block = common.block_arguments(common.maker("same"))
+        block = common.block_arguments(common.factory("same"))
         for number, (squeeze, expand) in _FIRES.items():
-            _, dilation = strides.step(1)
+            _, dilation = strides.next(1)
             x = FireModule(
                 squeeze,
                 expand,
@@ -159,25 +121,18 @@ class SqueezeNet(Application):
                 name=f"fire{number}",
                 **block,
             )(x)
-            strides.keep(x)
+            strides.record(x)
             if number in _VERSIONS[version][2]:
-                step = strides.step(2)[0]
-                x = strides.keep(_max_pool(x, f"fire{number}_pool", step, padding, common))
+                step = strides.next(2)[0]
+                x = strides.record(_max_pool(x, f"fire{number}_pool", step, padding, common))
         outputs = _head(x, common) if include_top else common.pool(x)
-        arguments = {
-            "version": version,
-            "bypass": bypass,
-            "output_stride": output_stride,
-            "padding": padding,
-            **common.config(),
-        }
-        super().__init__(inputs, outputs, strides, arguments, name or _name(version, bypass))
-        self.load_initial_weights(weights, () if bypass else (IMAGENET[version],))
+        sources = () if bypass else (IMAGENET[version],)
+        super().__init__(own, common, strides, outputs, _name(version, bypass), sources)
 
     preprocess_input = staticmethod(scale_torch)
     decode_predictions = staticmethod(decode_predictions)
 
-    def reference_names(self):
+    def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of the layers in torchvision, which has no bypasses."""
         arguments = self.get_config()
         if arguments["bypass"]:
@@ -216,9 +171,9 @@ def _max_pool(x, name, strides, padding, common):
     """3×3 max-pool; without padding its last window may reach one pixel beyond the border.
 
     With stride 2 it does so where the size is even, and then TensorFlow's rule is the same. Where
-    the size is open, or only one of the two is even, the maximum is taken around every pixel, and
-    every second one kept, from the second on. With stride 1, a stride given up for dilation, it
-    always does, so that every second pixel is one of stride 2.
+    the size is dynamic, or only one of the two is even, the maximum is computed around every pixel,
+    and every second one taken, from the second on. With stride 1, a stride given up for dilation,
+    it always does, so that every second pixel is one of stride 2.
     """
 
     def pool(size, strides, padding, name=name):

@@ -70,6 +70,7 @@ def check_weights_stay(weights, folder, overwrite):
 
 def prepare(arguments):
     """`(network, training set, validation set, kdl.data.ModelInfo)` of a run."""
+    _check_task(arguments["model"])
     readers, size = package("data"), arguments["size"]
     devices, weights = arguments.get("devices", 1), arguments.get("weights")
     source = _source(arguments["model"], weights, size) if weights else None
@@ -122,6 +123,16 @@ def fit(run, arguments, network, train_set, held_out, info):
 def _absolute(path, *words):
     """A path that is the same in every folder; some words are none."""
     return path if path in words else os.path.abspath(path)
+
+
+def _check_task(name):
+    """Raises ValueError for a model that is no classifier."""
+    tasks = {entry.name: entry.task for entry in package("applications").list_models(task=None)}
+    task = tasks.get(name, "classifier")
+    if task != "classifier":
+        raise ValueError(
+            f"{name} is a {task}, and kdl train trains classifiers: train it by fit, in a program."
+        )
 
 
 def _rate_of(name):

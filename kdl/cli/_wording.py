@@ -24,7 +24,7 @@ _WORDS = (
     (r"\bquantization=\"?(\w+)\"?", r"--quantization \1"),
     (r"^quantization must be", "--quantization must be"),
     (r"^target must be", "--target must be"),
-    (r"kdl\.applications\.list_models\(\) names them all", "kdl list shows them all"),
+    (r"kdl\.applications\.list_models\((None)?\) names them all", "kdl list shows them all"),
     (r"No module named '(jax|torch|tensorflow)(\.\w+)*'",
      r"The backend \1 is not installed: pip install \1, or choose another: "
      r"KERAS_BACKEND=tensorflow, jax or torch"),

@@ -18,6 +18,7 @@ _COLUMNS = {
     "input": "number",
     "ImageNet top-1": "number",
     "license of the weights": "text",
+    "task": "text",
 }
 
 
@@ -32,7 +33,7 @@ def list_models(
 
     Multiply-adds are those of the reference network or, where none tells, kdl's own count.
     """
-    entries = package("applications").list_models()
+    entries = package("applications").list_models(task=None)
     name = name.lower()
     pattern = name if set(name) & set("*?[") else f"*{name}*"
     entries = [entry for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)]
@@ -85,7 +86,8 @@ def _as_row(entry):
         f"{(entry.macs or entry.counted_macs) / 1e6:,.0f}",
         "×".join(map(str, entry.input_shape)),
         _weights(source),
-        source.licence if source else "–",
+        source.license if source else "–",
+        entry.task,
     ]
 
 
@@ -93,11 +95,12 @@ def _as_dict(entry):
     source = entry.source
     return {
         "name": entry.name,
+        "task": entry.task,
         "parameters": entry.parameters,
         "macs": entry.macs or entry.counted_macs,
         "macs_of": "reference" if entry.macs else "kdl",
         "input_shape": list(entry.input_shape),
         "imagenet_top1": source.top1 if source else None,
         "checksum": source.verified if source else None,
-        "license": source.licence if source else None,
+        "license": source.license if source else None,
     }

@@ -1,4 +1,4 @@
-"""Multiply-adds of a model."""
+"""Count of the multiply-adds (MACs) of a model."""
 
 import math
 import re
@@ -6,13 +6,14 @@ import re
 import keras
 
 from kdl._compat import all_layers
+from kdl._typing import Shape
 from kdl._words import counted
 from kdl.graph.inline import visit
 from kdl.graph.replay import replay
 
 
-def macs(model, input_shape=None):
-    """Counts the multiply-adds of all convolutions and dense layers, for one input.
+def macs(model: keras.Model, input_shape: Shape | None = None) -> int:
+    """Count the multiply-adds of all convolutions and dense layers, for one input.
 
     A convolution counts `rows · columns · size of its kernel`, a separable one that of both its
     kernels, a dense layer the size of its kernel at every position. Composite layers of kdl and
@@ -20,14 +21,15 @@ def macs(model, input_shape=None):
 
     Args:
         model: A functional or Sequential model.
-        input_shape: Shape without batch, for a model whose input size is open or another is meant.
+        input_shape: Shape without batch, for a model whose input size is dynamic, or to count for
+            another.
 
     Returns:
         The number, an integer.
 
     Raises:
-        ValueError: If the model is not functional, its input size is open and not given, or another
-            layer has kernels (attention, recurrent layers, blocks of others).
+        ValueError: If the model is not functional, its input size is dynamic and not given, or
+            another layer has kernels (attention, recurrent layers, blocks of others).
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -58,7 +60,7 @@ def _count(operation, args, outputs):
         size = sum(math.prod(kernel.shape) for kernel in kernels)
     if None in sides:
         raise ValueError(
-            f"The input size is open: {operation.name} gives shape {tuple(outputs.shape)}. Pass "
+            f"The input size is dynamic: {operation.name} gives shape {tuple(outputs.shape)}. Pass "
             f"input_shape."
         )
     return math.prod(sides) * size

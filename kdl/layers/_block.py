@@ -5,7 +5,7 @@ import functools
 import keras
 
 from kdl._compat import all_layers
-from kdl.layers._maker import LayerMaker
+from kdl.layers._layer_factory import LayerFactory
 from kdl.layers.normalization.convert_sync_batch_norm import (
     convert_sync_batch_norm,
     synchronization,
@@ -37,7 +37,9 @@ class Block(keras.layers.Layer):
         self.momentum = momentum
         self.data_format = data_format or keras.config.image_data_format()
         self.input_spec = keras.layers.InputSpec(ndim=4)
-        self._make = LayerMaker(padding, self.data_format, self.dtype_policy, epsilon, momentum)
+        self._factory = LayerFactory(
+            padding, self.data_format, self.dtype_policy, epsilon, momentum
+        )
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -71,7 +73,7 @@ class Block(keras.layers.Layer):
 
     def _width(self, shape):
         """Channels of an input of this shape, which must be known."""
-        width = shape[self._make.axis]
+        width = shape[self._factory.axis]
         if width is None:
             raise ValueError("The number of input channels must be known; received None.")
         return width
@@ -79,7 +81,7 @@ class Block(keras.layers.Layer):
     def _resized(self, shape, strides, filters):
         """`shape` with its height and width over the stride, and `filters` channels."""
         resized = [n if n is None else -(-n // strides) for n in shape]
-        resized[0], resized[self._make.axis] = shape[0], filters
+        resized[0], resized[self._factory.axis] = shape[0], filters
         return tuple(resized)
 
 

@@ -1,11 +1,11 @@
 """The shortcut of residual blocks whose width or size changes."""
 
 
-def projection(make, filters, strides, average=False):
+def projection(factory, filters, strides, average=False):
     """1×1 convolution with `strides` and BN, called `projection_conv` and `projection_bn`.
 
     Args:
-        make: The block's `LayerMaker`.
+        factory: The block's `LayerFactory`.
         filters: Channels of the output.
         strides: 1 or 2.
         average: Whether the mean over `strides`×`strides` tiles comes before the convolution, which
@@ -16,9 +16,9 @@ def projection(make, filters, strides, average=False):
     """
     pool = []
     if average and strides > 1:
-        pool, strides = [make.ceil_average_pool(strides, "projection_pool")], 1
+        pool, strides = [factory.ceil_average_pool(strides, "projection_pool")], 1
     return [
         *pool,
-        *make.conv(filters, 1, "projection_conv", strides),
-        make.norm("projection_bn"),
+        *factory.conv(filters, 1, "projection_conv", strides),
+        factory.norm("projection_bn"),
     ]

@@ -1,8 +1,9 @@
-"""Semantic segmentation: networks that name the class of each pixel."""
+"""Semantic segmentation networks."""
 
 import keras  # first: what Keras registers imports the packages, in their own order
 
 from kdl import _lazy
+from kdl.segmentation import registry
 from kdl.segmentation.plot_segmentation import plot_segmentation
 from kdl.segmentation.predict_labels import predict_labels
 from kdl.segmentation.segmentation_scores import segmentation_scores

@@ -1,15 +1,20 @@
-"""SPNet (arXiv 2003.13328)."""
+"""SPNet: semantic segmentation with strip pooling (arXiv 2003.13328)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from kdl._checks import check_integer
+from kdl._registry import ModelEntry
+from kdl._typing import DType, Shape
 from kdl.applications._common import chain
 from kdl.applications.model_state import from_state, with_state
 from kdl.applications.pyramid import pyramid
 from kdl.applications.resnet import ResNet
 from kdl.graph.copy_layer import made_from_config
 from kdl.graph.copy_model import keep_state
-from kdl.layers._maker import LayerMaker
+from kdl.layers._layer_factory import LayerFactory
 from kdl.layers.pooling.mixed_pooling import MixedPooling
 from kdl.ops.resizing import resize_align_corners
 
@@ -41,7 +46,7 @@ class SPNet(keras.Model):
 
     Args:
         backbone: A functional model that gives a feature map, such as those of `kdl.applications`
-            with `include_top=False` and `output_stride=8`, or its serialised form. Its layers and
+            with `include_top=False` and `output_stride=8`, or its serialized form. Its layers and
             weights become part of this model. Height and width of its input must be known.
         classes: Number of classes. Defaults to 21.
         width: Channels of the mixed pooling modules, a multiple of 4; by default half of what the
@@ -49,7 +54,7 @@ class SPNet(keras.Model):
         modules: Number of mixed pooling modules. Defaults to 2.
         pool_sizes: Sides of their grids. Defaults to 20 and 12.
         dropout: Fraction dropped before each classifier. Defaults to 0.1.
-        auxiliary: Whether the auxiliary head is there. Defaults to True.
+        auxiliary: True (default) for a network with the auxiliary head.
         dtype: Dtype policy of the heads; by default that of a backbone of kdl, else the global one.
         data_format: `"channels_last"` or `"channels_first"`; by default that of a backbone of kdl,
             else Keras's image data format.
@@ -57,7 +62,7 @@ class SPNet(keras.Model):
 
     Raises:
         ValueError: If an argument is out of range, the backbone gives no feature map, or the size
-            of its input is open.
+            of its input is dynamic.
 
     Source: Strip Pooling (arXiv 2003.13328), section 4.1, and the authors' code. No trained weights
     are published.
@@ -73,28 +78,30 @@ class SPNet(keras.Model):
 
     def __init__(
         self,
-        backbone,
-        classes=21,
-        width=None,
-        modules=2,
-        pool_sizes=(20, 12),
-        dropout=0.1,
-        auxiliary=True,
-        dtype=None,
-        data_format=None,
-        name="spnet",
-    ):
+        backbone: keras.Model | dict,
+        classes: int = 21,
+        width: int | None = None,
+        modules: int = 2,
+        pool_sizes: Sequence[int] = (20, 12),
+        dropout: float = 0.1,
+        auxiliary: bool = True,
+        dtype: DType = None,
+        data_format: str | None = None,
+        name: str = "spnet",
+    ) -> None:
         backbone = _deserialized(backbone)
-        told = backbone.get_config()
-        data_format = data_format or told.get("data_format") or keras.config.image_data_format()
-        dtype = keras.dtype_policies.get(dtype or told.get("dtype") or keras.config.dtype_policy())
+        of_backbone = backbone.get_config()
+        data_format = data_format or of_backbone.get("data_format")
+        data_format = data_format or keras.config.image_data_format()
+        dtype = dtype or of_backbone.get("dtype") or keras.config.dtype_policy()
+        dtype = keras.dtype_policies.get(dtype)
         classes = check_integer("classes", classes)
         modules = check_integer("modules", modules, least=0)
-        make = LayerMaker("symmetric", data_format, dtype)
+        factory = LayerFactory("symmetric", data_format, dtype)
         _check_backbone(backbone)
-        width = width or _default_width(backbone, make)
+        width = width or _default_width(backbone, factory)
         width = check_integer("width", width)
-        heads = _Heads(make, classes, dropout, _size(backbone.inputs[0], make))
+        heads = _Heads(factory, classes, dropout, _size(backbone.inputs[0], factory))
         outputs = heads.main(backbone.outputs[0], width, modules, pool_sizes)
         if auxiliary:
             second = heads.auxiliary(_stage_before_the_last(backbone))
@@ -113,13 +120,13 @@ class SPNet(keras.Model):
         }
 
     @property
-    def loss_weights(self):
+    def loss_weights(self) -> dict[str, float] | None:
         """Dict: name of an output → its share in the loss, for `compile`; None for one output."""
         if not self._arguments["auxiliary"]:
             return None
         return {"main": 1.0, "auxiliary": _AUXILIARY_WEIGHT}
 
-    def inference_model(self):
+    def inference_model(self) -> "SPNet":
         """This network without the auxiliary head, which gives the logits alone.
 
         Returns:
@@ -132,13 +139,13 @@ class SPNet(keras.Model):
                 keep_state(self.get_layer(layer.name), layer)
         return copy
 
-    def get_config(self):
-        """The constructor's arguments, the backbone in its serialised form; and what is frozen."""
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, the backbone in its serialized form; and what is frozen."""
         return with_state(self, {**self._arguments, "name": self.name})
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Builds the model from its arguments."""
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "SPNet":
+        """Build the model from its arguments."""
         return from_state(cls, config)
 
 
@@ -160,21 +167,21 @@ def _spnet(depth, name, input_shape, classes, strip_pooling, auxiliary, dtype, d
 
 
 def SPNet50(
-    input_shape=None,
-    classes=150,
-    strip_pooling=True,
-    auxiliary=True,
-    dtype=None,
-    data_format=None,
-    name="spnet50",
-):
-    """The paper's network of 50 layers: `SPNet` on a dilated `ResNet` that pools over strips.
+    input_shape: Shape | None = None,
+    classes: int = 150,
+    strip_pooling: bool = True,
+    auxiliary: bool = True,
+    dtype: DType = None,
+    data_format: str | None = None,
+    name: str = "spnet50",
+) -> SPNet:
+    """SPNet of the paper, 50 layers: `SPNet` on a dilated `ResNet` that pools over strips.
 
     Args:
         input_shape: Shape of an image. Defaults to 480×480 with 3 channels, the crops of ADE20K.
         classes: Number of classes. Defaults to 150, those of ADE20K.
-        strip_pooling: Whether the backbone has strip pooling too. Defaults to True.
-        auxiliary: Whether the auxiliary head is there. Defaults to True.
+        strip_pooling: True (default) for a backbone with strip pooling, too.
+        auxiliary: True (default) for a network with the auxiliary head.
         dtype: Dtype policy of the layers; the global one by default.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format by default.
         name: Name of the model.
@@ -183,15 +190,15 @@ def SPNet50(
 
 
 def SPNet101(
-    input_shape=None,
-    classes=150,
-    strip_pooling=True,
-    auxiliary=True,
-    dtype=None,
-    data_format=None,
-    name="spnet101",
-):
-    """The paper's network of 101 layers; arguments and meaning as in `SPNet50`."""
+    input_shape: Shape | None = None,
+    classes: int = 150,
+    strip_pooling: bool = True,
+    auxiliary: bool = True,
+    dtype: DType = None,
+    data_format: str | None = None,
+    name: str = "spnet101",
+) -> SPNet:
+    """SPNet of the paper, 101 layers; arguments and further defaults as in `SPNet50`."""
     return _spnet(101, name, input_shape, classes, strip_pooling, auxiliary, dtype, data_format)
 
 
@@ -199,50 +206,51 @@ class _Heads:
     """Builds the two heads.
 
     Args:
-        make: The network's `LayerMaker`.
+        factory: The network's `LayerFactory`.
         classes: Number of classes.
         dropout: Fraction dropped before the classifier.
         size: Height and width of the result.
     """
 
-    def __init__(self, make, classes, dropout, size):
-        self.make, self.classes, self.dropout, self.size = make, classes, dropout, size
+    def __init__(self, factory, classes, dropout, size) -> None:
+        self.factory, self.classes, self.dropout, self.size = factory, classes, dropout, size
 
     def main(self, x, width, modules, pool_sizes):
         """The head with mixed pooling."""
-        make = self.make
+        factory = self.factory
         x = chain(x, self._conv(width, 1, "head1"))
         for index in range(modules):
             x = MixedPooling(
                 pool_sizes,
-                epsilon=make.epsilon,
-                momentum=make.momentum,
-                data_format=make.data_format,
-                dtype=make.dtype,
+                epsilon=factory.epsilon,
+                momentum=factory.momentum,
+                data_format=factory.data_format,
+                dtype=factory.dtype,
                 name=f"mixed_pooling{index + 1}",
             )(x)
         x = chain(x, self._conv(max(width // 2, 1), 3, "head2"))
         drop = keras.layers.SpatialDropout2D(
-            self.dropout, data_format=make.data_format, dtype=make.dtype, name="head_dropout"
+            self.dropout, data_format=factory.data_format, dtype=factory.dtype, name="head_dropout"
         )
         return self._classify(drop(x), "classifier")
 
     def auxiliary(self, x):
-        """The head of plain convolutions."""
-        x = chain(x, self._conv(max(x.shape[self.make.axis] // 4, 1), 3, "auxiliary"))
-        x = keras.layers.Dropout(self.dropout, dtype=self.make.dtype, name="auxiliary_dropout")(x)
+        """Head of convolutions alone."""
+        x = chain(x, self._conv(max(x.shape[self.factory.axis] // 4, 1), 3, "auxiliary"))
+        dtype = self.factory.dtype
+        x = keras.layers.Dropout(self.dropout, dtype=dtype, name="auxiliary_dropout")(x)
         return self._classify(x, "auxiliary_classifier")
 
     def _conv(self, filters, kernel_size, name):
-        make = self.make
-        conv = make.conv(filters, kernel_size, f"{name}_conv")
-        return [*conv, make.norm(f"{name}_bn"), make.relu(f"{name}_relu")]
+        factory = self.factory
+        conv = factory.conv(filters, kernel_size, f"{name}_conv")
+        return [*conv, factory.norm(f"{name}_bn"), factory.relu(f"{name}_relu")]
 
     def _classify(self, x, name):
         """Logits in float32 under every dtype policy, for the softmax's sake."""
-        plain = LayerMaker(self.make.padding, self.make.data_format, "float32")
-        x = chain(x, plain.conv(self.classes, 1, name, use_bias=True))
-        return resize_align_corners(x, self.size, self.make.data_format)
+        factory = LayerFactory(self.factory.padding, self.factory.data_format, "float32")
+        x = chain(x, factory.conv(self.classes, 1, name, use_bias=True))
+        return resize_align_corners(x, self.size, self.factory.data_format)
 
 
 def _deserialized(backbone):
@@ -263,8 +271,8 @@ def _check_backbone(backbone):
         )
 
 
-def _size(image, make):
-    size = tuple(image.shape[1:3] if make.axis == -1 else image.shape[2:])
+def _size(image, factory):
+    size = tuple(image.shape[1:3] if factory.axis == -1 else image.shape[2:])
     if None in size:
         raise ValueError(
             f"SPNet needs a known height and width; the backbone takes {tuple(image.shape)}. Build "
@@ -273,8 +281,8 @@ def _size(image, make):
     return size
 
 
-def _default_width(backbone, make):
-    return max(backbone.outputs[0].shape[make.axis] // 8, 1) * 4
+def _default_width(backbone, factory):
+    return max(backbone.outputs[0].shape[factory.axis] // 8, 1) * 4
 
 
 def _stage_before_the_last(backbone):
@@ -285,3 +293,28 @@ def _stage_before_the_last(backbone):
             f"Pass auxiliary=False."
         )
     return stages[sorted(stages)[-2]]
+
+
+# With 150 classes, at 480×480 pixels, with the auxiliary head.
+ENTRIES = [
+    ModelEntry(
+        "spnet50",
+        SPNet50,
+        {},
+        parameters=47_838_124,
+        macs=None,
+        input_shape=(480, 480, 3),
+        task="segmenter",
+        counted_macs=151_746_895_872,
+    ),
+    ModelEntry(
+        "spnet101",
+        SPNet101,
+        {},
+        parameters=66_830_252,
+        macs=None,
+        input_shape=(480, 480, 3),
+        task="segmenter",
+        counted_macs=219_930_550_272,
+    ),
+]

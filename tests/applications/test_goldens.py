@@ -56,7 +56,7 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.mark.every_backend
-def test_parity_with_the_reference(golden, request):
+def test_outputs_match_the_reference(golden, request):
     name, arguments = NETWORKS[golden]
     every = request.config.getoption("--every-model") or keras.backend.backend() == "torch"
     state, outputs = stand_in.load(golden)

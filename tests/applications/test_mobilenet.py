@@ -18,7 +18,7 @@ def outputs_of(model, x):
 
 
 @pytest.fixture(scope="module")
-def twin():
+def counterpart():
     """The network of `keras.applications` with random weights, pixels, and its logits for them."""
     network = keras.applications.MobileNet(
         (64, 96, 3), 0.25, weights=None, classes=20, classifier_activation=None
@@ -56,8 +56,8 @@ def test_entries(entry, no_values):
 
 
 @pytest.mark.every_backend
-def test_parity_with_keras_from_pixels_on(twin):
-    network, pixels, expected = twin
+def test_outputs_from_pixels_match_keras_applications(counterpart):
+    network, pixels, expected = counterpart
     model = of_twin()
     load_keras_weights(model, network)
     assert error_of(model, pixels, expected) <= 1e-4
@@ -65,20 +65,20 @@ def test_parity_with_keras_from_pixels_on(twin):
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("whole", [False, True])
-def test_parity_from_a_file_of_keras(twin, tmp_path, whole):
-    network, pixels, expected = twin
+def test_outputs_from_a_keras_file_match(counterpart, tmp_path, whole):
+    network, pixels, expected = counterpart
     keras_twin.write_h5(network, tmp_path / "weights.h5", whole=whole)
     model = of_twin(weights=str(tmp_path / "weights.h5"))
     assert error_of(model, pixels, expected) <= 1e-4
 
 
-def test_a_file_of_another_width_is_refused(twin, tmp_path):
-    keras_twin.write_h5(twin[0], tmp_path / "weights.h5")
+def test_file_of_another_width_raises(counterpart, tmp_path):
+    keras_twin.write_h5(counterpart[0], tmp_path / "weights.h5")
     with pytest.raises(ValueError, match=r"conv1.kernel.* has shape \(3, 3, 3, 8\)"):
         MobileNet(1.0, padding="same", weights=str(tmp_path / "weights.h5"), classes=20)
 
 
-def test_imagenet_loads_the_file_of_the_width(twin, tmp_path, monkeypatch):
+def test_imagenet_weights_of_the_width_are_loaded(counterpart, tmp_path, monkeypatch):
     network = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None)
     keras_twin.write_h5(keras_twin.randomize(network), tmp_path / "file.h5")
     asked = []
@@ -99,7 +99,7 @@ def test_imagenet_loads_the_file_of_the_width(twin, tmp_path, monkeypatch):
     )
 
 
-def test_imagenet_needs_the_padding_of_the_weights(monkeypatch):
+def test_imagenet_weights_of_another_padding_raise(monkeypatch):
     monkeypatch.setattr(keras.utils, "get_file", lambda *_, **__: pytest.fail("downloads"))
     with pytest.raises(ValueError, match='with padding="symmetric" are known: pass padding="same"'):
         MobileNet(0.25, weights="imagenet")
@@ -107,7 +107,7 @@ def test_imagenet_needs_the_padding_of_the_weights(monkeypatch):
         MobileNet(0.25, padding="same", weights="imagenet", classes=10)
 
 
-def test_every_source_is_of_tensorflows_lineage():
+def test_sources_are_of_tensorflow_padding():
     assert {s.padding for sources in IMAGENET.values() for s in sources} == {"same"}
     assert len({s.url for sources in IMAGENET.values() for s in sources}) == 4
 
@@ -115,7 +115,7 @@ def test_every_source_is_of_tensorflows_lineage():
 @pytest.mark.parametrize(
     ("padding", "constants"), [("symmetric", (1e-5, 0.9)), ("same", (1e-3, 0.99))]
 )
-def test_batch_norm_follows_the_lineage(padding, constants):
+def test_batch_norm_constants_follow_the_padding(padding, constants):
     model = MobileNet(0.25, padding=padding, include_top=False)
     block = model.get_layer("stage1_block0")
     assert (block.epsilon, block.momentum) == constants
@@ -133,7 +133,7 @@ def test_model():
     )
 
 
-def test_dilation_keeps_what_the_strides_compute():
+def test_dilated_outputs_contain_the_undilated_ones():
     size = 65
     wide, narrow = (
         MobileNet(0.25, output_stride=n, include_top=False, input_shape=(size, size, 3))
@@ -142,12 +142,12 @@ def test_dilation_keeps_what_the_strides_compute():
     keras_twin.randomize(wide)
     narrow.set_weights(wide.get_weights())
     x = stand_in.image(size)
-    expected, found = outputs_of(wide, x), outputs_of(narrow, x)
-    assert found.shape[1] == -(-size // 8)
-    np.testing.assert_allclose(found[:, ::4, ::4], expected, atol=1e-4 * expected.std())
+    expected, outputs = outputs_of(wide, x), outputs_of(narrow, x)
+    assert outputs.shape[1] == -(-size // 8)
+    np.testing.assert_allclose(outputs[:, ::4, ::4], expected, atol=1e-4 * expected.std())
 
 
-def test_pyramid_has_the_widths_of_the_stages():
+def test_pyramid_outputs_have_the_widths_of_the_stages():
     model = MobileNet(0.25, include_top=False, input_shape=(64, 96, 3))
     shapes = {name: tensor.shape[1:] for name, tensor in model.pyramid_outputs.items()}
     assert shapes == {
@@ -189,6 +189,6 @@ def test_preprocessing():
         ({"input_shape": (31, 64, 3)}, "at least 32×32"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         MobileNet(**{"alpha": 0.25, **arguments})

@@ -19,19 +19,19 @@ def test_levels_of_keras_applications(name):
     assert [features.output[f"P{n}"].shape[1] for n in range(1, 6)] == sides
 
 
-def test_levels_of_a_model_of_open_size():
+def test_levels_of_a_model_of_dynamic_size():
     levels = pyramid(keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25))
     assert {k: v.shape for k, v in levels.items()} == {
         f"P{n}": (None, None, None, 8 << n) for n in range(1, 6)
     }
 
 
-def test_kdl_models_know_their_own():
+def test_kdl_models_return_pyramid_outputs():
     model = ShuffleNetV2(0.5, include_top=False)
     assert pyramid(model) == model.pyramid_outputs
 
 
-def test_refused_models():
+def test_unsupported_models_raise():
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="no feature map whose stride is 2"):
         pyramid(keras.Model(inputs, keras.layers.ReLU()(inputs)))

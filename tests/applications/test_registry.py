@@ -4,6 +4,8 @@ Counts are compared for all models, on PyTorch. What needs a forward pass or an 
 smallest model of each class, with few blocks; with `--every-model` for all, as they are.
 """
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def build(model_name, **arguments):
     return model
 
 
-def answers(model, x):
+def predictions(model, x):
     """Outputs; on JAX of the compiled model, since it would compile every operation alone."""
     if keras.backend.backend() == "jax":
         return model.predict(x, verbose=0)
@@ -100,29 +102,42 @@ def test_parameters_and_multiply_adds(name, no_values):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_sources(name):
+def test_weight_sources_are_complete(name):
     for source in ENTRIES[name].sources:
         assert source.url.startswith("http")
         assert source.url.endswith((".pth", ".h5", ".safetensors"))
         assert source.parameters == ENTRIES[name].parameters
-        assert source.licence
-        assert not source.sha256 or source.sha256 in source.url
+        assert source.license
+        assert source.sha256 is None or source.sha256 in source.url
         assert 40 < source.top1 < 90
 
 
-def test_names_are_unique():
+@pytest.mark.parametrize("name", ENTRIES)
+def test_weight_sources_preprocessing_matches_preprocess_input(name):
+    """The specification in a file that is exported computes as the family's function does."""
+    entry = ENTRIES[name]
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), "uint8")
+    for source in entry.sources:
+        chosen = {"padding": source.padding, **entry.arguments, "data_format": "channels_last"}
+        names = inspect.signature(entry.constructor.preprocess_input).parameters
+        chosen = {name: chosen[name] for name in names if name in chosen}
+        expected = entry.constructor.preprocess_input(image[None], **chosen)[0]
+        np.testing.assert_allclose(source.input_spec((4, 5)).load(image), expected, atol=1e-4)
+
+
+def test_registry_names_are_unique():
     assert len(ENTRIES) == len(list_models())
 
 
-def test_unknown_model():
+def test_create_model_unknown_name_raises():
     with pytest.raises(ValueError, match="There is no model 'resnet'"):
         create_model("resnet")
 
 
-def test_stages_are_those_of_the_network_without_dilation(model_name, shallow):
+def test_stage_outputs_with_dilation_end_at_the_same_layers(model_name, shallow):
     """At `output_stride=8` the same layers end the stages whose strides were 16 and 32."""
     if model_name.startswith("nasnet"):
-        pytest.skip("NASNet refuses to be dilated")
+        pytest.skip("NASNet cannot be dilated")
     arguments = {"include_top": False, "input_shape": (64, 64, 3), **shallow}
     strided, dilated = (
         create_model(model_name, **arguments, output_stride=stride) for stride in (32, 8)
@@ -134,7 +149,7 @@ def test_stages_are_those_of_the_network_without_dilation(model_name, shallow):
 
 
 @pytest.mark.every_backend
-def test_flat_graph_gives_equal_outputs(model_name, shallow):
+def test_flattened_graph_outputs_match(model_name, shallow):
     model = build(model_name, **shallow)
     flat = flatten(model)
     others = {
@@ -143,13 +158,13 @@ def test_flat_graph_gives_equal_outputs(model_name, shallow):
     # On PyTorch Keras's own average is wrong at some borders.
     assert others <= ({AveragePooling2D} if keras.backend.backend() == "torch" else set())
     x = images(model, 2)
-    expected, found = (answers(m, x) for m in (model, flat))
-    assert np.abs(found - expected).max() <= 1e-4 * expected.std()
+    expected, outputs = (predictions(m, x) for m in (model, flat))
+    assert np.abs(outputs - expected).max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.export
 @pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
-def test_exports_are_faithful(model_name, shallow, tmp_path):
+def test_exported_files_match_the_model(model_name, shallow, tmp_path):
     """float32 and int8 files pass the gates of `verify_tflite`; no tensor has five axes.
 
     Without the classifier: the class that an untrained network chooses hangs by a hair.
@@ -174,6 +189,6 @@ def test_exports_are_faithful(model_name, shallow, tmp_path):
         ("", "''. kdl.applications.list_models"),
     ],
 )
-def test_a_mistyped_name_gets_suggestions(name, suggestion):
+def test_create_model_mistyped_name_gets_suggestions(name, suggestion):
     with pytest.raises(ValueError, match=suggestion):
         create_model(name)

@@ -1,9 +1,12 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
 from golden import stand_in
 
-from kdl.applications.res2net import ENTRIES, Res2Net, Res2Net50, Res2Net101, Res2NeXt50
+from kdl.applications.res2net import ENTRIES, Res2Net
+from kdl.applications.res2net_sizes import Res2Net50, Res2Net101, Res2NeXt50
 from kdl.testing import run_model_test
 
 SMALL = {"depth": (1, 1, 1, 1), "base_width": 8, "scale": 2, "classes": 4}
@@ -41,19 +44,19 @@ def test_model():
     )
 
 
-def test_every_pixel_of_the_undilated_network_is_in_the_dilated_one():
+def test_dilated_outputs_contain_the_undilated_ones():
     """Up to stride 16: no average sees a map whose pixels are further apart than they were."""
     arguments = {**SMALL, "depth": (1, 1, 1, 2), "include_top": False}
-    plain = Res2Net(**arguments)
+    undilated = Res2Net(**arguments)
     dilated = Res2Net(**arguments, output_stride=16)
-    dilated.set_weights(plain.get_weights())
+    dilated.set_weights(undilated.get_weights())
     x = stand_in.image(65)
-    expected = to_numpy(plain(x))
-    found = to_numpy(dilated(x))[:, ::2, ::2]
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    expected = to_numpy(undilated(x))
+    outputs = to_numpy(dilated(x))[:, ::2, ::2]
+    np.testing.assert_allclose(outputs, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_arguments_reach_the_blocks():
+def test_arguments_are_passed_to_the_blocks():
     """A stage that gives up its stride keeps the dilation before in its first block."""
     model = Res2Net((1, 1, 2, 2), 4, 3, 2, "v1b", output_stride=8, include_top=False)
     assert [(b.strides, b.dilation_rate, b.stage_start) for b in blocks(model)] == [
@@ -71,13 +74,13 @@ def test_arguments_reach_the_blocks():
 
 
 def test_sized_constructors():
-    parameters = Res2NeXt50.__signature__.parameters
+    parameters = inspect.signature(Res2NeXt50).parameters
     assert [parameters[name].default for name in ("depth", "base_width", "cardinality")] == [
         50,
         4,
         8,
     ]
-    assert [f.__signature__.parameters["depth"].default for f in (Res2Net50, Res2Net101)] == [
+    assert [inspect.signature(f).parameters["depth"].default for f in (Res2Net50, Res2Net101)] == [
         50,
         101,
     ]
@@ -91,15 +94,15 @@ def test_entries():
             assert entry.source.name.startswith(entry.name)
             assert entry.source.sha256 in entry.source.name
             assert entry.source.parameters == entry.parameters
-            assert "non-commercial" in entry.source.licence
+            assert "non-commercial" in entry.source.license
             assert entry.source.restricted
 
 
-def test_preprocessing_is_that_of_the_weights():
+def test_preprocess_input_scales_as_torchvision():
     white = np.full((1, 1, 1, 3), 255, "uint8")
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    found = to_numpy(Res2Net.preprocess_input(white, "channels_last")).ravel()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    outputs = to_numpy(Res2Net.preprocess_input(white, "channels_last")).ravel()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,6 @@ def test_preprocessing_is_that_of_the_weights():
         ({"weights": "imagenet", "padding": "same"}, 'pass padding="symmetric"'),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         Res2Net(**arguments)

@@ -6,7 +6,8 @@ import pytest
 from golden import stand_in
 
 from kdl.applications import ResNeXt, load_torch_weights
-from kdl.applications.resnet import ENTRIES, ResNet, ResNet50, ResNet101
+from kdl.applications.resnet import ENTRIES, ResNet
+from kdl.applications.resnet_sizes import ResNet50, ResNet101
 from kdl.layers import StripPooling
 from kdl.testing import run_model_test
 
@@ -29,16 +30,16 @@ def test_model():
     run_model_test(ResNet, {**SMALL, **arguments}, (2, 32, 40, 3), expected_output_shape=(2, 3))
 
 
-def test_is_resnext_of_one_branch():
+def test_resnet_matches_resnext_with_one_branch():
     """ResNeXt is proven by golden files; both take torchvision's names."""
     arguments = {"input_shape": (64, 64, 3), "classes": 5, "classifier_activation": None}
     ours = ResNet((1, 2, 1, 1), **arguments)
-    twin = ResNeXt((1, 2, 1, 1), 1, 64, **arguments)
+    counterpart = ResNeXt((1, 2, 1, 1), 1, 64, **arguments)
     state = stand_in.state_for(ours, "torchvision")
     x = stand_in.image(64)
-    for model in (ours, twin):
+    for model in (ours, counterpart):
         load_torch_weights(model, state)
-    expected = to_numpy(twin(x))
+    expected = to_numpy(counterpart(x))
     np.testing.assert_allclose(to_numpy(ours(x)), expected, atol=1e-5 * expected.std())
 
 
@@ -47,21 +48,21 @@ def test_dilations_of_the_strip_pooling_network():
     model = ResNet(**SMALL, **OPEN, output_stride=8, multi_grid=(1, 2, 4))
     assert [block.dilation_rate for block in blocks(model, 3)] == [1]
     assert [block.dilation_rate for block in blocks(model, 4)] == [4, 8, 16, 4]
-    plain = ResNet(**{**SMALL, "depth": (1, 1, 2, 2)}, **OPEN, output_stride=8)
-    assert [block.dilation_rate for block in blocks(plain, 3)] == [1, 2]
-    assert [block.dilation_rate for block in blocks(plain, 4)] == [2, 4]
+    dilated = ResNet(**{**SMALL, "depth": (1, 1, 2, 2)}, **OPEN, output_stride=8)
+    assert [block.dilation_rate for block in blocks(dilated, 3)] == [1, 2]
+    assert [block.dilation_rate for block in blocks(dilated, 4)] == [2, 4]
 
 
-def test_where_strips_are_pooled():
+def test_strip_pooling_is_in_the_blocks_of_the_paper():
     model = ResNet(**{**SMALL, "depth": (2, 2, 3, 3)}, **OPEN, strip_pooling=True)
-    found = [
+    outputs = [
         [isinstance(getattr(b, "strips", None), StripPooling) for b in blocks(model, s)]
         for s in (1, 2, 3, 4)
     ]
-    assert found == [[False, True], [False, True], [False, False, True], [True, True, True]]
+    assert outputs == [[False, True], [False, True], [False, False, True], [True, True, True]]
 
 
-def test_deep_stem_takes_weights():
+def test_deep_stem_loads_torch_weights():
     model = ResNet(**SMALL, **OPEN, stem="deep")
     widths = [
         layer.filters
@@ -76,7 +77,7 @@ def test_deep_stem_takes_weights():
     assert "layer1.0.downsample.0.weight" in state
 
 
-def test_stages_are_told_apart_without_strides():
+def test_stage_outputs_are_distinct_without_strides():
     model = ResNet(**SMALL, input_shape=(32, 32, 3), output_stride=8, include_top=False)
     assert {level: x.shape[1:] for level, x in model.stage_outputs.items()} == {
         "P1": (16, 16, 4),
@@ -90,7 +91,7 @@ def test_stages_are_told_apart_without_strides():
     assert strided.stage_outputs == strided.pyramid_outputs
 
 
-def test_names():
+def test_default_names_include_the_variant():
     names = [
         ResNet(**SMALL, **OPEN, **arguments).name
         for arguments in ({}, {"stem": "deep"}, {"stem": "deep", "strip_pooling": True})
@@ -105,7 +106,7 @@ def test_sized_constructors():
 
 
 @pytest.mark.parametrize("other", [{"stem": "deep"}, {"strip_pooling": True}, {"width": 32}])
-def test_published_weights_are_of_the_plain_network(other):
+def test_published_weights_need_the_default_network(other):
     scope = keras.StatelessScope(initialize_variables=False)  # values would take seconds
     with pytest.raises(ValueError, match="No public ImageNet weights"), scope:
         ResNet(50, **other, weights="imagenet", input_shape=(32, 32, 3))
@@ -113,7 +114,7 @@ def test_published_weights_are_of_the_plain_network(other):
 
 
 @pytest.mark.every_backend
-def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
+def test_frozen_layers_stay_frozen_in_a_saved_file(tmp_path):
     backbone = ResNet(**SMALL, include_top=False, input_shape=(32, 32, 3))
     backbone.trainable = False
     head = keras.layers.Dense(2)
@@ -124,8 +125,8 @@ def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
     backbone.trainable = True
     assert "frozen" not in backbone.get_config()
     backbone.layers[-1].trainable = False
-    twin = ResNet.from_config(backbone.get_config())
-    assert [layer.trainable for layer in twin.layers] == [
+    counterpart = ResNet.from_config(backbone.get_config())
+    assert [layer.trainable for layer in counterpart.layers] == [
         layer.trainable for layer in backbone.layers
     ]
 
@@ -143,6 +144,6 @@ def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
         ),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResNet(**{**SMALL, **OPEN, **arguments})

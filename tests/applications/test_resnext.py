@@ -6,7 +6,8 @@ import pytest
 from golden import stand_in
 
 from kdl.applications import load_torch_weights
-from kdl.applications.resnext import ENTRIES, ResNeXt, ResNeXt50, ResNeXt101
+from kdl.applications.resnext import ENTRIES, ResNeXt
+from kdl.applications.resnext_sizes import ResNeXt50, ResNeXt101
 from kdl.applications.weights.source import WeightSource
 from kdl.testing import run_model_test
 
@@ -27,16 +28,16 @@ def model():
 
 
 @pytest.mark.every_backend
-def test_all_forms_give_the_same(model):
-    twin = ResNeXt(**SMALL, **OPEN, form="a", classifier_activation=None)
-    for ours, theirs in zip(model.layers, twin.layers, strict=True):
+def test_all_forms_outputs_match(model):
+    counterpart = ResNeXt(**SMALL, **OPEN, form="a", classifier_activation=None)
+    for ours, theirs in zip(model.layers, counterpart.layers, strict=True):
         source = ours.in_form("a") if ours.name.startswith("stage") else ours
         theirs.set_weights(source.get_weights())
-    assert len(twin.weights) > len(model.weights)
-    assert ResNeXt.from_config(twin.get_config()).get_layer("stage1_block0").form == "a"
+    assert len(counterpart.weights) > len(model.weights)
+    assert ResNeXt.from_config(counterpart.get_config()).get_layer("stage1_block0").form == "a"
     x = stand_in.image(64)
     expected = to_numpy(model(x))
-    assert np.abs(to_numpy(twin(x)) - expected).max() <= 1e-4 * expected.std()
+    assert np.abs(to_numpy(counterpart(x)) - expected).max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.every_backend
@@ -60,11 +61,11 @@ def test_output_stride(model, output_stride):
     np.testing.assert_allclose(features[:, ::step, ::step], expected, atol=1e-5 * expected.max())
 
 
-def test_padding_same_shifts_by_a_pixel(model):
-    twin = ResNeXt.from_config({**model.get_config(), "padding": "same"})
-    twin.set_weights(model.get_weights())
+def test_padding_same_outputs_differ(model):
+    counterpart = ResNeXt.from_config({**model.get_config(), "padding": "same"})
+    counterpart.set_weights(model.get_weights())
     x = stand_in.image(64)
-    assert np.abs(to_numpy(twin(x)) - to_numpy(model(x))).max() > 1e-3
+    assert np.abs(to_numpy(counterpart(x)) - to_numpy(model(x))).max() > 1e-3
 
 
 def test_pyramid(model):
@@ -92,7 +93,7 @@ def test_pyramid(model):
         ({"form": "b"}, "load_torch_weights knows no names for"),
     ],
 )
-def test_weights_of_another_variant(model, arguments, message):
+def test_weights_of_another_variant_raise(model, arguments, message):
     other = ResNeXt(**{**SMALL, **OPEN, **arguments})
     before = to_numpy(other.get_layer("stem_conv").kernel)
     with pytest.raises(ValueError, match=message):
@@ -100,7 +101,7 @@ def test_weights_of_another_variant(model, arguments, message):
     np.testing.assert_array_equal(to_numpy(other.get_layer("stem_conv").kernel), before)
 
 
-def test_backbone_takes_weights_with_classifier(model):
+def test_backbone_loads_weights_with_classifier(model):
     backbone = ResNeXt(**SMALL, **OPEN, include_top=False, pooling="avg")
     load_torch_weights(backbone, stand_in.state_for(model, "torchvision"))
     x = stand_in.image(64)
@@ -111,8 +112,8 @@ def test_backbone_takes_weights_with_classifier(model):
 def test_sized_constructors():
     for constructor, depth, base_width in ((ResNeXt50, 50, 4), (ResNeXt101, 101, 8)):
         parameters = inspect.signature(constructor).parameters
-        found = [parameters[x].default for x in ("depth", "cardinality", "base_width", "form")]
-        assert found == [depth, 32, base_width, "c"]
+        outputs = [parameters[x].default for x in ("depth", "cardinality", "base_width", "form")]
+        assert outputs == [depth, 32, base_width, "c"]
 
 
 def test_entries():
@@ -129,7 +130,7 @@ def test_entries():
             assert source.url == f"https://download.pytorch.org/models/{source.name}"
 
 
-def test_imagenet_is_the_first_weights_of_torchvision(monkeypatch):
+def test_imagenet_loads_the_first_weights_of_torchvision(monkeypatch):
     def download(source):
         raise OSError(f"offline: {source.name}")
 
@@ -142,8 +143,8 @@ def test_imagenet_is_the_first_weights_of_torchvision(monkeypatch):
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    found = to_numpy(ResNeXt.preprocess_input(x))
-    np.testing.assert_allclose(found, (x / 255 - mean) / deviation, atol=1e-5)
+    outputs = to_numpy(ResNeXt.preprocess_input(x))
+    np.testing.assert_allclose(outputs, (x / 255 - mean) / deviation, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,6 @@ def test_preprocessing():
         ({"weights": "imagenet"}, "No public ImageNet weights of resnext1_1_1_2_2x4d"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResNeXt(**{**SMALL, **arguments})

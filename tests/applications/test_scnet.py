@@ -1,9 +1,12 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
 from golden import stand_in
 
-from kdl.applications.scnet import ENTRIES, SCNet, SCNet50, SCNet101
+from kdl.applications.scnet import ENTRIES, SCNet
+from kdl.applications.scnet_sizes import SCNet50, SCNet101
 from kdl.testing import run_model_test
 
 SMALL = {"depth": (1, 1, 1, 1), "classes": 4}
@@ -28,7 +31,7 @@ def test_model():
     )
 
 
-def test_the_smallest_input_open_and_fixed():
+def test_smallest_input_dynamic_and_fixed_sizes_match():
     """Maps of 2 pixels and of 1 are smaller than a tile; the reference fails there."""
     size = 32
     backbone = SCNet((1, 1, 1, 1), include_top=False)
@@ -42,7 +45,7 @@ def test_the_smallest_input_open_and_fixed():
     np.testing.assert_allclose(to_numpy(backbone(x)), expected, atol=1e-5)
 
 
-def test_output_stride_is_dilation():
+def test_output_stride_8_dilates_the_blocks():
     """A stage that gives up its stride keeps the dilation before in its first block."""
     model = SCNet((1, 1, 2, 2), "v1d", output_stride=8, include_top=False)
     assert [(b.strides, b.dilation_rate, b.average_pool) for b in blocks(model)] == [
@@ -56,7 +59,7 @@ def test_output_stride_is_dilation():
     assert {block.average_shortcut for block in blocks(model)} == {True}
 
 
-def test_arguments_reach_the_blocks():
+def test_arguments_are_passed_to_the_blocks():
     model = SCNet((1, 1, 1, 1), None, "bilinear", include_top=False)
     assert [(b.width, b.filters) for b in blocks(model)] == [
         (32, 256),
@@ -70,7 +73,10 @@ def test_arguments_reach_the_blocks():
 
 
 def test_sized_constructors_and_entries():
-    assert [f.__signature__.parameters["depth"].default for f in (SCNet50, SCNet101)] == [50, 101]
+    assert [inspect.signature(f).parameters["depth"].default for f in (SCNet50, SCNet101)] == [
+        50,
+        101,
+    ]
     names = {entry.name: entry for entry in ENTRIES}
     assert list(names) == ["scnet50", "scnet101", "scnet50_v1d", "scnet101_v1d"]
     for name, entry in names.items():
@@ -78,14 +84,14 @@ def test_sized_constructors_and_entries():
         if entry.source:
             assert entry.source.name == f"{name}-{entry.source.sha256}.pth"
             assert entry.source.parameters == entry.parameters
-            assert entry.source.licence.startswith("MIT")
+            assert entry.source.license.startswith("MIT")
 
 
-def test_preprocessing_is_that_of_the_weights():
+def test_preprocess_input_scales_as_torchvision():
     white = np.full((1, 1, 1, 3), 255, "uint8")
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    found = to_numpy(SCNet.preprocess_input(white, "channels_last")).ravel()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    outputs = to_numpy(SCNet.preprocess_input(white, "channels_last")).ravel()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,6 @@ def test_preprocessing_is_that_of_the_weights():
         ({"weights": "imagenet", "padding": "same"}, 'pass padding="symmetric"'),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SCNet(**arguments)

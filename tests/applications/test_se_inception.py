@@ -32,7 +32,7 @@ def test_model():
     run_model_test(SEInception, {"classes": 3}, (2, 64, 64, 3), expected_output_shape=(2, 3))
 
 
-def test_widths_of_the_modules(model):
+def test_inception_modules_have_the_authors_widths(model):
     """Channels that each module gives and that its gate sees, as in the authors' prototxt."""
     modules = [layer for layer in model.layers if layer.name.startswith("inception")]
     assert {x.name[-2:]: (x.se.expand.filters, x.se.reduce.filters) for x in modules} == {
@@ -64,7 +64,7 @@ def plain_stem(model, x):
 
 
 @pytest.mark.parametrize("size", [64, 75])
-def test_stem_is_the_definition(model, size):
+def test_stem_output_matches_pytorch(model, size):
     """The modules behind it are compared in tests/layers/test_inception_block.py."""
     stem = keras.Model(model.input, model.get_layer("stem3_pool").output)
     x = stand_in.image(size)
@@ -89,8 +89,8 @@ def test_pyramid(model):
 )
 def test_output_stride(output_stride, dilations):
     model = SEInception(output_stride, include_top=False)
-    found = {x: model.get_layer(f"inception{x}").dilation_rate for x in dilations}
-    assert found == dilations
+    outputs = {x: model.get_layer(f"inception{x}").dilation_rate for x in dilations}
+    assert outputs == dilations
     side = 64 // output_stride
     assert model.compute_output_shape((1, 64, 64, 3)) == (1, side, side, 1024)
 
@@ -101,12 +101,12 @@ def test_preprocessing():
     assert to_numpy(SEInception.preprocess_input(pixel)).ravel().tolist() == [1, 0, 0]
 
 
-def test_no_published_weights():
+def test_imagenet_weights_without_a_source_raise():
     with pytest.raises(ValueError, match="No public ImageNet weights of se_inception"):
         SEInception(weights="imagenet", include_top=False)
 
 
-def test_no_names_elsewhere(model):
+def test_torch_weights_without_reference_names_raise(model):
     with pytest.raises(ValueError, match="knows no names for se_inception"):
         load_torch_weights(model, {})
 
@@ -119,6 +119,6 @@ def test_no_names_elsewhere(model):
         ({"input_shape": (31, 64, 3)}, "at least 32×32"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SEInception(**arguments)

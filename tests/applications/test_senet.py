@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from golden import stand_in
 
-from kdl.applications import load_torch_weights, macs, senet
+from kdl.applications import load_torch_weights, macs, senet_sizes
 from kdl.applications.resnext import ResNeXt
 from kdl.applications.senet import ENTRIES, SEResNet
 from kdl.applications.weights.source import WeightSource
@@ -15,12 +15,12 @@ SMALL = {"depth": (1, 1, 1, 1), "base_width": 8, "input_shape": (32, 32, 3), "cl
 LOGITS = {"classifier_activation": None}
 
 SIZED = {
-    "se_resnet50": senet.SEResNet50,
-    "se_resnet101": senet.SEResNet101,
-    "se_resnet152": senet.SEResNet152,
-    "se_resnext50_32x4d": senet.SEResNeXt50,
-    "se_resnext101_32x4d": senet.SEResNeXt101,
-    "senet154": senet.SENet154,
+    "se_resnet50": senet_sizes.SEResNet50,
+    "se_resnet101": senet_sizes.SEResNet101,
+    "se_resnet152": senet_sizes.SEResNet152,
+    "se_resnext50_32x4d": senet_sizes.SEResNeXt50,
+    "se_resnext101_32x4d": senet_sizes.SEResNeXt101,
+    "senet154": senet_sizes.SENet154,
 }
 
 
@@ -43,10 +43,10 @@ def networks():
     return models
 
 
-def test_timm_layout_is_the_network_of_torchvision_with_gates():
+def test_timm_layout_with_open_gates_matches_resnext():
     """With gates that are open, what remains is ResNeXt, whose parity is tested elsewhere."""
     arguments = {**SMALL, **LOGITS, "input_shape": (65, 65, 3), "cardinality": 1}
-    gated, plain = SEResNet(**arguments, layout="timm"), ResNeXt(**arguments)
+    gated, ungated = SEResNet(**arguments, layout="timm"), ResNeXt(**arguments)
     state = stand_in.state_for(gated, "timm")
     for name in state:
         if name.endswith("se.fc2.weight"):
@@ -54,9 +54,9 @@ def test_timm_layout_is_the_network_of_torchvision_with_gates():
         if name.endswith("se.fc2.bias"):
             state[name] = np.full_like(state[name], 30.0)
     load_torch_weights(gated, state)
-    load_torch_weights(plain, {n: v for n, v in state.items() if ".se." not in n})
+    load_torch_weights(ungated, {n: v for n, v in state.items() if ".se." not in n})
     x = stand_in.image(65)
-    expected = to_numpy(plain(x))
+    expected = to_numpy(ungated(x))
     assert np.abs(to_numpy(gated(x)) - expected).max() <= 1e-5 * expected.std()
 
 
@@ -80,8 +80,8 @@ def test_model():
 def test_stride(networks, layout, strided):
     block = networks[layout].get_layer("stage2_block0")
     layers = [*block.projection, *block.branches[0], *block.ends]
-    found = {x.name for x in layers if getattr(x, "strides", None) == (2, 2)}
-    assert found == {strided, "projection_conv"}
+    outputs = {x.name for x in layers if getattr(x, "strides", None) == (2, 2)}
+    assert outputs == {strided, "projection_conv"}
 
 
 @pytest.mark.parametrize("layout", ["caffe", "senet"])
@@ -107,9 +107,9 @@ def test_pyramid(networks, layout, stem, rows):
     assert [shapes[name][3] for name in ("P3", "P4", "P5")] == [512, 1024, 2048]
 
 
-def test_dropout_is_of_senet_alone(networks):
-    found = {x: "dropout" in [y.name for y in networks[x].layers] for x in networks}
-    assert found == {"caffe": False, "timm": False, "senet": True}
+def test_dropout_in_senet_layout_only(networks):
+    outputs = {x: "dropout" in [y.name for y in networks[x].layers] for x in networks}
+    assert outputs == {"caffe": False, "timm": False, "senet": True}
 
 
 @pytest.mark.parametrize("name", SIZED)
@@ -128,7 +128,7 @@ def test_entries():
             assert source.name.endswith(f"-{source.sha256}.pth")
 
 
-def test_names_tell_the_variant(networks):
+def test_default_names_include_the_variant(networks):
     assert {layout: model.name for layout, model in networks.items()} == {
         "caffe": "se_resnet1_1_1_2_1x8d",
         "timm": "se_resnet1_1_1_2_1x8d_timm",
@@ -156,7 +156,7 @@ def test_imagenet(monkeypatch, arguments, file):
     assert asked == [file]
 
 
-def test_weights_of_another_layout(networks):
+def test_weights_of_another_layout_raise(networks):
     state = stand_in.state_for(networks["caffe"], "timm")
     with pytest.raises(ValueError, match=r"'conv1.weight' is missing from the state dict"):
         load_torch_weights(networks["timm"], state)
@@ -171,8 +171,8 @@ def test_weights_of_another_layout(networks):
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    found = to_numpy(senet.SENet154.preprocess_input(x))
-    np.testing.assert_allclose(found, (x / 255 - mean) / deviation, atol=1e-5)
+    outputs = to_numpy(senet_sizes.SENet154.preprocess_input(x))
+    np.testing.assert_allclose(outputs, (x / 255 - mean) / deviation, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,6 @@ def test_preprocessing():
         ),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SEResNet(**{**SMALL, **arguments})

@@ -35,7 +35,7 @@ def test_parameters(entry):
     assert counted(**entry.arguments) == entry.parameters
 
 
-def test_rounded_widths_and_squeeze_excite_in_a_model():
+def test_squeeze_excite_at_rounded_widths_parameters():
     model = ShuffleNet(0.25, 2, squeeze_ratio=4, input_shape=(32, 32, 3))
     assert model.name == "se_shufflenet_x0_25_g2"
     # Branch by branch: 56 channels less the 6 of the stem, then 56, 104 less 56, and so on.
@@ -48,7 +48,7 @@ def test_rounded_widths_and_squeeze_excite_in_a_model():
         load_torch_weights(model, {})
 
 
-def test_table_of_variants():
+def test_entries_match_the_table_of_variants():
     kinds = [entry.arguments["variant"] for entry in ENTRIES]
     assert {v: kinds.count(v) for v in kinds} == {"paper": 25, "megvii": 8, "mmpretrain": 1}
     assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
@@ -64,7 +64,7 @@ def test_table_of_variants():
     assert published.source.sha256 in published.source.name
 
 
-def test_names_of_mmpretrain():
+def test_mmpretrain_names_load():
     model = ShuffleNet(variant="mmpretrain", input_shape=(32, 32, 3), classes=4)
     assert model.name == "shufflenet_x1_0_g3_mmpretrain"
     rng = np.random.default_rng(0)
@@ -96,17 +96,17 @@ def _conv(path, shape):
     return {f"{path}.conv.weight": shape} | {f"{path}.bn.{n}": shape[:1] for n in norms}
 
 
-def test_every_pixel_of_the_undilated_network_is_in_the_dilated_one():
+def test_dilated_outputs_contain_the_undilated_ones():
     arguments = {"alpha": 0.25, "groups": 1, "include_top": False, "input_shape": (64, 96, 3)}
-    plain, dilated = (ShuffleNet(**arguments, output_stride=stride) for stride in (32, 8))
-    dilated.set_weights(plain.get_weights())
+    undilated, dilated = (ShuffleNet(**arguments, output_stride=stride) for stride in (32, 8))
+    dilated.set_weights(undilated.get_weights())
     x = stand_in.image(96)[:1, :64]
-    found, expected = dilated.predict(x, verbose=0), plain.predict(x, verbose=0)
-    assert found.shape == (1, 8, 12, 144)
-    np.testing.assert_allclose(found[:, ::4, ::4], expected, atol=1e-5 * expected.max())
+    results, expected = dilated.predict(x, verbose=0), undilated.predict(x, verbose=0)
+    assert results.shape == (1, 8, 12, 144)
+    np.testing.assert_allclose(results[:, ::4, ::4], expected, atol=1e-5 * expected.max())
     levels = {"P1": (32, 48, 6), "P2": (16, 24, 6), "P3": (8, 12, 36), "P4": (4, 6, 72)}
     levels["P5"] = (2, 3, 144)
-    assert {k: t.shape[1:] for k, t in plain.pyramid_outputs.items()} == levels
+    assert {k: t.shape[1:] for k, t in undilated.pyramid_outputs.items()} == levels
     assert list(dilated.pyramid_outputs) == ["P1", "P2", "P3"]
     assert dilated.pyramid_outputs["P3"] is dilated.outputs[0]
 
@@ -126,8 +126,8 @@ def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     for variant in ("paper", "mmpretrain"):
-        found = to_numpy(ShuffleNet.preprocess_input(x, variant))
-        np.testing.assert_allclose(found, (x / 255 - mean) / std, atol=1e-5)
+        results = to_numpy(ShuffleNet.preprocess_input(x, variant))
+        np.testing.assert_allclose(results, (x / 255 - mean) / std, atol=1e-5)
     megvii = to_numpy(ShuffleNet.preprocess_input(x, "megvii"))
     np.testing.assert_array_equal(megvii, x[..., ::-1].astype("float32"))
     with pytest.raises(ValueError, match="variant must be"):
@@ -153,6 +153,6 @@ def test_preprocessing():
         ({"input_shape": (31, 64, 3)}, "at least 32×32"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShuffleNet(**{"alpha": 0.25, **arguments})

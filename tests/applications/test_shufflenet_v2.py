@@ -30,7 +30,7 @@ def test_parameters(variant, alpha):
 
 
 @pytest.mark.every_backend
-def test_parity_channels_first_with_channels_last():
+def test_channels_first_outputs_match_channels_last():
     model = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 64, 3))
     first = ShuffleNetV2(
         0.5, include_top=False, input_shape=(3, 64, 64), data_format="channels_first"
@@ -85,7 +85,7 @@ def megvii_reference(state, x):
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_parity_of_the_megvii_variant_with_the_definition(alpha):
+def test_megvii_variant_outputs_match_pytorch(alpha):
     model = ShuffleNetV2(
         alpha, "megvii", input_shape=(64, 64, 3), classes=20, classifier_activation=None
     )
@@ -114,7 +114,7 @@ def test_default_inputs():
     assert to_numpy(backbone(stand_in.image(64))).shape == (2, 2, 2, 1024)
 
 
-def test_pyramid_has_the_widths_of_the_stages():
+def test_pyramid_outputs_have_the_widths_of_the_stages():
     model = ShuffleNetV2(1.0, include_top=False, input_shape=(64, 96, 3))
     shapes = {name: tensor.shape[1:] for name, tensor in model.pyramid_outputs.items()}
     assert shapes == {
@@ -135,12 +135,12 @@ def test_input_tensor_and_pooling():
 
 
 @pytest.mark.every_backend
-def test_mixed_precision_is_kept_in_the_config():
+def test_mixed_precision_policy_survives_from_config():
     model = ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4, dtype="mixed_bfloat16")
     assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
     assert model.get_layer("classifier").compute_dtype == "float32"
-    twin = ShuffleNetV2.from_config(model.get_config())
-    assert twin.get_layer("stage2_unit0").compute_dtype == "bfloat16"
+    counterpart = ShuffleNetV2.from_config(model.get_config())
+    assert counterpart.get_layer("stage2_unit0").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
 
@@ -148,14 +148,14 @@ def test_mixed_precision_is_kept_in_the_config():
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    kept = x.copy()
+    unchanged = x.copy()
     np.testing.assert_allclose(
         to_numpy(ShuffleNetV2.preprocess_input(x)), (x / 255 - mean) / std, atol=1e-5
     )
-    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(x, unchanged)
     floats = x.astype("float32")
     ShuffleNetV2.preprocess_input(floats)
-    np.testing.assert_array_equal(floats, kept)
+    np.testing.assert_array_equal(floats, unchanged)
     megvii = to_numpy(ShuffleNetV2.preprocess_input(x, variant="megvii"))
     np.testing.assert_array_equal(megvii, x[..., ::-1].astype("float32"))
     with pytest.raises(ValueError, match="variant must be"):
@@ -203,12 +203,12 @@ def test_decode_predictions(monkeypatch):
         ({"weights": __file__}, "expected a file that ends in"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShuffleNetV2(**{"alpha": 0.5, **arguments})
 
 
-def test_bad_input_tensor():
+def test_bad_input_tensor_raises():
     inputs = keras.Input((64, 64, 3))
     with pytest.raises(ValueError, match=r"must be a keras.Input"):
         ShuffleNetV2(0.5, input_tensor=keras.layers.Rescaling(2.0)(inputs))
@@ -216,7 +216,7 @@ def test_bad_input_tensor():
         ShuffleNetV2(0.5, input_tensor=inputs, input_shape=(32, 32, 3))
 
 
-def test_missing_weights_file():
+def test_missing_weights_file_raises():
     with pytest.raises(FileNotFoundError, match="no such file"):
         ShuffleNetV2(0.5, weights="missing.pth")
 
@@ -237,7 +237,7 @@ def test_saved_model_loads_after_import_kdl_alone(tmp_path):
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilation_sees_what_strides_saw(output_stride):
+def test_dilated_outputs_contain_the_strided_ones(output_stride):
     """Every n-th pixel of the dilated network is the strided network's."""
     arguments = {"alpha": 0.5, "include_top": False, "input_shape": (64, 64, 3)}
     strided = ShuffleNetV2(**arguments)
@@ -252,7 +252,7 @@ def test_dilation_sees_what_strides_saw(output_stride):
 
 
 @pytest.mark.parametrize(("depth", "squeeze_ratio"), [(50, None), (164, 16)])
-def test_deep_networks_keep_their_size_in_the_first_stage(depth, squeeze_ratio):
+def test_deep_networks_first_stage_has_stride_1(depth, squeeze_ratio):
     model = ShuffleNetV2(
         depth=depth, squeeze_ratio=squeeze_ratio, include_top=False, input_shape=(64, 64, 3)
     )

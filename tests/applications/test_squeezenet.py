@@ -63,7 +63,7 @@ def with_biases(model):
     ("version", "bypass", "pools"),
     [("1.1", "complex", (3, 5)), ("1.0", "simple", (4, 8))],
 )
-def test_parity_with_the_definition(version, bypass, pools):
+def test_outputs_match_the_definition(version, bypass, pools):
     model = with_biases(SqueezeNet(version, bypass, include_top=False))
     for height, width in SIZES:
         x = stand_in.image(50)[:1, :height, :width]
@@ -71,11 +71,11 @@ def test_parity_with_the_definition(version, bypass, pools):
         fixed = SqueezeNet(version, bypass, include_top=False, input_shape=x.shape[1:])
         fixed.set_weights(model.get_weights())
         for net in (model, fixed):
-            found = net.predict(x, verbose=0)
-            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+            results = net.predict(x, verbose=0)
+            np.testing.assert_allclose(results, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_names_of_torchvision():
+def test_torchvision_names_load():
     for version, places in (
         ("1.0", (3, 4, 5, 7, 8, 9, 10, 12)),
         ("1.1", (3, 4, 6, 7, 9, 10, 11, 12)),
@@ -84,21 +84,21 @@ def test_names_of_torchvision():
         names = model.reference_names()["torchvision"]
         assert names["stem_conv"] == "features.0"
         assert names["classifier"] == "classifier.1"
-        found = [names[f"fire{number}/expand3x3"] for number in range(2, 10)]
-        assert found == [f"features.{place}.expand3x3" for place in places]
+        results = [names[f"fire{number}/expand3x3"] for number in range(2, 10)]
+        assert results == [f"features.{place}.expand3x3" for place in places]
     assert SqueezeNet("1.1", "simple", input_shape=(32, 32, 3)).reference_names() == {}
 
 
 @pytest.mark.parametrize("size", [47, 50])
-def test_every_pixel_of_the_undilated_network_is_in_the_dilated_one(size):
+def test_dilated_outputs_contain_the_undilated_ones(size):
     arguments = {"version": "1.1", "bypass": "complex", "include_top": False}
-    plain = with_biases(SqueezeNet(**arguments))
-    expected = plain.predict(stand_in.image(size), verbose=0)
+    undilated = with_biases(SqueezeNet(**arguments))
+    expected = undilated.predict(stand_in.image(size), verbose=0)
     for shape in ((None, None, 3), (size, size, 3)):
         dilated = SqueezeNet(**arguments, output_stride=8, input_shape=shape)
-        dilated.set_weights(plain.get_weights())
-        found = dilated.predict(stand_in.image(size), verbose=0)[:, ::2, ::2]
-        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+        dilated.set_weights(undilated.get_weights())
+        results = dilated.predict(stand_in.image(size), verbose=0)[:, ::2, ::2]
+        np.testing.assert_allclose(results, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -118,11 +118,11 @@ def test_parameters_of_the_complex_bypass():
     for version, stem in (("1_0", 96), ("1_1", 64)):
         pairs = [(stem, 128), (128, 256), (256, 384), (384, 512)]
         more = sum(before * after + after for before, after in pairs)
-        plain, full = (counts[f"squeezenet{version}{b}"] for b in ("", "_complex"))
-        assert full - plain == more
+        undilated, full = (counts[f"squeezenet{version}{b}"] for b in ("", "_complex"))
+        assert full - undilated == more
 
 
-def test_multiply_adds_are_of_the_maps_without_padding():
+def test_multiply_adds_count_the_unpadded_maps():
     assert round(macs(SqueezeNet("1.1")) / 1e6, 1) == 349.2
 
 
@@ -181,8 +181,8 @@ def test_head_under_mixed_precision():
 def test_preprocessing():
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    found = to_numpy(SqueezeNet.preprocess_input(x))
-    np.testing.assert_allclose(found, (x / 255 - mean) / std, atol=1e-5)
+    results = to_numpy(SqueezeNet.preprocess_input(x))
+    np.testing.assert_allclose(results, (x / 255 - mean) / std, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_preprocessing():
         ),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SqueezeNet(**arguments)
 
 
-def test_what_fresh_weights_make_of_an_image_has_its_size():
+def test_fresh_weights_keep_the_scale_of_an_image():
     """There is no batch norm: with Keras's default the features would be some 1e-3 of it."""
     keras.utils.set_random_seed(0)
     model = SqueezeNet("1.1", include_top=False, input_shape=(64, 64, 3))

@@ -10,11 +10,12 @@ def test_list():
     assert done.returncode == 0
     head, *lines = done.stdout.splitlines()
     assert head.startswith("name\tparameters\tmillion MACs\tinput")
-    assert len(lines) == len(library.applications.list_models())
+    assert len(lines) == len(library.applications.list_models(task=None))
     rows = {line.split("\t")[0]: line.split("\t")[1:] for line in lines}
     assert rows["shufflenet_v2_x1_0"] == [
-        *("2,278,604", "145", "224×224×3", "69.36 %", "BSD-3-Clause (torchvision)")
+        *("2,278,604", "145", "224×224×3", "69.36 %", "BSD-3-Clause (torchvision)", "classifier")
     ]
+    assert rows["spnet50"][-1] == "segmenter"
     assert "no checksum" in done.stdout
     # Where no reference counts them, kdl does.
     assert rows["se_inception"][1] == "2,033"
@@ -36,7 +37,7 @@ def test_list_as_json():
     done = kdl_here("list", "shufflenet_v2_x1_0", "--json")
     entry, *_ = json.loads(done.stdout)
     assert entry["name"] == "shufflenet_v2_x1_0"
-    assert entry["parameters"] == 2_278_604
+    assert (entry["parameters"], entry["task"]) == (2_278_604, "classifier")
     assert entry["macs_of"] == "reference"
     assert entry["imagenet_top1"] == 69.362
     [entry] = json.loads(kdl_here("list", "se_inception", "--json").stdout)

@@ -48,6 +48,11 @@ def test_an_empty_class_folder_is_named(image_folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_train_segmenter_is_an_error(tmp_path):
+    done = kdl_here("train", "--model", "spnet50", "--output", tmp_path / "run")
+    assert "spnet50 is a segmenter, and kdl train trains classifiers" in error_line(done)
+
+
 def test_a_size_below_the_least_is_refused(tmp_path):
     done = kdl_here("train", "--size", "16", "--output", tmp_path / "run")
     assert done.returncode == 2

@@ -74,7 +74,7 @@ def test_models_of_kdl_remember_what_they_are_fitted_on(tmp_path):
 def test_published_weights_carry_how_they_want_their_images(monkeypatch, tmp_path):
     MobileNetV2 = kdl.applications.MobileNetV2
     source = type(kdl.applications.list_models()[0].sources[0])
-    path = tmp_path / "weights.weights.h5"
+    path = tmp_path / "weights.h5"
     monkeypatch.setattr(source, "download", lambda self: str(path))
     for loader in ("load_torch_weights", "load_keras_weights"):
         monkeypatch.setattr(f"kdl.applications.application.{loader}", lambda model, path: None)

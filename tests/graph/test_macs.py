@@ -23,25 +23,25 @@ def model_of(layer, shape=(9, 8, 6)):
         (keras.layers.BatchNormalization(), 0),
     ],
 )
-def test_layers(layer, count):
+def test_macs_of_layers_match_the_formula(layer, count):
     assert macs(model_of(layer)) == count
 
 
 @pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_quantizing_with_keras_moves_no_count(mode):
+def test_macs_unchanged_by_keras_quantization(mode):
     model = model_of(keras.layers.Dense(5))
     model.layers[-1].quantize(mode)
     assert macs(model) == 9 * 8 * 6 * 5
 
 
-def test_nested_models_and_blocks_are_looked_into():
+def test_macs_include_nested_models_and_blocks():
     inner = ShuffleNetV2(0.5, input_shape=(64, 64, 3), include_top=False)
     alone = macs(inner)
     assert alone > 3e6
     assert macs(model_of(inner, (64, 64, 3))) == alone
 
 
-def test_open_size():
+def test_macs_at_dynamic_size_raise_without_input_shape():
     model = ShuffleNetV2(0.5, include_top=False)
     fixed = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 96, 3))
     assert macs(model, (64, 96, 3)) == macs(fixed)
@@ -49,6 +49,6 @@ def test_open_size():
         macs(model)
 
 
-def test_kernels_of_other_layers_are_refused():
+def test_macs_of_unknown_kernels_raise():
     with pytest.raises(ValueError, match="it has 2 kernels"):
         macs(model_of(keras.layers.ConvLSTM1D(4, 3)))

@@ -4,25 +4,25 @@ import pytest
 
 from kdl.layers import BatchNormalization, Conv2D, DepthwiseConv2D, GroupedConv2D
 from kdl.layers._chain import build_chain, run_chain
-from kdl.layers._maker import LayerMaker
+from kdl.layers._layer_factory import LayerFactory
 from kdl.ops import lowering_scope
 from kdl.testing._gradients import gradients
 
 
 def make_chain(padding="symmetric", data_format="channels_last", dtype="float32"):
     """A block's layers, with weights none of which is at its initial value."""
-    make = LayerMaker(padding, data_format, keras.DTypePolicy(dtype), epsilon=0.1)
+    factory = LayerFactory(padding, data_format, keras.DTypePolicy(dtype), epsilon=0.1)
     chain = [
-        *make.conv(8, 3, "first", strides=2),
-        make.norm("first_bn"),
-        make.relu("first_relu"),
-        *make.depthwise(3, "depthwise", strides=2),
-        make.norm("depthwise_bn"),
-        make.relu("depthwise_relu", 6.0),
-        *make.conv(12, 3, "grouped", groups=4, use_bias=True),
-        make.norm("grouped_bn"),
-        *make.conv(5, 1, "last", use_bias=True, activation="sigmoid"),
-        make.norm("last_bn"),
+        *factory.conv(8, 3, "first", strides=2),
+        factory.norm("first_bn"),
+        factory.relu("first_relu"),
+        *factory.depthwise(3, "depthwise", strides=2),
+        factory.norm("depthwise_bn"),
+        factory.relu("depthwise_relu", 6.0),
+        *factory.conv(12, 3, "grouped", groups=4, use_bias=True),
+        factory.norm("grouped_bn"),
+        *factory.conv(5, 1, "last", use_bias=True, activation="sigmoid"),
+        factory.norm("last_bn"),
     ]
     build_chain(chain, image(data_format).shape)
     rng = np.random.default_rng(0)
@@ -66,23 +66,23 @@ def test_equals_its_layers_one_by_one(padding, data_format, training):
         outputs = to_numpy(run(chain, x, training))
         statistics = [w for layer in chain for w in layer.get_weights()]
         results.append([outputs, *statistics])
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_equal_those_of_its_layers(training):
-    found = []
+    actual = []
     for run in (run_chain, one_by_one):
         chain = make_chain()
         variables = [v for layer in chain for v in layer.trainable_variables]
         by_weight, by_input = gradients(
             lambda x, run=run, chain=chain: run(chain, x, training), variables, image()
         )
-        found.append([*by_weight, *by_input])
+        actual.append([*by_weight, *by_input])
     # In training batch norm cancels a bias, of whose gradient rounding remains.
-    least = 0.01 * max(np.abs(expected).max() for expected in found[1])
-    for ours, expected in zip(*found, strict=True):
+    least = 0.01 * max(np.abs(expected).max() for expected in actual[1])
+    for ours, expected in zip(*actual, strict=True):
         scale = max(np.abs(expected).max(), least)
         np.testing.assert_allclose(ours / scale, expected / scale, atol=1e-4)
 

@@ -15,12 +15,12 @@ def image(size=40, channels=3):
     return np.random.default_rng(0).uniform(0, 1, (1, size, size, channels)).astype("float32")
 
 
-def test_basic_starts_as_the_identity():
+def test_basic_size_starts_as_the_identity():
     layer = DilatedContext(data_format="channels_last")
     np.testing.assert_array_equal(to_numpy(layer(image(12))), image(12))
 
 
-def test_large_starts_as_the_identity_with_noise():
+def test_large_size_starts_as_the_identity_with_noise():
     layer = DilatedContext("large", seed=0, data_format="channels_last")
     layer.build(image(12).shape)
     widths = [conv.filters for conv in layer.chain[0::2]]
@@ -51,7 +51,7 @@ def test_receptive_field(dilations, field):
     assert (seen.min(), seen.max()) == (37 - field // 2, 37 + field // 2)
 
 
-def test_one_layer_is_the_definition():
+def test_single_dilation_matches_the_definition():
     layer = DilatedContext(dilations=(2,), data_format="channels_last")
     x = image(9, 1)
     layer.build(x.shape)
@@ -83,6 +83,6 @@ def test_layer(size):
         ({"dilations": (1, 0)}, "each of dilations must be a positive integer; received 0"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         DilatedContext(**arguments)

@@ -32,6 +32,6 @@ def test_layer(filters, size):
 @pytest.mark.parametrize(
     ("filters", "message"), [(1, "at least 2"), (2.0, "positive integer; received 2.0")]
 )
-def test_bad_arguments(filters, message):
+def test_bad_arguments_raise(filters, message):
     with pytest.raises(ValueError, match=message):
         FactorizedReduction(filters)

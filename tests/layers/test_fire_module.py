@@ -54,7 +54,7 @@ def test_layer(bypass, width, dilation_rate):
 
 
 @pytest.mark.parametrize(("bypass", "width"), [(None, 7), ("complex", 7), ("complex", 5)])
-def test_values_with_biases(bypass, width):
+def test_outputs_with_biases_match(bypass, width):
     rng = np.random.default_rng(0)
     fire = FireModule(2, 3, 4, bypass, data_format="channels_last", name="fire")
     x = rng.standard_normal((2, 5, 6, width)).astype("float32")
@@ -63,7 +63,7 @@ def test_values_with_biases(bypass, width):
     np.testing.assert_allclose(to_numpy(fire(x)), reference(fire, x), atol=1e-5)
 
 
-def test_complex_bypass_has_weights_only_where_the_widths_differ():
+def test_complex_bypass_has_weights_only_for_different_widths():
     counts = []
     for bypass, width in ((None, 7), ("simple", 7), ("complex", 7), (None, 5), ("complex", 5)):
         fire = FireModule(2, 3, 4, bypass, data_format="channels_last")
@@ -80,7 +80,7 @@ def test_exports():
     )
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     fire = FireModule(2, 3, 4, "complex", data_format="channels_last")
     fire.build((None, 6, 6, 5))
     inputs = keras.Input((6, 6, 5))
@@ -101,12 +101,12 @@ def test_block_is_transparent():
         ({"dilation_rate": 0}, "dilation_rate must be a positive integer"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         FireModule(**{"squeeze": 2, "expand1x1": 3, "expand3x3": 4, **arguments})
 
 
-def test_bad_input_width():
+def test_bad_input_width_raises():
     fire = FireModule(2, 3, 4, "simple", data_format="channels_last")
     for method in (fire.build, fire.compute_output_shape):
         with pytest.raises(ValueError, match=r'7 channels; it has 6\. Pass bypass="complex"'):

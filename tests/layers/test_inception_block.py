@@ -73,7 +73,7 @@ def definition(block, x):
         {**HALVING, "strides": 2},
     ],
 )
-def test_parity_with_the_definition(arguments):
+def test_outputs_match_the_definition(arguments):
     block = InceptionBlock(**arguments, data_format="channels_last")
     x = images(2, 6, 6, 5)
     block.build(x.shape)
@@ -82,7 +82,7 @@ def test_parity_with_the_definition(arguments):
     np.testing.assert_allclose(to_numpy(block(x)), expected, atol=1e-5)
 
 
-def test_halving_an_odd_size():
+def test_odd_size_is_halved_rounding_up():
     block = InceptionBlock(**HALVING, strides=2, data_format="channels_last")
     x = images(2, 7, 5, 3)
     y = to_numpy(block(x))
@@ -92,7 +92,7 @@ def test_halving_an_odd_size():
     assert to_numpy(block(-np.ones_like(x)))[..., -1].max() == -1
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = InceptionBlock(**FULL, squeeze_ratio=4, data_format="channels_last")
     block.build((None, 6, 6, 5))
     inputs = keras.Input((6, 6, 5))
@@ -118,6 +118,6 @@ def test_block_is_transparent():
         ({"padding": "valid"}, "padding must be"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         InceptionBlock(**{**FULL, **arguments})

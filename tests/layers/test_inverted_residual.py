@@ -61,7 +61,7 @@ def test_exports():
     )
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = InvertedResidual(4, data_format="channels_last")
     block.build((None, 6, 6, 4))
     inputs = keras.Input((6, 6, 4))
@@ -77,7 +77,7 @@ def test_block_is_transparent():
     np.testing.assert_allclose(*results, atol=1e-6)
 
 
-def test_the_projection_is_linear():
+def test_projection_has_no_activation():
     """Negative values leave the block: nothing follows the last batch norm."""
     block = InvertedResidual(6, data_format="channels_last")
     x = np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype("float32")
@@ -95,11 +95,11 @@ def test_the_projection_is_linear():
         ({"padding": "valid"}, "padding must be"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         InvertedResidual(**{"filters": 8, **arguments})
 
 
-def test_unknown_width():
+def test_unknown_width_raises():
     with pytest.raises(ValueError, match="number of input channels must be known"):
         InvertedResidual(8, data_format="channels_last").build((None, 6, 6, None))

@@ -133,14 +133,14 @@ def shaken(cell, shapes, seed=0):
         (NASNET_A_REDUCTION, True, "projection", "keras", (5, 5)),
     ],
 )
-def test_values_are_those_of_the_definition(description, reduction, adjust, lineage, sizes):
+def test_outputs_match_the_definition(description, reduction, adjust, lineage, sizes):
     cell = NASNetCell(4, description, reduction, adjust, lineage, data_format="channels_last")
     width = 4 if adjust == "none" else 3
     inputs = shaken(
         cell, [(2, sizes[0], 8, 5), (2, sizes[1], 8 if sizes[0] == sizes[1] else 15, width)]
     )
-    found = keras.ops.convert_to_numpy(cell(inputs))
-    np.testing.assert_allclose(found, Definition(cell)(inputs), atol=1e-4)
+    outputs = keras.ops.convert_to_numpy(cell(inputs))
+    np.testing.assert_allclose(outputs, Definition(cell)(inputs), atol=1e-4)
 
 
 @pytest.mark.parametrize("lineage", ["slim", "keras"])
@@ -159,7 +159,7 @@ def test_layer(lineage):
     ("description", "reduction", "adjust", "channels"),
     [(ODD_REDUCTION, True, "none", 12), (ODD_NORMAL, False, "none", 8)],
 )
-def test_other_descriptions(description, reduction, adjust, channels):
+def test_other_descriptions_build(description, reduction, adjust, channels):
     run_layer_test(
         NASNetCell,
         {"filters": 4, "description": description, "reduction": reduction, "adjust": adjust},
@@ -168,7 +168,7 @@ def test_other_descriptions(description, reduction, adjust, channels):
     )
 
 
-def test_open_sizes():
+def test_dynamic_sizes_build():
     cell = NASNetCell(4, NASNET_A_REDUCTION, True, data_format="channels_last")
     inputs = [keras.Input((None, None, 5)), keras.Input((None, None, 3))]
     model = keras.Model(inputs, cell(inputs))
@@ -186,7 +186,7 @@ def test_drop_path_follows_every_operation_but_identity():
     assert len([layer for layer in graph.layers if layer.name.endswith("drop_path")]) == 8
 
 
-def test_the_size_is_fixed_where_padding_depends_on_it():
+def test_padding_by_size_fixes_the_input_size():
     cell = NASNetCell(4, NASNET_A_REDUCTION, True, lineage="keras", data_format="channels_last")
     even, uneven = (np.zeros((1, n, n, 4), "float32") for n in (6, 5))
     cell([even, even])
@@ -225,12 +225,12 @@ def test_the_size_is_fixed_where_padding_depends_on_it():
         ),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         NASNetCell(**arguments)
 
 
-def test_bad_inputs():
+def test_bad_inputs_raise():
     cell = NASNetCell(4, data_format="channels_last")
     h, p = np.zeros((1, 4, 4, 3), "float32"), np.zeros((1, 8, 8, 3), "float32")
     with pytest.raises(ValueError, match=r"p must have the size of h.*\(8, 8\) where h has \(4, 4"):

@@ -81,13 +81,13 @@ def test_exports():
         ({"stage_start": True, "dilation_rate": 2, "average_shortcut": True}, 6),
     ],
 )
-def test_parity_with_the_definition(arguments, channels, size):
+def test_outputs_match_the_definition(arguments, channels, size):
     block = Res2NetBlock(8, 3, **arguments, data_format="channels_last")
     x = images(2, *size, channels)
     block.build(x.shape)
     torch_plain.randomize(block)
-    found = keras.ops.convert_to_numpy(block(x))
-    np.testing.assert_allclose(found, reference(block, x), atol=2e-5)
+    outputs = keras.ops.convert_to_numpy(block(x))
+    np.testing.assert_allclose(outputs, reference(block, x), atol=2e-5)
 
 
 def test_zeros_beyond_the_border_count_in_the_average():
@@ -100,7 +100,7 @@ def test_zeros_beyond_the_border_count_in_the_average():
     np.testing.assert_allclose([x[0, 0, 0, 0], x[0, 0, 2, 0], x[0, 2, 2, 0]], [4 / 9, 6 / 9, 1])
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = Res2NetBlock(8, 4, data_format="channels_last")
     block.build((None, 6, 6, 8))
     inputs = keras.Input((6, 6, 8))
@@ -125,6 +125,6 @@ def test_block_is_transparent():
         ({"dilation_rate": 0}, "dilation_rate must be a positive integer; received 0"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         Res2NetBlock(**{"filters": 8, "width": 4, **arguments})

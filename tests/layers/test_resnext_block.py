@@ -80,18 +80,18 @@ def definition(block, x):
         ({"projection_size": 3, "dilation_rate": 2}, 8, {}),
     ],
 )
-def test_parity_with_the_definition(arguments, channels, shapes):
+def test_outputs_match_the_definition(arguments, channels, shapes):
     block = ResNeXtBlock(12, 2, 3, data_format="channels_last", **arguments)
     randomized(block, (None, 7, 7, channels))
-    found = {w.path.split("/")[1]: w.shape for w in block.weights if w.name == "kernel"}
-    assert shapes.items() <= found.items()
+    outputs = {w.path.split("/")[1]: w.shape for w in block.weights if w.name == "kernel"}
+    assert shapes.items() <= outputs.items()
     x = images(2, 7, 7, channels)
     expected = torch_plain.apply(lambda t: definition(block, t), x)
     assert expected.max() > 0.5  # the last ReLU lets something through
     np.testing.assert_allclose(to_numpy(block(x)), expected, atol=1e-5)
 
 
-def test_the_three_forms_are_equal():
+def test_three_forms_outputs_match():
     """Forward and in the gradient of the input, from c to a to b and back to c."""
     block = ResNeXtBlock(8, 4, 2, strides=2, squeeze_ratio=4, data_format="channels_last")
     block = randomized(block, (None, 6, 6, 6))
@@ -102,14 +102,14 @@ def test_the_three_forms_are_equal():
     for form in "abc":
         block = block.in_form(form)
         assert (block.form, block.count_params()) == (form, count)
-        found = to_numpy(block(x)), gradients(block, [], x)[1][0]
-        for one, reference in zip(found, expected, strict=True):
+        outputs = to_numpy(block(x)), gradients(block, [], x)[1][0]
+        for one, reference in zip(outputs, expected, strict=True):
             np.testing.assert_allclose(one, reference, atol=1e-4)
     for one, reference in zip(block.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(one, reference)
 
 
-def test_form_a_is_the_sum_over_branches():
+def test_form_a_output_is_the_sum_over_branches():
     """Each branch alone, then their sum, with statistics that change nothing but by epsilon."""
     block = ResNeXtBlock(6, 3, 2, form="a", data_format="channels_last", epsilon=0.0)
     block.build((None, 5, 5, 6))
@@ -133,7 +133,7 @@ def test_shortcut_is_projected_where_the_shape_changes(strides):
     assert block.projects
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = ResNeXtBlock(8, 2, 2, 2, squeeze_ratio=4, data_format="channels_last")
     block.build((None, 6, 6, 4))
     inputs = keras.Input((6, 6, 4))
@@ -157,12 +157,12 @@ def test_block_is_transparent():
         ({"padding": "valid"}, "padding must be"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResNeXtBlock(**{"filters": 8, **arguments})
 
 
-def test_first_filters_must_fit_the_groups():
+def test_first_filters_not_divisible_by_groups_raise():
     block = ResNeXtBlock(8, 4, 2, first_filters=6, data_format="channels_last")
     with pytest.raises(
         ValueError, match=r"groups=4 does not divide .* Nearest widths that it divides: 4 and 8"
@@ -170,14 +170,14 @@ def test_first_filters_must_fit_the_groups():
         block.build((None, 4, 4, 8))
 
 
-def test_in_form_keeps_the_strips():
+def test_in_form_copies_strip_pooling():
     block = ResNeXtBlock(16, 1, 4, strip_pooling=True, data_format="channels_last")
     block = randomized(block, (None, 8, 8, 16))
     x = images(2, 8, 8, 16)
     np.testing.assert_array_equal(to_numpy(block.in_form("c")(x)), to_numpy(block(x)))
 
 
-def test_in_form_needs_a_built_block():
+def test_in_form_of_an_unbuilt_block_raises():
     with pytest.raises(ValueError, match="build the block first"):
         ResNeXtBlock(8).in_form("a")
     block = ResNeXtBlock(8, 2, 2, first_filters=2, data_format="channels_last")

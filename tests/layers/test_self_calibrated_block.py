@@ -69,16 +69,16 @@ def test_layer():
         ({"dilation_rate": 2}, 6),
     ],
 )
-def test_parity_with_the_definition(arguments, channels, size):
+def test_outputs_match_the_definition(arguments, channels, size):
     block = SelfCalibratedBlock(8, 3, **arguments, data_format="channels_last")
     x = images(2, *size, channels)
     block.build(x.shape)
     torch_plain.randomize(block)
-    found = keras.ops.convert_to_numpy(block(x))
-    np.testing.assert_allclose(found, reference(block, x), atol=2e-5)
+    outputs = keras.ops.convert_to_numpy(block(x))
+    np.testing.assert_allclose(outputs, reference(block, x), atol=2e-5)
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = SelfCalibratedBlock(8, 3, data_format="channels_last")
     block.build((None, 14, 14, 6))
     inputs = keras.Input((14, 14, 6))
@@ -101,6 +101,6 @@ def test_block_is_transparent():
         ({"upsampling": "cubic"}, "upsampling must be one of 'nearest', 'bilinear'"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SelfCalibratedBlock(**{"filters": 8, "width": 3, **arguments})

@@ -45,7 +45,7 @@ def test_exports():
 
 
 @pytest.mark.parametrize(("activation", "expected"), [("relu6", 6.0), ("relu", 60.0)])
-def test_activation_ends_at_six_or_nowhere(activation, expected):
+def test_activation_is_cut_off_at_its_limit(activation, expected):
     block = SeparableBlock(1, activation=activation, data_format="channels_last")
     block.build((None, 3, 3, 1))
     for weight in block.weights:
@@ -55,7 +55,7 @@ def test_activation_ends_at_six_or_nowhere(activation, expected):
     np.testing.assert_allclose(y, expected, rtol=1e-4)  # 30, and 1 · 30 + 30 after it
 
 
-def test_same_padding_is_tensorflows():
+def test_same_padding_matches_tensorflow():
     """With stride 2 on an even size the odd pixel goes right and down: the top-left is a corner."""
     x = np.zeros((1, 4, 4, 1), "float32")
     x[0, 0, 0] = 1.0
@@ -71,7 +71,7 @@ def test_same_padding_is_tensorflows():
     assert seen["symmetric"] == pytest.approx(5.0, abs=1e-4)  # its center
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     block = SeparableBlock(8, strides=2, data_format="channels_last")
     block.build((None, 6, 6, 4))
     inputs = keras.Input((6, 6, 4))
@@ -100,11 +100,11 @@ def test_block_is_transparent():
         ({"padding": "valid"}, "padding must be"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SeparableBlock(**{"filters": 8, **arguments})
 
 
-def test_unknown_width():
+def test_unknown_width_raises():
     with pytest.raises(ValueError, match="number of input channels must be known"):
         SeparableBlock(8, data_format="channels_last").build((None, 6, 6, None))

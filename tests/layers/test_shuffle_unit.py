@@ -69,7 +69,7 @@ def test_layer():
         ("mmpretrain", 3, 2, 12),
     ],
 )
-def test_values_with_moved_statistics(variant, groups, strides, width):
+def test_outputs_with_randomized_statistics_match(variant, groups, strides, width):
     rng = np.random.default_rng(0)
     unit = ShuffleUnit(24, groups, strides, variant=variant, data_format="channels_last")
     x = rng.standard_normal((2, 6, 5, width)).astype("float32")
@@ -78,7 +78,7 @@ def test_values_with_moved_statistics(variant, groups, strides, width):
     np.testing.assert_allclose(to_numpy(unit(x)), reference(unit, x), rtol=1e-4, atol=1e-4)
 
 
-def test_mmpretrain_is_the_paper_in_another_order():
+def test_mmpretrain_variant_is_a_permutation_of_the_paper():
     paper, other = (
         ShuffleUnit(24, 3, variant=variant, data_format="channels_last")
         for variant in ("paper", "mmpretrain")
@@ -103,7 +103,7 @@ def test_exports():
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
-def test_dilation_sees_every_second_pixel(padding):
+def test_dilated_unit_matches_every_second_pixel(padding):
     arguments = {"filters": 24, "groups": 3, "padding": padding, "data_format": "channels_last"}
     plain, dilated = ShuffleUnit(**arguments), ShuffleUnit(**arguments, dilation_rate=2)
     x = np.random.default_rng(0).standard_normal((2, 7, 6, 12)).astype("float32")
@@ -113,7 +113,7 @@ def test_dilation_sees_every_second_pixel(padding):
     np.testing.assert_allclose(to_numpy(dilated(x))[:, ::2, ::2], expected, atol=1e-5)
 
 
-def test_squeeze_excite_gates_the_main_branch_alone():
+def test_squeeze_excite_gates_the_main_branch_only():
     unit = ShuffleUnit(8, 1, 2, squeeze_ratio=2, data_format="channels_last")
     x = np.random.default_rng(0).standard_normal((1, 4, 4, 3)).astype("float32")
     before = to_numpy(unit(x))
@@ -124,7 +124,7 @@ def test_squeeze_excite_gates_the_main_branch_alone():
 
 
 @pytest.mark.parametrize("arguments", [{"strides": 2}, {"dilation_rate": 2}])
-def test_block_is_transparent(arguments):
+def test_symbolic_call_yields_the_inner_graph(arguments):
     unit = ShuffleUnit(24, 3, **arguments, data_format="channels_last")
     unit.build((None, 6, 6, 12))
     inputs = keras.Input((6, 6, 12))
@@ -148,7 +148,7 @@ def test_block_is_transparent(arguments):
         ({"padding": "valid"}, "padding must be"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShuffleUnit(**{"filters": 24, "groups": 3, **arguments})
 
@@ -162,7 +162,7 @@ def test_bad_arguments(arguments, message):
         (1, None, "input channels must be known"),
     ],
 )
-def test_bad_input_width(strides, width, message):
+def test_bad_input_width_raises(strides, width, message):
     unit = ShuffleUnit(24, 3, strides, data_format="channels_last")
     for method in (unit.build, unit.compute_output_shape):
         with pytest.raises(ValueError, match=message):

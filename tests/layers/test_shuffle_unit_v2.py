@@ -23,14 +23,14 @@ def test_layer_of_the_deep_networks():
     run_layer_test(ShuffleUnitV2, arguments, (4, 6, 6, 12), expected_output_shape=(4, 6, 6, 12))
 
 
-def test_a_width_that_changes_needs_both_branches():
+def test_changed_width_uses_both_branches():
     unit = ShuffleUnitV2(12, data_format="channels_last")
     x = np.random.default_rng(0).standard_normal((2, 5, 5, 8)).astype("float32")
     assert tuple(unit(x).shape) == (2, 5, 5, 12)
     assert len(unit.projection) == 5
 
 
-def test_residual_adds_the_branch_to_itself():
+def test_residual_adds_the_input_of_the_branch():
     """With a last batch norm of zeros the main branch is the ReLU of its input."""
     unit = ShuffleUnitV2(8, residual=True, data_format="channels_last")
     x = np.random.default_rng(0).standard_normal((1, 4, 4, 8)).astype("float32")
@@ -47,7 +47,7 @@ def test_exports():
 
 
 @pytest.mark.parametrize("size", [5, 6])
-def test_symmetric_padding_is_torch_padding(size):
+def test_symmetric_padding_matches_torch(size):
     """Depthwise with stride 2, seen alone: the projection's first convolution."""
     import torch
 
@@ -55,15 +55,15 @@ def test_symmetric_padding_is_torch_padding(size):
     x = np.random.default_rng(0).standard_normal((1, size, size, 4)).astype("float32")
     unit.build(x.shape)
     pad, conv = unit.projection[:2]
-    found = keras.ops.convert_to_numpy(conv(pad(x)))
+    outputs = keras.ops.convert_to_numpy(conv(pad(x)))
     kernel = keras.ops.convert_to_numpy(conv.kernel).transpose(2, 3, 0, 1)
     expected = torch.nn.functional.conv2d(
         torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(kernel), stride=2, padding=1, groups=4
     )
-    np.testing.assert_allclose(found, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(outputs, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
 
 
-def test_half_of_the_channels_passes_untouched():
+def test_split_unit_passes_half_of_the_channels():
     unit = ShuffleUnitV2(8, data_format="channels_last")
     x = np.random.default_rng(0).standard_normal((1, 4, 4, 8)).astype("float32")
     y = keras.ops.convert_to_numpy(unit(x))
@@ -73,7 +73,7 @@ def test_half_of_the_channels_passes_untouched():
     np.testing.assert_array_equal(y[..., :4], x[..., 0::2])
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     """Calling `call` on a symbolic tensor yields the graph inside, of Keras's and kdl's layers."""
     unit = ShuffleUnitV2(8, strides=2, data_format="channels_last")
     unit.build((None, 6, 6, 4))
@@ -94,7 +94,7 @@ def test_block_is_transparent():
         ({"filters": 8, "padding": "valid"}, "symmetric"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShuffleUnitV2(**arguments)
 
@@ -106,6 +106,6 @@ def test_bad_arguments(arguments, message):
         ({"filters": 10, "variant": "megvii"}, "must exceed the 12"),
     ],
 )
-def test_bad_input_width(arguments, message):
+def test_bad_input_width_raises(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShuffleUnitV2(**arguments, data_format="channels_last")(np.zeros((1, 4, 4, 12), "float32"))

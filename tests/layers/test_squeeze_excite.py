@@ -46,7 +46,7 @@ def test_width_and_biases(ratio, reduced):
     np.testing.assert_allclose(y, numpy_reference(layer, x), atol=1e-5)
 
 
-def test_block_is_transparent():
+def test_symbolic_call_yields_the_inner_graph():
     layer = SqueezeExcite(4, data_format="channels_last")
     layer.build((None, None, None, 16))
     inputs = keras.Input((None, None, 16))
@@ -58,11 +58,11 @@ def test_block_is_transparent():
 
 
 @pytest.mark.parametrize("ratio", [0, -4, 2.5, None])
-def test_bad_ratio(ratio):
+def test_bad_ratio_raises(ratio):
     with pytest.raises(ValueError, match="ratio must be a positive integer; received"):
         SqueezeExcite(ratio)
 
 
-def test_open_width():
+def test_dynamic_width_raises():
     with pytest.raises(ValueError, match="input channels must be known"):
         SqueezeExcite(data_format="channels_last").build((None, 4, 4, None))

@@ -60,7 +60,7 @@ def no_values():
         (SPNet101, False, 60_713_196),
     ],
 )
-def test_parameters_of_the_authors_networks(build, strips, parameters, no_values):
+def test_parameters_match_the_authors_networks(build, strips, parameters, no_values):
     """With 150 classes; the auxiliary head has 2,398,358, the main one 15,690,902."""
     model = build((64, 64, 3), strip_pooling=strips)
     heads = {"main": 0, "auxiliary": 0}
@@ -88,12 +88,12 @@ def test_frozen_layers_stay_frozen():
     frozen = backbone()
     frozen.trainable = False
     model = SPNet(frozen, **BRIEF)
-    twin = SPNet.from_config(model.get_config())
-    assert len(twin.trainable_variables) == len(model.trainable_variables)
+    counterpart = SPNet.from_config(model.get_config())
+    assert len(counterpart.trainable_variables) == len(model.trainable_variables)
     assert 0 < len(model.trainable_variables) < len(model.variables)
 
 
-def test_the_head_is_that_of_the_paper():
+def test_head_has_the_layers_of_the_paper():
     """The main output, rebuilt from the layers in plain PyTorch."""
     import torch
     from torch.nn import functional as F
@@ -157,7 +157,7 @@ def test_fit_with_void_pixels_and_inference_model(tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded(x)), expected)
 
 
-def test_void_pixels_do_not_count_in_the_loss():
+def test_loss_ignores_void_pixels():
     """Keras's own loss, against plain NumPy: void is outside the classes, or the one after them."""
     logits = images(3, 5, 4, 6)
     labels = np.random.default_rng(0).integers(0, 6, (3, 5, 4))
@@ -171,7 +171,7 @@ def test_void_pixels_do_not_count_in_the_loss():
         assert float(loss(np.full_like(given, void), logits)) == 0
 
 
-def test_training_form_saves_and_loads(tmp_path):
+def test_model_with_auxiliary_head_saves_and_loads(tmp_path):
     model = SPNet(backbone(), **BRIEF)
     x = images(2, 32, 40, 3)
     model.save(tmp_path / "model.keras")
@@ -181,7 +181,7 @@ def test_training_form_saves_and_loads(tmp_path):
 
 
 @pytest.mark.parametrize("family", [ShuffleNetV2, MobileNetV2])
-def test_other_backbones(family):
+def test_backbones_of_other_families_build(family):
     """The auxiliary head reads stride 16, told apart from the last stage even without strides."""
     body = family(0.5, include_top=False, output_stride=8, input_shape=(32, 40, 3))
     model = SPNet(body, **HEAD)
@@ -192,7 +192,7 @@ def test_other_backbones(family):
     }
 
 
-def test_backbone_keeps_its_weights_and_default_width():
+def test_backbone_weights_unchanged_and_default_width():
     body = backbone()
     model = SPNet(body, 4, pool_sizes=(2,), modules=1)
     assert model.get_layer("stage1_block0") is body.get_layer("stage1_block0")
@@ -201,12 +201,12 @@ def test_backbone_keeps_its_weights_and_default_width():
     assert filters == [64, 32, 16]
 
 
-def test_backbone_of_keras():
+def test_backbone_of_keras_applications_builds():
     body = keras.applications.MobileNet((32, 32, 3), 0.25, include_top=False, weights=None)
     model = SPNet(body, **HEAD)
     assert model.output["auxiliary"].shape == (None, 32, 32, 4)
-    twin = SPNet.from_config(model.get_config())
-    assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
+    counterpart = SPNet.from_config(model.get_config())
+    assert [w.shape for w in counterpart.weights] == [w.shape for w in model.weights]
 
 
 def test_mixed_precision_gives_float32_logits():
@@ -225,12 +225,12 @@ def test_channels_first():
     )
     first.set_weights(last.get_weights())
     x = images(2, 32, 40, 3)
-    found = to_numpy(first(x.transpose(0, 3, 1, 2))).transpose(0, 2, 3, 1)
+    outputs = to_numpy(first(x.transpose(0, 3, 1, 2))).transpose(0, 2, 3, 1)
     expected = to_numpy(last(x))
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(outputs, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_flat_graph_and_macs():
+def test_flattened_graph_outputs_and_macs_match():
     model = SPNet(backbone(strip_pooling=True), **BRIEF, auxiliary=False)
     for layer in model.layers:
         torch_plain.randomize(layer)
@@ -245,7 +245,7 @@ def test_flat_graph_and_macs():
 
 
 @pytest.mark.export
-def test_exports_are_faithful():
+def test_exported_files_match_the_model():
     model = SPNet(backbone(strip_pooling=True), **BRIEF, auxiliary=False)
     randomize_weights(model)
     run_export_test(model, images(16, 32, 40, 3))
@@ -261,7 +261,7 @@ def test_exports_are_faithful():
         ({"pool_sizes": (0,)}, "each of pool_sizes must be a positive integer"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     given = {"backbone": as_config(backbone(depth=(1, 1, 1, 1))), **HEAD, **arguments}
     with pytest.raises(ValueError, match=message):
         SPNet(**given)
@@ -274,6 +274,6 @@ def test_bad_arguments(arguments, message):
         ({"pooling": "avg"}, "must take one image and give one feature map"),
     ],
 )
-def test_unfit_backbones(arguments, message):
+def test_unfit_backbones_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         SPNet(backbone(**arguments), **HEAD)

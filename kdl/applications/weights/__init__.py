@@ -1,1 +1,1 @@
-"""Weights of reference networks: where they come from, and how they are read and converted."""
+"""Weights of reference networks: sources, safe reading, conversion."""

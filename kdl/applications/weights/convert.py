@@ -1,4 +1,4 @@
-"""Weights of reference networks into kdl models."""
+"""Conversion of the weights of reference networks to those of kdl models."""
 
 import os
 from collections import Counter
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from kdl._typing import ArrayLike, Path
 from kdl.applications.weights.keras_file import read_keras_weights
 from kdl.applications.weights.naming import resolve
 from kdl.applications.weights.torch_file import read_state_dict, unwrapped_names
@@ -28,13 +29,13 @@ _MOST_PREFIXES = 6
 _TRAINING_STATE = ("seed_generator_state", "drop_path_step", "drop_path_total_steps")
 
 
-def load_torch_weights(model, state):
-    """Fills a model of `kdl.applications` with the weights of a PyTorch reference.
+def load_torch_weights(model: keras.Model, state: Path | Mapping[str, ArrayLike]) -> None:
+    """Fill a model of `kdl.applications` with the weights of a PyTorch reference.
 
     Layouts are converted: convolution `OIHW → HWIO`, depthwise `C1HW → HWC1`, linear `OI → IO`,
     batch norm's `weight, bias, running_mean, running_var → gamma, beta, moving_mean,
     moving_variance`. The project that the names belong to (torchvision, timm, the authors' own) is
-    recognised, as is a prefix of the names, such as `model.` or `backbone.`: tensors without it
+    recognized, as is a prefix of the names, such as `model.` or `backbone.`: tensors without it
     belong to what is around the network, and are left out. Every tensor is checked before the first
     one is set, so that a file that does not fit leaves the model as it was. A model without top
     takes a file with one.
@@ -68,8 +69,8 @@ def load_torch_weights(model, state):
     _fill(model, project, arrays, origin)
 
 
-def load_keras_weights(model, source):
-    """Fills a model of `kdl.applications` with the weights of its twin in `keras.applications`.
+def load_keras_weights(model: keras.Model, source: keras.Model | Path) -> None:
+    """Fill a model of `kdl.applications` with the weights of a model of `keras.applications`.
 
     Every weight is checked before the first one is set, so that a source that does not fit leaves
     the model as it was. A model without top takes a source with one.

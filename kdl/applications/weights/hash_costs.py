@@ -1,4 +1,4 @@
-"""What it takes to hash the keys in a pickle, told from its opcodes before any object is made."""
+"""Cost of hashing the keys in a pickle, from its opcodes, before any object is made."""
 
 import pickletools
 
@@ -30,14 +30,14 @@ class HashCosts:
         ...     costs.step(opcode, argument)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stack = []
         self._memo = {}
         self._opcodes = 0
         self._arguments = 0
 
-    def step(self, opcode, argument):
-        """Takes the next opcode of `pickletools.genops`.
+    def step(self, opcode: pickletools.OpcodeInfo, argument: object):
+        """Take the next opcode of `pickletools.genops`.
 
         Raises:
             ValueError: If it uses a key that takes too long to hash.

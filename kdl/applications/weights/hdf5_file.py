@@ -1,4 +1,4 @@
-"""HDF5 files of unknown origin: what they hold is theirs, and no larger than they explain."""
+"""Safe reading of HDF5 files of unknown origin: no links outside, no unexplained sizes."""
 
 import contextlib
 import math
@@ -54,7 +54,7 @@ def _link_fault(name, link):
 class _Described:
     """Adds up the bytes of all data sets, whether they are stored or only described."""
 
-    def __init__(self, limit):
+    def __init__(self, limit) -> None:
         self._left = limit
 
     def fault(self, name, node):
@@ -79,7 +79,7 @@ def _size_in_memory(node):
 
 
 def _packing_fault(name, node):
-    """What is wrong with the packing of a data set, or None."""
+    """Fault in the packing of a data set, or None."""
     settings = node.id.get_create_plist()
     filters = [settings.get_filter(place)[0] for place in range(settings.get_nfilters())]
     unknown = [number for number in filters if number not in _FILTERS]

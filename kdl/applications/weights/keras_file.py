@@ -1,4 +1,4 @@
-"""Weights of `keras.applications` as named arrays."""
+"""Reading of the weights of `keras.applications` as named arrays."""
 
 import math
 import os
@@ -7,14 +7,15 @@ import pathlib
 import keras
 import numpy as np
 
+from kdl._typing import Path
 from kdl.applications.weights.hdf5_file import open_hdf5
 
 # Far more than the names of any network's weights take.
 _MOST_TEXT = 16 << 20
 
 
-def read_keras_weights(source):
-    """Reads the weights of a Keras model, or of a legacy `.h5` file of `keras.applications`.
+def read_keras_weights(source: keras.Model | Path) -> dict[str, np.ndarray]:
+    """Read the weights of a Keras model, or of a legacy `.h5` file of `keras.applications`.
 
     Args:
         source: A `keras.Model`, or the path of an HDF5 file of weights, as `keras.applications`

@@ -1,9 +1,9 @@
-"""How other projects call the layers of a network: templates, as data."""
+"""Templates of the names that other projects give to the layers of a network."""
 
 import re
 
 
-def resolve(templates, path):
+def resolve(templates: dict[str, str], path: str) -> str | None:
     """The reference's name for the layer at `path`, or None.
 
     Args:
@@ -24,9 +24,9 @@ def resolve(templates, path):
     for template, name in templates.items():
         if "{" not in template:
             continue
-        found = re.fullmatch(_pattern(template), path)
-        if found:
-            return name.format(**found.groupdict())
+        match = re.fullmatch(_pattern(template), path)
+        if match:
+            return name.format(**match.groupdict())
     return None
 
 

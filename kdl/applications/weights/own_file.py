@@ -1,4 +1,4 @@
-"""Weights that Keras saved of the model itself, or of one that differs in its head."""
+"""Loading of weights that Keras saved of the same network, with or without its head."""
 
 import io
 import warnings
@@ -11,8 +11,8 @@ from kdl.data.archives import check_entry, open_archive, read_entry
 _WEIGHTS = "model.weights.h5"
 
 
-def load_own_weights(model, path):
-    """Fills a model with the weights of a `.weights.h5` or `.keras` file of the same network.
+def load_own_weights(model: keras.Model, path: str):
+    """Fill a model with the weights of a `.weights.h5` or `.keras` file of the same network.
 
     A model without top takes a `.keras` file of one with top. A file that does not fit leaves the
     model as it was.
@@ -90,18 +90,18 @@ def _same_network(model, source):
 
 def _variables(model):
     """Dict: path from the layer on → variable."""
-    found = {}
+    variables = {}
     for layer in model.layers:
         for variable in layer.weights:
             # Paths begin with the scopes in which the model was built, if any.
             path = variable.path.split("/")
             place = path.index(layer.name) if layer.name in path else 0
-            found["/".join([layer.name, *path[place + 1 :]])] = variable
-    return found
+            variables["/".join([layer.name, *path[place + 1 :]])] = variable
+    return variables
 
 
 def _check_only_a_head_is_left(model, source):
-    """Refuses a file with more layers, unless they come after all that the model has."""
+    """Raise for a file with more layers, unless they come after all that the model has."""
     ours = {layer.name for layer in model.layers}
     names = [layer.name for layer in source.layers if layer.weights]
     left = [name for name in names if name not in ours]

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 
+from kdl._typing import Path
 from kdl.applications.weights.safetensors_file import array_from_bytes, itemsize, read_safetensors
 from kdl.applications.weights.torch_pickle import (
     SAVE_ADVICE,
@@ -40,10 +41,10 @@ _WRAPPERS = (
 _DEEPEST_WRAPPER = 3
 
 
-def read_state_dict(path):
-    """Reads the named tensors of a PyTorch checkpoint into NumPy arrays.
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """Read the named tensors of a PyTorch checkpoint into NumPy arrays.
 
-    PyTorch is not needed, and nothing pickled in the file is executed. The format is recognised by
+    PyTorch is not needed, and nothing pickled in the file is executed. The format is recognized by
     content: the zip format of PyTorch ≥ 1.6, the legacy format before it, or safetensors.
 
     A checkpoint that holds its tensors under a usual name, such as `"state_dict"`, `"model"`,

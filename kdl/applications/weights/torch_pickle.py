@@ -1,4 +1,4 @@
-"""The pickles of PyTorch checkpoints, loaded without running the code that they name."""
+"""Unpickling of PyTorch checkpoints without running the code that they name."""
 
 import collections
 import io
@@ -94,7 +94,7 @@ class TorchUnpickler(pickle.Unpickler):
         {'epoch': 3}
     """
 
-    def __init__(self, stream):
+    def __init__(self, stream) -> None:
         # Strings of Python 2, in the oldest files, are decoded as PyTorch does.
         content = _next_pickle(stream)
         super().__init__(io.BytesIO(content), encoding="utf-8")
@@ -102,7 +102,7 @@ class TorchUnpickler(pickle.Unpickler):
         self._stand_ins = _stand_ins(len(content))
 
     def find_class(self, module, name):
-        """Returns the stand-in for a global, and refuses every other one."""
+        """Return the stand-in for a global; raise for every other one."""
         full = f"{module}.{name}"
         if full in self._stand_ins:
             return self._stand_ins[full]

@@ -1,1 +1,1 @@
-"""Blocks of networks, a layer each."""
+"""Building blocks of networks, a composite layer each."""

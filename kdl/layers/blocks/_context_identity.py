@@ -1,15 +1,19 @@
-"""The initial kernels with which a context module changes nothing."""
+"""Identity initializer of the dilated context module."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from kdl._typing import DType, Tensor
 
 
 @keras.saving.register_keras_serializable("kdl")
 class ContextIdentity(keras.initializers.Initializer):
     """Kernel that passes features on: the identity, also between widths that are multiples.
 
-    For `C` features carried by `m` channels in and `n` out, the centre tap from channel `a` to `b`
+    For `C` features carried by `m` channels in and `n` out, the center tap from channel `a` to `b`
     is `C / n` where `⌊a · C / m⌋ = ⌊b · C / n⌋`; everything else is drawn from `N(0, stddev²)`.
 
     Args:
@@ -25,22 +29,27 @@ class ContextIdentity(keras.initializers.Initializer):
         [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
 
-    def __init__(self, features, stddev=0.0, seed=None):
+    def __init__(
+        self,
+        features: int,
+        stddev: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
         self.features = features
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, int, int, int], dtype: DType = None) -> Tensor:
         """The kernel, of Keras's shape `(height, width, m, n)`."""
         rows, columns, inputs, outputs = shape
         kernel = np.random.default_rng(self.seed).normal(0.0, self.stddev, shape)
         carried = np.arange(inputs) * self.features // inputs
-        wanted = np.arange(outputs) * self.features // outputs
-        centre = kernel[rows // 2, columns // 2]
-        same = carried[:, None] == wanted[None, :]
-        centre[same] = self.features / outputs
+        required = np.arange(outputs) * self.features // outputs
+        center = kernel[rows // 2, columns // 2]
+        same = carried[:, None] == required[None, :]
+        center[same] = self.features / outputs
         return ops.convert_to_tensor(kernel, dtype=dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"features": self.features, "stddev": self.stddev, "seed": self.seed}

@@ -1,8 +1,12 @@
-"""The context module of dilated convolutions."""
+"""Context module of dilated convolutions (arXiv 1511.07122)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks._context_identity import ContextIdentity
@@ -45,7 +49,13 @@ class DilatedContext(Block):
         (17.0, 67)
     """
 
-    def __init__(self, size="basic", dilations=(1, 1, 2, 4, 8, 16, 1), seed=None, **kwargs):
+    def __init__(
+        self,
+        size: str = "basic",
+        dilations: Sequence[int] = (1, 1, 2, 4, 8, 16, 1),
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("size", size, tuple(_WIDTHS))
         self.size = size
@@ -53,12 +63,12 @@ class DilatedContext(Block):
         self.seed = seed
 
     @property
-    def receptive_field(self):
+    def receptive_field(self) -> int:
         """Side of the square of input pixels that an output pixel sees."""
         return 1 + 2 * sum(self.dilations)
 
-    def build(self, input_shape):
-        """Makes the convolutions."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the convolutions."""
         features = self._width(input_shape)
         widths = [*_WIDTHS[self.size], *[_WIDTHS[self.size][-1]] * len(self.dilations)]
         stddev = 0.01 if self.size == "large" else 0.0
@@ -67,28 +77,28 @@ class DilatedContext(Block):
             filters = widths[index] * features
             seed = None if self.seed is None else self.seed + index
             conv = self._conv(filters, 3, index, dilation, ContextIdentity(features, stddev, seed))
-            self.chain += [conv, self._make.relu(f"relu{index + 1}")]
+            self.chain += [conv, self._factory.relu(f"relu{index + 1}")]
         last = len(self.dilations)
         seed = None if self.seed is None else self.seed + last
         self.chain.append(self._conv(features, 1, last, 1, ContextIdentity(features, stddev, seed)))
         build_chain(self.chain, input_shape)
 
-    def call(self, inputs):
-        """Aggregates context."""
+    def call(self, inputs: Tensor) -> Tensor:
+        """Aggregate context."""
         return run_chain(self.chain, inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(size=self.size, dilations=self.dilations, seed=self.seed)
         return config
 
     def _conv(self, filters, kernel_size, index, dilation, initializer):
-        [conv] = self._make.conv(
+        [conv] = self._factory.conv(
             filters,
             kernel_size,
             f"conv{index + 1}",

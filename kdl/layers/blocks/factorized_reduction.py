@@ -1,9 +1,12 @@
-"""Halves a feature map without looking at half of its pixels only."""
+"""Factorized reduction of a feature map, from NASNet (arXiv 1707.07012)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 
@@ -36,37 +39,41 @@ class FactorizedReduction(Block):
         (1, 4, 4, 8)
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         if filters < 2:
             raise ValueError(f"filters must be at least 2, one a path; received {filters}.")
         self.filters = filters
 
-    def build(self, input_shape):
-        """Makes the two paths."""
-        make, half = self._make, self.filters // 2
+    def build(self, input_shape: Shape) -> None:
+        """Make the two paths."""
+        factory, half = self._factory, self.filters // 2
         common = {"data_format": self.data_format, "dtype": self.dtype_policy}
-        self.path1 = make.conv(half, 1, "path1_conv", strides=2)
+        self.path1 = factory.conv(half, 1, "path1_conv", strides=2)
         self.path2 = [
             keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name="path2_pad", **common),
             keras.layers.Cropping2D(((1, 0), (1, 0)), name="path2_crop", **common),
-            *make.conv(self.filters - half, 1, "path2_conv", strides=2),
+            *factory.conv(self.filters - half, 1, "path2_conv", strides=2),
         ]
-        self.norm = make.norm("bn")
+        self.norm = factory.norm("bn")
         for path in (self.path1, self.path2):
             build_chain(path, input_shape)
         self.norm.build(self.compute_output_shape(input_shape))
 
-    def call(self, inputs, training=None):
-        """Reduces `inputs`."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Reduce `inputs`."""
         paths = [run_chain(path, inputs) for path in (self.path1, self.path2)]
-        return self.norm(ops.concatenate(paths, axis=self._make.axis), training=training)
+        return self.norm(ops.concatenate(paths, axis=self._factory.axis), training=training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and half its height and width, rounded up."""
         return self._resized(input_shape, 2, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "filters": self.filters}

@@ -1,9 +1,12 @@
-"""The building block of SqueezeNet."""
+"""Fire module of SqueezeNet (arXiv 1602.07360)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 
@@ -13,7 +16,7 @@ class FireModule(Block):
     """Fire module of SqueezeNet: few channels are made, then many from them.
 
     `s = relu(conv1×1(x))`, `y = concat(relu(conv1×1(s)), relu(conv3×3(s)))`; all convolutions have
-    biases. Nothing is normalised, hence kernels start as He et al. draw them (arXiv 1502.01852),
+    biases. Nothing is normalized, hence kernels start as He et al. draw them (arXiv 1502.01852),
     which keeps the variance through ReLUs. A bypass adds the input to that, without an activation
     after the sum:
 
@@ -44,7 +47,15 @@ class FireModule(Block):
         (1, 54, 54, 128)
     """
 
-    def __init__(self, squeeze, expand1x1, expand3x3, bypass=None, dilation_rate=1, **kwargs):
+    def __init__(
+        self,
+        squeeze: int,
+        expand1x1: int,
+        expand3x3: int,
+        bypass: str | None = None,
+        dilation_rate: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         squeeze = check_integer("squeeze", squeeze)
         expand1x1 = check_integer("expand1x1", expand1x1)
@@ -57,8 +68,8 @@ class FireModule(Block):
         self.bypass = bypass
         self.dilation_rate = dilation_rate
 
-    def build(self, input_shape):
-        """Makes the convolutions."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the convolutions."""
         filters = self._filters(input_shape)
         self.squeeze_conv = self._conv(self.squeeze, 1, "squeeze")
         self.expand1x1_conv = self._conv(self.expand1x1, 1, "expand1x1")
@@ -68,23 +79,23 @@ class FireModule(Block):
         build_chain(self.expand3x3_conv, squeezed)
         self.shortcut = []
         if self.bypass == "complex" and self._width(input_shape) != filters:
-            self.shortcut = self._make.conv(filters, 1, "shortcut", use_bias=True)
+            self.shortcut = self._factory.conv(filters, 1, "shortcut", use_bias=True)
             build_chain(self.shortcut, input_shape)
 
-    def call(self, inputs):
-        """Applies the module."""
+    def call(self, inputs: Tensor) -> Tensor:
+        """Apply the module."""
         squeezed = run_chain(self.squeeze_conv, inputs)
         branches = [run_chain(c, squeezed) for c in (self.expand1x1_conv, self.expand3x3_conv)]
-        outputs = ops.concatenate(branches, axis=self._make.axis)
+        outputs = ops.concatenate(branches, axis=self._factory.axis)
         if self.bypass is None:
             return outputs
         return ops.add(outputs, run_chain(self.shortcut, inputs))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `expand1x1 + expand3x3` channels."""
         return self._resized(input_shape, 1, self._filters(input_shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -107,7 +118,7 @@ class FireModule(Block):
 
     def _conv(self, filters, kernel_size, name):
         dilation = 1 if kernel_size == 1 else self.dilation_rate
-        return self._make.conv(
+        return self._factory.conv(
             filters,
             kernel_size,
             name,

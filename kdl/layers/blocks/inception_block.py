@@ -1,9 +1,13 @@
-"""The building block of BN-Inception."""
+"""Inception module with batch normalization (arXiv 1502.03167)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.squeeze_excite import SqueezeExcite
@@ -12,7 +16,7 @@ from kdl.layers.pooling.max_pooling2d import MaxPooling2D
 
 @keras.saving.register_keras_serializable("kdl")
 class InceptionBlock(Block):
-    """Inception module with batch normalisation: four views of the input, side by side.
+    """Inception module with batch normalization: four views of the input, side by side.
 
     `y = concat(1×1, 1×1 → 3×3, 1×1 → 3×3 → 3×3, pool → 1×1)`, where each number is a convolution,
     BN, ReLU. With `pointwise=0` there is no first branch, with `projection=0` no convolution after
@@ -54,16 +58,16 @@ class InceptionBlock(Block):
 
     def __init__(
         self,
-        pointwise,
-        single,
-        double,
-        projection,
-        pool="average",
-        strides=1,
-        dilation_rate=1,
-        squeeze_ratio=None,
-        **kwargs,
-    ):
+        pointwise: int,
+        single: Sequence[int],
+        double: Sequence[int],
+        projection: int,
+        pool: str = "average",
+        strides: int = 1,
+        dilation_rate: int = 1,
+        squeeze_ratio: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         pointwise = check_integer("pointwise", pointwise, least=0)
         projection = check_integer("projection", projection, least=0)
@@ -84,8 +88,8 @@ class InceptionBlock(Block):
         self.dilation_rate = dilation_rate
         self.squeeze_ratio = squeeze_ratio
 
-    def build(self, input_shape):
-        """Makes the branches."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the branches."""
         self.branches = [
             [
                 *self._conv(self.single[0], 1, "single1"),
@@ -114,19 +118,19 @@ class InceptionBlock(Block):
             )
             self.se.build(self.compute_output_shape(input_shape))
 
-    def call(self, inputs, training=None):
-        """Applies the module."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the module."""
         views = [run_chain(branch, inputs, training) for branch in self.branches]
-        outputs = ops.concatenate(views, axis=self._make.axis)
+        outputs = ops.concatenate(views, axis=self._factory.axis)
         return self.se(outputs) if self.squeeze_ratio else outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` over the stride, with the channels of all branches."""
         pooled = self.projection or self._width(input_shape)
         filters = self.pointwise + self.single[1] + self.double[1] + pooled
         return self._resized(input_shape, self.strides, filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -144,14 +148,14 @@ class InceptionBlock(Block):
     def _conv(self, filters, kernel_size, name, strides=1):
         dilation = 1 if kernel_size == 1 else self.dilation_rate
         return [
-            *self._make.conv(filters, kernel_size, f"{name}_conv", strides, 1, dilation),
-            self._make.norm(f"{name}_bn"),
-            self._make.relu(f"{name}_relu"),
+            *self._factory.conv(filters, kernel_size, f"{name}_conv", strides, 1, dilation),
+            self._factory.norm(f"{name}_bn"),
+            self._factory.relu(f"{name}_relu"),
         ]
 
     def _pool(self):
         if self.pool == "average":
-            return self._make.average_pool("pool", self.strides)
+            return self._factory.average_pool("pool", self.strides)
         # Caffe's pool, at even sizes; at odd ones that has a pixel less than the convolutions.
         return [
             MaxPooling2D(

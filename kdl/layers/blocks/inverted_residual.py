@@ -1,9 +1,12 @@
-"""The building block of MobileNet V2."""
+"""Inverted residual block of MobileNetV2 (arXiv 1801.04381)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.separable_block import checked_depthwise
@@ -11,7 +14,7 @@ from kdl.layers.blocks.separable_block import checked_depthwise
 
 @keras.saving.register_keras_serializable("kdl")
 class InvertedResidual(Block):
-    """A residual block that is narrow at its ends and wide in between.
+    """Inverted residual block: narrow at its ends and wide in between.
 
     `f(x)` is 1×1 conv to `expansion · C` channels, BN, ReLU6 → depthwise conv, BN, ReLU6 → 1×1 conv
     to `filters` channels, BN. Nothing follows the last BN: a ReLU would lose what few channels
@@ -44,13 +47,13 @@ class InvertedResidual(Block):
 
     def __init__(
         self,
-        filters,
-        strides=1,
-        expansion=6,
-        kernel_size=3,
-        dilation_rate=1,
-        **kwargs,
-    ):
+        filters: int,
+        strides: int = 1,
+        expansion: int = 6,
+        kernel_size: int = 3,
+        dilation_rate: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         expansion = check_integer("expansion", expansion)
@@ -61,30 +64,30 @@ class InvertedResidual(Block):
         self.kernel_size = kernel_size
         self.dilation_rate = dilation_rate
 
-    def build(self, input_shape):
-        """Makes the convolutions, whose widths depend on the input's."""
-        width, make = self._width(input_shape), self._make
+    def build(self, input_shape: Shape) -> None:
+        """Make the convolutions, whose widths depend on the input's."""
+        width, factory = self._width(input_shape), self._factory
         self.residual = self.strides == 1 and width == self.filters
         self.chain = [
             *self._expand(self.expansion * width),
-            *make.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
-            make.norm("depthwise_bn"),
-            make.relu("depthwise_relu", 6.0),
-            *make.conv(self.filters, 1, "project"),
-            make.norm("project_bn"),
+            *factory.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
+            factory.norm("depthwise_bn"),
+            factory.relu("depthwise_relu", 6.0),
+            *factory.conv(self.filters, 1, "project"),
+            factory.norm("project_bn"),
         ]
         build_chain(self.chain, input_shape)
 
-    def call(self, inputs, training=None):
-        """Applies the block."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the block."""
         outputs = run_chain(self.chain, inputs, training)
         return ops.add(inputs, outputs) if self.residual else outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -99,9 +102,9 @@ class InvertedResidual(Block):
     def _expand(self, filters):
         if self.expansion == 1:
             return []
-        make = self._make
+        factory = self._factory
         return [
-            *make.conv(filters, 1, "expand"),
-            make.norm("expand_bn"),
-            make.relu("expand_relu", 6.0),
+            *factory.conv(filters, 1, "expand"),
+            factory.norm("expand_bn"),
+            factory.relu("expand_relu", 6.0),
         ]

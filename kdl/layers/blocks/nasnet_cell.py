@@ -1,9 +1,13 @@
-"""The cell of NASNet, built from its description."""
+"""Cell of NASNet, built from its description (arXiv 1707.07012)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer, is_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.factorized_reduction import FactorizedReduction
@@ -79,8 +83,8 @@ class NASNetCell(Block):
             but identity; 1 (default) for none.
         cell: Index of the cell in its network, for drop path. Defaults to 0.
         cells: Number of cells of the network, for drop path. Defaults to 1.
-        epsilon: Epsilon of batch normalisation. Defaults to 1e-3.
-        momentum: Momentum of batch normalisation. Defaults to 0.9997.
+        epsilon: Epsilon of batch normalization. Defaults to 1e-3.
+        momentum: Momentum of batch normalization. Defaults to 0.9997.
         **kwargs: `data_format`, `name`, `dtype` and `trainable`. There is no `padding`: the
             convolutions pad by TensorFlow's rule in both lineages.
 
@@ -100,18 +104,18 @@ class NASNetCell(Block):
 
     def __init__(
         self,
-        filters,
-        description=NASNET_A_NORMAL,
-        reduction=False,
-        adjust="projection",
-        lineage="slim",
-        drop_path_keep=1.0,
-        cell=0,
-        cells=1,
-        epsilon=1e-3,
-        momentum=0.9997,
-        **kwargs,
-    ):
+        filters: int,
+        description: dict = NASNET_A_NORMAL,
+        reduction: bool = False,
+        adjust: str = "projection",
+        lineage: str = "slim",
+        drop_path_keep: float = 1.0,
+        cell: int = 0,
+        cells: int = 1,
+        epsilon: float = 1e-3,
+        momentum: float = 0.9997,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(padding="same", epsilon=epsilon, momentum=momentum, **kwargs)
         filters = check_integer("filters", filters)
         check_choice("adjust", adjust, _ADJUSTMENTS)
@@ -124,16 +128,16 @@ class NASNetCell(Block):
         self.drop_path_keep = drop_path_keep
         self.cell = cell
         self.cells = cells
-        self._drop_path("drop_path")  # refuses wrong arguments here
+        self._drop_path("drop_path")  # raises for wrong arguments
         self.input_spec = [keras.layers.InputSpec(ndim=4)] * 2
 
-    def build(self, input_shape):
-        """Makes the operations, whose strides and widths depend on their states."""
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Make the operations, whose strides and widths depend on their states."""
         shapes = [tuple(shape) for shape in input_shape]
         if self.reduction and self.lineage != "slim":
             # Pooling is padded for this size.
             self.input_spec = [keras.layers.InputSpec(shape=(None, *s[1:])) for s in shapes]
-        self.squeeze = [self._make.relu("squeeze_relu"), *self._projection("squeeze")]
+        self.squeeze = [self._factory.relu("squeeze_relu"), *self._projection("squeeze")]
         self.adjusting = self._adjusting(self._width(shapes[1]))
         states = [build_chain(self.squeeze, shapes[0]), build_chain(self.adjusting, shapes[1])]
         self._check_sizes(states)
@@ -149,8 +153,8 @@ class NASNetCell(Block):
             setattr(self, f"output{source}", chain)
             build_chain(chain, states[source])
 
-    def call(self, inputs, training=None):
-        """Runs the cell on `[h, p]`."""
+    def call(self, inputs: Sequence[Tensor], training: bool | None = None) -> Tensor:
+        """Run the cell on `[h, p]`."""
         states = [
             run_chain(chain, x, training)
             for chain, x in zip((self.squeeze, self.adjusting), inputs, strict=True)
@@ -166,14 +170,14 @@ class NASNetCell(Block):
             run_chain(getattr(self, f"output{source}"), states[source], training)
             for source in self.description["outputs"]
         ]
-        return ops.concatenate(outputs, axis=self._make.axis)
+        return ops.concatenate(outputs, axis=self._factory.axis)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """Shape of `h` with `filters` channels an output, halved in a reduction cell."""
         channels = self.filters * len(self.description["outputs"])
         return self._resized(input_shape[0], 2 if self.reduction else 1, channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         del config["padding"]
@@ -193,7 +197,7 @@ class NASNetCell(Block):
         return 2 if self.reduction and source < 2 else 1
 
     def _sizes(self, shape):
-        return shape[1:3] if self._make.axis == -1 else shape[2:]
+        return shape[1:3] if self._factory.axis == -1 else shape[2:]
 
     def _check_sizes(self, states):
         h, p = map(self._sizes, states)
@@ -204,22 +208,22 @@ class NASNetCell(Block):
             )
 
     def _projection(self, name, strides=1):
-        make = self._make
-        return [*make.conv(self.filters, 1, f"{name}_conv", strides), make.norm(f"{name}_bn")]
+        factory = self._factory
+        return [*factory.conv(self.filters, 1, f"{name}_conv", strides), factory.norm(f"{name}_bn")]
 
     def _halving(self, name):
-        make = self._make
+        factory = self._factory
         return FactorizedReduction(
             self.filters,
-            epsilon=make.epsilon,
-            momentum=make.momentum,
+            epsilon=factory.epsilon,
+            momentum=factory.momentum,
             data_format=self.data_format,
             dtype=self.dtype_policy,
             name=name,
         )
 
     def _adjusting(self, width):
-        relu = self._make.relu("adjust_relu")
+        relu = self._factory.relu("adjust_relu")
         if self.adjust == "factorized":
             return [relu, self._halving("adjust")]
         if self.adjust == "none" or width == self.filters:
@@ -233,20 +237,20 @@ class NASNetCell(Block):
             chain = self._pool(kind, name, strides, shape) if kind in _POOLS else []
             fits = self._width(shape) == self.filters and (chain or strides == 1)
             if not fits:
-                relu = [] if chain else [self._make.relu(f"{name}_relu")]
+                relu = [] if chain else [self._factory.relu(f"{name}_relu")]
                 chain += [*relu, *self._projection(name, 1 if chain else strides)]
         if kind != "identity" and self.drop_path_keep < 1:
             chain.append(self._drop_path(f"{name}_drop_path"))
         return chain
 
     def _separable(self, kernel_size, name, strides):
-        make, layers = self._make, []
+        factory, layers = self._factory, []
         for index, step in ((1, strides), (2, 1)):
             layers += [
-                make.relu(f"{name}_relu{index}"),
-                *make.depthwise(kernel_size, f"{name}_depthwise{index}", step),
-                *make.conv(self.filters, 1, f"{name}_pointwise{index}"),
-                make.norm(f"{name}_bn{index}"),
+                factory.relu(f"{name}_relu{index}"),
+                *factory.depthwise(kernel_size, f"{name}_depthwise{index}", step),
+                *factory.conv(self.filters, 1, f"{name}_pointwise{index}"),
+                factory.norm(f"{name}_bn{index}"),
             ]
         return layers
 
@@ -277,7 +281,7 @@ class NASNetCell(Block):
         )
 
 
-def plain_description(description):
+def plain_description(description: dict) -> dict:
     """A cell's description as lists, checked.
 
     Raises:
@@ -305,9 +309,9 @@ def plain_description(description):
     return {"rows": rows, "outputs": outputs}
 
 
-def _check_state(what, source, states):
+def _check_state(subject, source, states):
     if not is_integer(source) or not 0 <= source < states:
         raise ValueError(
-            f"{what} must be an integer from 0 to {states - 1}, the states known by then; received "
-            f"{source!r}."
+            f"{subject} must be an integer from 0 to {states - 1}, the states known by then; "
+            f"received {source!r}."
         )

@@ -1,9 +1,12 @@
-"""The building block of Res2Net."""
+"""Multi-scale bottleneck block of Res2Net (arXiv 1904.01169)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers._shortcut import projection
@@ -20,7 +23,7 @@ class Res2NetBlock(Block):
     where the stride is 2 or the width changes.
 
     - Normal block: `y₁ = K₁(x₁)`, `yᵢ = Kᵢ(xᵢ + yᵢ₋₁)`, `y_s = x_s`: each group sees a larger
-      neighbourhood than the one before.
+      neighborhood than the one before.
     - `stage_start=True`, the first block of each stage: `yᵢ = Kᵢ(xᵢ)`, and `y_s` is a 3×3 average
       of `x_s` (zeros beyond the border count); all have the stride.
 
@@ -57,16 +60,16 @@ class Res2NetBlock(Block):
 
     def __init__(
         self,
-        filters,
-        width,
-        scale=4,
-        cardinality=1,
-        strides=1,
-        dilation_rate=1,
-        stage_start=False,
-        average_shortcut=False,
-        **kwargs,
-    ):
+        filters: int,
+        width: int,
+        scale: int = 4,
+        cardinality: int = 1,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        stage_start: bool = False,
+        average_shortcut: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         width = check_integer("width", width)
@@ -88,32 +91,32 @@ class Res2NetBlock(Block):
         self.stage_start = stage_start
         self.average_shortcut = average_shortcut
 
-    def build(self, input_shape):
-        """Makes the sub-layers; the shortcut's depend on the width of the input."""
-        make = self._make
+    def build(self, input_shape: Shape) -> None:
+        """Make the sub-layers; the shortcut's depend on the width of the input."""
+        factory = self._factory
         self.projects = self.strides != 1 or self._width(input_shape) != self.filters
         if self.projects:
-            self.projection = projection(make, self.filters, self.strides, self.average_shortcut)
+            self.projection = projection(factory, self.filters, self.strides, self.average_shortcut)
             build_chain(self.projection, input_shape)
         self.start = [
-            *make.conv(self.scale * self.width, 1, "conv1"),
-            make.norm("bn1"),
-            make.relu("relu1"),
+            *factory.conv(self.scale * self.width, 1, "conv1"),
+            factory.norm("bn1"),
+            factory.relu("relu1"),
         ]
         shape = list(build_chain(self.start, input_shape))
-        shape[make.axis] = self.width
+        shape[factory.axis] = self.width
         self.rungs = [self._rung(i) for i in range(self.scale - 1)]
         for rung in self.rungs:
             build_chain(rung, shape)
-        self.pool = make.average_pool("pool", self.strides) if self.stage_start else []
+        self.pool = factory.average_pool("pool", self.strides) if self.stage_start else []
         shape = list(build_chain(self.pool, shape))
-        shape[make.axis] = self.scale * self.width
-        self.end = [*make.conv(self.filters, 1, "conv3"), make.norm("bn3")]
+        shape[factory.axis] = self.scale * self.width
+        self.end = [*factory.conv(self.filters, 1, "conv3"), factory.norm("bn3")]
         build_chain(self.end, shape)
-        self.relu3 = make.relu("relu3")
+        self.relu3 = factory.relu("relu3")
 
-    def call(self, inputs, training=None):
-        """Applies the block."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the block."""
         x = run_chain(self.start, inputs, training)
         *groups, last = channel_split(x, self.scale, self.data_format)
         results = []
@@ -122,15 +125,15 @@ class Res2NetBlock(Block):
                 group = ops.add(group, results[-1])
             results.append(run_chain(rung, group, training))
         results.append(run_chain(self.pool, last))
-        x = run_chain(self.end, ops.concatenate(results, axis=self._make.axis), training)
+        x = run_chain(self.end, ops.concatenate(results, axis=self._factory.axis), training)
         shortcut = run_chain(self.projection, inputs, training) if self.projects else inputs
         return self.relu3(ops.add(x, shortcut))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -146,8 +149,8 @@ class Res2NetBlock(Block):
         return config
 
     def _rung(self, index):
-        make = self._make
-        conv = make.conv(
+        factory = self._factory
+        conv = factory.conv(
             self.width,
             3,
             f"conv2_{index}",
@@ -155,10 +158,10 @@ class Res2NetBlock(Block):
             self.cardinality,
             self.dilation_rate,
         )
-        return [*conv, make.norm(f"bn2_{index}"), make.relu(f"relu2_{index}")]
+        return [*conv, factory.norm(f"bn2_{index}"), factory.relu(f"relu2_{index}")]
 
 
-def checked_scale(scale):
+def checked_scale(scale: int) -> int:
     """`scale`, if it is an integer of at least 2."""
     scale = check_integer("scale", scale)
     if scale < 2:

@@ -1,10 +1,13 @@
-"""The building block of ResNeXt."""
+"""Bottleneck block with aggregated transformations, of ResNeXt (arXiv 1611.05431)."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.squeeze_excite import SqueezeExcite
@@ -60,19 +63,19 @@ class ResNeXtBlock(Block):
 
     def __init__(
         self,
-        filters,
-        cardinality=32,
-        width=4,
-        strides=1,
-        dilation_rate=1,
-        form="c",
-        squeeze_ratio=None,
-        strides_first=False,
-        first_filters=None,
-        projection_size=1,
-        strip_pooling=False,
-        **kwargs,
-    ):
+        filters: int,
+        cardinality: int = 32,
+        width: int = 4,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        form: str = "c",
+        squeeze_ratio: int | None = None,
+        strides_first: bool = False,
+        first_filters: int | None = None,
+        projection_size: int = 1,
+        strip_pooling: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         cardinality = check_integer("cardinality", cardinality)
@@ -97,9 +100,9 @@ class ResNeXtBlock(Block):
         self.projection_size = projection_size
         self.strip_pooling = strip_pooling
 
-    def build(self, input_shape):
-        """Makes the sub-layers; the shortcut's depend on the width of the input."""
-        make = self._make
+    def build(self, input_shape: Shape) -> None:
+        """Make the sub-layers; the shortcut's depend on the width of the input."""
+        factory = self._factory
         self._input_shape = tuple(input_shape)
         output_shape = self.compute_output_shape(input_shape)
         self.projects = self.strides != 1 or self._width(input_shape) != self.filters
@@ -110,7 +113,7 @@ class ResNeXtBlock(Block):
         for branch in self.branches:
             inner = list(build_chain(branch, input_shape))
         self.ends = self._ends()
-        inner[make.axis] = self.cardinality * self.width // len(self.ends)
+        inner[factory.axis] = self.cardinality * self.width // len(self.ends)
         for end in self.ends:
             end.build(inner)
         if self.strip_pooling:
@@ -121,8 +124,8 @@ class ResNeXtBlock(Block):
                 dtype=self.dtype_policy,
                 name="strips",
             )
-            self.strips.build(inner)
-        self.bn3 = make.norm("bn3")
+            self.strips.build(tuple(inner))
+        self.bn3 = factory.norm("bn3")
         self.bn3.build(output_shape)
         if self.squeeze_ratio:
             self.se = SqueezeExcite(
@@ -132,16 +135,16 @@ class ResNeXtBlock(Block):
                 name="se",
             )
             self.se.build(output_shape)
-        self.relu3 = make.relu("relu3")
+        self.relu3 = factory.relu("relu3")
 
-    def call(self, inputs, training=None):
-        """Applies the block."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the block."""
         x = [run_chain(branch, inputs, training) for branch in self.branches]
         if self.form == "b":
-            x = [ops.concatenate(x, axis=self._make.axis)]
+            x = [ops.concatenate(x, axis=self._factory.axis)]
         if self.strip_pooling:
             x = [self.strips(x[0], training=training)]
-        terms = [end(each) for end, each in zip(self.ends, x, strict=True)]
+        terms = [end(term) for end, term in zip(self.ends, x, strict=True)]
         total = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)
@@ -151,7 +154,7 @@ class ResNeXtBlock(Block):
         shortcut = run_chain(self.projection, inputs, training) if self.projects else inputs
         return self.relu3(ops.add(total, shortcut))
 
-    def in_form(self, form):
+    def in_form(self, form: str) -> "ResNeXtBlock":
         """The same block, with the same weights, in another form.
 
         Args:
@@ -168,20 +171,20 @@ class ResNeXtBlock(Block):
         """
         if not self.built:
             raise ValueError("in_form copies weights: build the block first, or call it once.")
-        twin = type(self)(**{**self.get_config(), "form": form})
-        twin.build(self._input_shape)
-        for ours, theirs in zip(_columns(self.branches), _columns(twin.branches), strict=True):
+        copy = type(self)(**{**self.get_config(), "form": form})
+        copy.build(self._input_shape)
+        for ours, theirs in zip(_columns(self.branches), _columns(copy.branches), strict=True):
             _redistribute(ours, theirs, axis=-1)
-        _redistribute([end.kernel for end in self.ends], [end.kernel for end in twin.ends], axis=-2)
-        for ours, theirs in zip(self._shared(), twin._shared(), strict=True):
+        _redistribute([end.kernel for end in self.ends], [end.kernel for end in copy.ends], axis=-2)
+        for ours, theirs in zip(self._shared(), copy._shared(), strict=True):
             theirs.set_weights(ours.get_weights())
-        return twin
+        return copy
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -200,7 +203,7 @@ class ResNeXtBlock(Block):
         return config
 
     def _shared(self):
-        """Sub-layers that all forms have alike."""
+        """Sub-layers that all forms share."""
         return [
             *(self.projection if self.projects else []),
             self.bn3,
@@ -210,10 +213,10 @@ class ResNeXtBlock(Block):
 
     def _projection(self):
         dilation = self.dilation_rate if self.projection_size > 1 else 1
-        conv = self._make.conv(
+        conv = self._factory.conv(
             self.filters, self.projection_size, "projection_conv", self.strides, 1, dilation
         )
-        return [*conv, self._make.norm("projection_bn")]
+        return [*conv, self._factory.norm("projection_bn")]
 
     def _branches(self):
         wide = self.cardinality * self.width
@@ -223,22 +226,22 @@ class ResNeXtBlock(Block):
         return [self._branch(self.width, self.width, 1, name) for name in names]
 
     def _branch(self, first, filters, groups, prefix):
-        make = self._make
+        factory = self._factory
         first_strides, strides = (self.strides, 1) if self.strides_first else (1, self.strides)
         return [
-            *make.conv(first, 1, f"{prefix}conv1", first_strides),
-            make.norm(f"{prefix}bn1"),
-            make.relu(f"{prefix}relu1"),
-            *make.conv(filters, 3, f"{prefix}conv2", strides, groups, self.dilation_rate),
-            make.norm(f"{prefix}bn2"),
-            make.relu(f"{prefix}relu2"),
+            *factory.conv(first, 1, f"{prefix}conv1", first_strides),
+            factory.norm(f"{prefix}bn1"),
+            factory.relu(f"{prefix}relu1"),
+            *factory.conv(filters, 3, f"{prefix}conv2", strides, groups, self.dilation_rate),
+            factory.norm(f"{prefix}bn2"),
+            factory.relu(f"{prefix}relu2"),
         ]
 
     def _ends(self):
         prefixes = [""]
         if self.form == "a":
             prefixes = [f"branch{i}_" for i in range(self.cardinality)]
-        return [self._make.conv(self.filters, 1, f"{prefix}conv3")[0] for prefix in prefixes]
+        return [self._factory.conv(self.filters, 1, f"{prefix}conv3")[0] for prefix in prefixes]
 
 
 def _columns(branches):
@@ -248,7 +251,7 @@ def _columns(branches):
 
 
 def _redistribute(sources, targets, axis):
-    """Joins the arrays of `sources` along `axis` and deals them out among `targets`."""
+    """Join the arrays of `sources` along `axis` and distribute them among `targets`."""
     axis = axis if len(sources[0].shape) > 1 else -1
     joined = np.concatenate([ops.convert_to_numpy(w) for w in sources], axis)
     for target, value in zip(targets, np.split(joined, len(targets), axis), strict=True):

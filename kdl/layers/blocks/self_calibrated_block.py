@@ -1,9 +1,12 @@
-"""The building block of SCNet."""
+"""Self-calibrated bottleneck block of SCNet (CVPR 2020)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers._shortcut import projection
@@ -12,7 +15,7 @@ from kdl.layers.convolution.self_calibrated_conv2d import SelfCalibratedConv2D
 
 @keras.saving.register_keras_serializable("kdl")
 class SelfCalibratedBlock(Block):
-    """Bottleneck block of two branches, one plain and one self-calibrated.
+    """Bottleneck block of two branches, one ordinary and one self-calibrated.
 
     Branch `a` is 1×1 conv to `width` channels, BN, ReLU → 3×3 conv, BN, ReLU. Branch `b` is the
     same with a `SelfCalibratedConv2D` in place of the 3×3 conv and its BN.
@@ -54,16 +57,16 @@ class SelfCalibratedBlock(Block):
 
     def __init__(
         self,
-        filters,
-        width,
-        strides=1,
-        dilation_rate=1,
-        pooling_ratio=4,
-        upsampling="nearest",
-        average_pool=False,
-        average_shortcut=False,
-        **kwargs,
-    ):
+        filters: int,
+        width: int,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        pooling_ratio: int = 4,
+        upsampling: str = "nearest",
+        average_pool: bool = False,
+        average_shortcut: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         width = check_integer("width", width)
@@ -80,36 +83,36 @@ class SelfCalibratedBlock(Block):
         self.average_pool = average_pool
         self.average_shortcut = average_shortcut
 
-    def build(self, input_shape):
-        """Makes the sub-layers; the shortcut's depend on the width of the input."""
-        make = self._make
+    def build(self, input_shape: Shape) -> None:
+        """Make the sub-layers; the shortcut's depend on the width of the input."""
+        factory = self._factory
         self.projects = self.strides != 1 or self._width(input_shape) != self.filters
         if self.projects:
-            self.projection = projection(make, self.filters, self.strides, self.average_shortcut)
+            self.projection = projection(factory, self.filters, self.strides, self.average_shortcut)
             build_chain(self.projection, input_shape)
         strides = 1 if self.average_pool else self.strides
         self.branch_a = self._branch_a(strides)
         self.branch_b = self._branch_b(strides)
         for branch in (self.branch_a, self.branch_b):
             shape = list(build_chain(branch, input_shape))
-        shape[make.axis] = 2 * self.width
-        self.end = [*make.conv(self.filters, 1, "conv3"), make.norm("bn3")]
+        shape[factory.axis] = 2 * self.width
+        self.end = [*factory.conv(self.filters, 1, "conv3"), factory.norm("bn3")]
         build_chain(self.end, shape)
-        self.relu3 = make.relu("relu3")
+        self.relu3 = factory.relu("relu3")
 
-    def call(self, inputs, training=None):
-        """Applies the block."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the block."""
         a = run_chain(self.branch_a, inputs, training)
         b = run_chain(self.branch_b, inputs, training)
-        x = run_chain(self.end, ops.concatenate([a, b], axis=self._make.axis), training)
+        x = run_chain(self.end, ops.concatenate([a, b], axis=self._factory.axis), training)
         shortcut = run_chain(self.projection, inputs, training) if self.projects else inputs
         return self.relu3(ops.add(x, shortcut))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -125,11 +128,11 @@ class SelfCalibratedBlock(Block):
         return config
 
     def _branch_a(self, strides):
-        make = self._make
+        factory = self._factory
         return [
             *self._start("a"),
-            *make.conv(self.width, 3, "k1_conv", strides, dilation_rate=self.dilation_rate),
-            make.norm("k1_bn"),
+            *factory.conv(self.width, 3, "k1_conv", strides, dilation_rate=self.dilation_rate),
+            factory.norm("k1_bn"),
             *self._finish("a"),
         ]
 
@@ -149,14 +152,14 @@ class SelfCalibratedBlock(Block):
         return [*self._start("b"), calibrated, *self._finish("b")]
 
     def _start(self, branch):
-        make = self._make
+        factory = self._factory
         return [
-            *make.conv(self.width, 1, f"conv1_{branch}"),
-            make.norm(f"bn1_{branch}"),
-            make.relu(f"relu1_{branch}"),
+            *factory.conv(self.width, 1, f"conv1_{branch}"),
+            factory.norm(f"bn1_{branch}"),
+            factory.relu(f"relu1_{branch}"),
         ]
 
     def _finish(self, branch):
-        make = self._make
-        pool = make.average_pool(f"pool_{branch}", self.strides) if self.average_pool else []
-        return [make.relu(f"relu2_{branch}"), *pool]
+        factory = self._factory
+        pool = factory.average_pool(f"pool_{branch}", self.strides) if self.average_pool else []
+        return [factory.relu(f"relu2_{branch}"), *pool]

@@ -1,8 +1,11 @@
-"""The building block of MobileNet."""
+"""Depthwise separable convolution block of MobileNet (arXiv 1704.04861)."""
+
+from typing import Any
 
 import keras
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 
@@ -12,7 +15,7 @@ RELU_LIMITS = {"relu6": 6.0, "relu": None}
 
 @keras.saving.register_keras_serializable("kdl")
 class SeparableBlock(Block):
-    """A convolution in two steps: each channel in space, then all channels at each place.
+    """Depthwise separable convolution: each channel in space, then all channels at each place.
 
     `y = act(BN(pointwise(act(BN(depthwise(x))))))`, where `depthwise` filters every channel with a
     kernel of its own and `pointwise` is a 1×1 convolution. Compared with one full convolution this
@@ -44,13 +47,13 @@ class SeparableBlock(Block):
 
     def __init__(
         self,
-        filters,
-        strides=1,
-        kernel_size=3,
-        dilation_rate=1,
-        activation="relu6",
-        **kwargs,
-    ):
+        filters: int,
+        strides: int = 1,
+        kernel_size: int = 3,
+        dilation_rate: int = 1,
+        activation: str = "relu6",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         kernel_size, dilation_rate = checked_depthwise(kernel_size, strides, dilation_rate)
@@ -61,29 +64,29 @@ class SeparableBlock(Block):
         self.dilation_rate = dilation_rate
         self.activation = activation
 
-    def build(self, input_shape):
-        """Makes the two convolutions and what follows each."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the two convolutions, their batch norms and activations."""
         self._width(input_shape)
-        make, limit = self._make, RELU_LIMITS[self.activation]
+        factory, limit = self._factory, RELU_LIMITS[self.activation]
         self.chain = [
-            *make.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
-            make.norm("depthwise_bn"),
-            make.relu("depthwise_relu", limit),
-            *make.conv(self.filters, 1, "pointwise"),
-            make.norm("pointwise_bn"),
-            make.relu("pointwise_relu", limit),
+            *factory.depthwise(self.kernel_size, "depthwise", self.strides, self.dilation_rate),
+            factory.norm("depthwise_bn"),
+            factory.relu("depthwise_relu", limit),
+            *factory.conv(self.filters, 1, "pointwise"),
+            factory.norm("pointwise_bn"),
+            factory.relu("pointwise_relu", limit),
         ]
         build_chain(self.chain, input_shape)
 
-    def call(self, inputs, training=None):
-        """Applies the block."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the block."""
         return run_chain(self.chain, inputs, training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -96,7 +99,7 @@ class SeparableBlock(Block):
         return config
 
 
-def checked_depthwise(kernel_size, strides, dilation_rate):
+def checked_depthwise(kernel_size: int, strides: int, dilation_rate: int) -> tuple[int, int]:
     """Kernel size and dilation of a depthwise convolution that halves or keeps the size."""
     kernel_size = check_integer("kernel_size", kernel_size)
     if kernel_size % 2 == 0:

@@ -1,10 +1,13 @@
-"""The building block of ShuffleNet."""
+"""Unit of ShuffleNet: grouped 1×1 convolutions and channel shuffle (arXiv 1707.01083)."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.squeeze_excite import SqueezeExcite
@@ -64,15 +67,15 @@ class ShuffleUnit(Block):
 
     def __init__(
         self,
-        filters,
-        groups,
-        strides=1,
-        group_first=True,
-        variant="paper",
-        dilation_rate=1,
-        squeeze_ratio=None,
-        **kwargs,
-    ):
+        filters: int,
+        groups: int,
+        strides: int = 1,
+        group_first: bool = True,
+        variant: str = "paper",
+        dilation_rate: int = 1,
+        squeeze_ratio: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         groups = check_integer("groups", groups)
         filters = _checked_filters(filters, groups)
@@ -89,32 +92,32 @@ class ShuffleUnit(Block):
         self.dilation_rate = dilation_rate
         self.squeeze_ratio = squeeze_ratio
 
-    def build(self, input_shape):
-        """Makes the sub-layers, whose widths depend on the input's."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the sub-layers, whose widths depend on the input's."""
         width = self._width(input_shape)
         self._check_width(width)
         self.adds = self._adds(width)
         self.main = self._main(self.filters if self.adds else self.filters - width)
         build_chain(self.main, input_shape)
-        self.relu = self._make.relu("relu")
+        self.relu = self._factory.relu("relu")
         if not self.adds and self.dilation_rate == 1:
-            self.pool = self._make.average_pool("pool", self.strides)
+            self.pool = self._factory.average_pool("pool", self.strides)
             build_chain(self.pool, input_shape)
 
-    def call(self, inputs, training=None):
-        """Applies the unit."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the unit."""
         changed = run_chain(self.main, inputs, training)
         if self.adds:
             return self.relu(ops.add(inputs, changed))
         passed = self._average(inputs)
-        return ops.concatenate([passed, self.relu(changed)], axis=self._make.axis)
+        return ops.concatenate([passed, self.relu(changed)], axis=self._factory.axis)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         self._check_width(self._width(input_shape))
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -140,19 +143,19 @@ class ShuffleUnit(Block):
             )
 
     def _main(self, filters):
-        make, middle = self._make, self.filters // 4
+        factory, middle = self._factory, self.filters // 4
         shuffle = self._shuffle(middle)
         before = self.variant == "paper"
         layers = [
-            *make.conv(middle, 1, "pointwise1", groups=self.groups if self.group_first else 1),
-            make.norm("pointwise1_bn"),
-            make.relu("pointwise1_relu"),
+            *factory.conv(middle, 1, "pointwise1", groups=self.groups if self.group_first else 1),
+            factory.norm("pointwise1_bn"),
+            factory.relu("pointwise1_relu"),
             *(shuffle if before else []),
-            *make.depthwise(3, "depthwise", self.strides, self.dilation_rate),
-            make.norm("depthwise_bn"),
+            *factory.depthwise(3, "depthwise", self.strides, self.dilation_rate),
+            factory.norm("depthwise_bn"),
             *([] if before else shuffle),
-            *make.conv(filters, 1, "pointwise2", groups=self.groups),
-            make.norm("pointwise2_bn"),
+            *factory.conv(filters, 1, "pointwise2", groups=self.groups),
+            factory.norm("pointwise2_bn"),
         ]
         if self.squeeze_ratio:
             layers.append(
@@ -179,7 +182,7 @@ class ShuffleUnit(Block):
         """3×3 average; Keras's pooling has no dilation, so a convolution stands in for it there."""
         if self.dilation_rate == 1:
             return run_chain(self.pool, x)
-        ninths = np.full((3, 3, x.shape[self._make.axis], 1), 1 / 9, "float32")
+        ninths = np.full((3, 3, x.shape[self._factory.axis], 1), 1 / 9, "float32")
         arguments = {
             "kernel": ops.cast(ninths, x.dtype),
             "padding": "same",

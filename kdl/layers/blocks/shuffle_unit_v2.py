@@ -1,9 +1,12 @@
-"""The building block of ShuffleNet V2."""
+"""Unit of ShuffleNet V2: channel split and channel shuffle (arXiv 1807.11164)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block, check_choice
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.squeeze_excite import SqueezeExcite
@@ -59,14 +62,14 @@ class ShuffleUnitV2(Block):
 
     def __init__(
         self,
-        filters,
-        strides=1,
-        variant="torchvision",
-        dilation_rate=1,
-        residual=False,
-        squeeze_ratio=None,
-        **kwargs,
-    ):
+        filters: int,
+        strides: int = 1,
+        variant: str = "torchvision",
+        dilation_rate: int = 1,
+        residual: bool = False,
+        squeeze_ratio: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         filters = check_integer("filters", filters)
         if filters % 2:
@@ -80,21 +83,21 @@ class ShuffleUnitV2(Block):
         self.residual = residual
         self.squeeze_ratio = squeeze_ratio
 
-    def build(self, input_shape):
-        """Makes the sub-layers, whose widths depend on the input's."""
+    def build(self, input_shape: Shape) -> None:
+        """Make the sub-layers, whose widths depend on the input's."""
         width = self._width(input_shape)
         self.splits = self._splits(width)
         passed = self._passed(width)
         branch_shape = list(input_shape)
         if self.splits:
-            branch_shape[self._make.axis] = width // 2
+            branch_shape[self._factory.axis] = width // 2
         else:
             self.projection = self._projection(passed)
             build_chain(self.projection, input_shape)
         self.main = self._main(self.filters // 2, self.filters - passed)
         build_chain(self.main, branch_shape)
-        self.pointwise2_relu = self._make.relu("pointwise2_relu")
-        self.shuffle = None
+        self.pointwise2_relu = self._factory.relu("pointwise2_relu")
+        self.shuffle: Any = None
         if self.variant == "torchvision":
             self.shuffle = self._shuffle(2, self.compute_output_shape(input_shape))
         elif self.splits:
@@ -104,11 +107,11 @@ class ShuffleUnitV2(Block):
         layer = ChannelShuffle(
             groups, data_format=self.data_format, dtype=self.dtype_policy, name="shuffle"
         )
-        layer.build(shape)  # Keras's own quantization refuses a model with a layer that is not
+        layer.build(shape)  # Keras's own quantization raises for a model with an unbuilt layer
         return layer
 
-    def call(self, inputs, training=None):
-        """Applies the unit."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Apply the unit."""
         if self.splits:
             mixed = self.shuffle(inputs) if self.variant == "megvii" else inputs
             passed, branch = channel_split(mixed, 2, self.data_format)
@@ -117,15 +120,15 @@ class ShuffleUnitV2(Block):
         changed = run_chain(self.main, branch, training)
         if self.residual and self.splits:
             changed = ops.add(changed, branch)
-        outputs = ops.concatenate([passed, self.pointwise2_relu(changed)], axis=self._make.axis)
+        outputs = ops.concatenate([passed, self.pointwise2_relu(changed)], axis=self._factory.axis)
         return self.shuffle(outputs) if self.variant == "torchvision" else outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """`input_shape` with `filters` channels and its height and width over the stride."""
         self._passed(self._width(input_shape))
         return self._resized(input_shape, self.strides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         config.update(
@@ -153,25 +156,25 @@ class ShuffleUnitV2(Block):
         return width
 
     def _projection(self, filters):
-        make = self._make
+        factory = self._factory
         return [
-            *make.depthwise(3, "projection_depthwise", self.strides, self.dilation_rate),
-            make.norm("projection_depthwise_bn"),
-            *make.conv(filters, 1, "projection_pointwise"),
-            make.norm("projection_pointwise_bn"),
-            make.relu("projection_pointwise_relu"),
+            *factory.depthwise(3, "projection_depthwise", self.strides, self.dilation_rate),
+            factory.norm("projection_depthwise_bn"),
+            *factory.conv(filters, 1, "projection_pointwise"),
+            factory.norm("projection_pointwise_bn"),
+            factory.relu("projection_pointwise_relu"),
         ]
 
     def _main(self, middle, filters):
-        make = self._make
+        factory = self._factory
         layers = [
-            *make.conv(middle, 1, "pointwise1"),
-            make.norm("pointwise1_bn"),
-            make.relu("pointwise1_relu"),
-            *make.depthwise(3, "depthwise", self.strides, self.dilation_rate),
-            make.norm("depthwise_bn"),
-            *make.conv(filters, 1, "pointwise2"),
-            make.norm("pointwise2_bn"),
+            *factory.conv(middle, 1, "pointwise1"),
+            factory.norm("pointwise1_bn"),
+            factory.relu("pointwise1_relu"),
+            *factory.depthwise(3, "depthwise", self.strides, self.dilation_rate),
+            factory.norm("depthwise_bn"),
+            *factory.conv(filters, 1, "pointwise2"),
+            factory.norm("pointwise2_bn"),
         ]
         if self.squeeze_ratio:
             layers.append(

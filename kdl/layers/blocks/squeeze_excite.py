@@ -1,9 +1,12 @@
-"""Squeeze-and-excitation."""
+"""Squeeze-and-excitation channel gates (arXiv 1709.01507)."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Shape, Tensor
 from kdl.layers._block import Block
 
 
@@ -33,33 +36,37 @@ class SqueezeExcite(Block):
         (1, 8, 8, 16)
     """
 
-    def __init__(self, ratio=16, **kwargs):
+    def __init__(
+        self,
+        ratio: int = 16,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         ratio = check_integer("ratio", ratio)
         self.ratio = ratio
 
-    def build(self, input_shape):
-        """Makes the two convolutions."""
-        width, make = self._width(input_shape), self._make
+    def build(self, input_shape: Shape) -> None:
+        """Make the two convolutions."""
+        width, factory = self._width(input_shape), self._factory
         self.pool = keras.layers.GlobalAveragePooling2D(
             self.data_format, keepdims=True, dtype=self.dtype_policy, name="pool"
         )
-        [self.reduce] = make.conv(max(width // self.ratio, 1), 1, "reduce", use_bias=True)
-        self.relu = make.relu("relu")
-        [self.expand] = make.conv(width, 1, "expand", use_bias=True, activation="sigmoid")
+        [self.reduce] = factory.conv(max(width // self.ratio, 1), 1, "reduce", use_bias=True)
+        self.relu = factory.relu("relu")
+        [self.expand] = factory.conv(width, 1, "expand", use_bias=True, activation="sigmoid")
         pooled = self.pool.compute_output_shape(input_shape)
         self.reduce.build(pooled)
         self.expand.build(self.reduce.compute_output_shape(pooled))
 
-    def call(self, inputs):
-        """Gates the channels of `inputs`."""
+    def call(self, inputs: Tensor) -> Tensor:
+        """Gate the channels of `inputs`."""
         gate = self.expand(self.relu(self.reduce(self.pool(inputs))))
         return ops.multiply(inputs, gate)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "ratio": self.ratio}

@@ -101,10 +101,10 @@ class SelfCalibratedConv2D(Block):
         return config
 
     def _conv_norm(self, name, shape, strides=1):
-        make = self._make
-        conv = make.conv(
+        factory = self._factory
+        conv = factory.conv(
             self._width(shape), 3, f"{name}_conv", strides, dilation_rate=self.dilation_rate
         )
-        layers = [*conv, make.norm(f"{name}_bn")]
+        layers = [*conv, factory.norm(f"{name}_bn")]
         build_chain(layers, shape)
         return layers

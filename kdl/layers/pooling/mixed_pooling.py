@@ -85,21 +85,22 @@ class MixedPooling(Block):
         self.near_end = self._conv(narrow, 3, "near_join", relu=True)
         self.far_end = self._conv(narrow, 3, "far_join", relu=True)
         self.end = self._conv(width, 1, "expand")
-        self.near_relu, self.far_relu = self._make.relu("near_relu"), self._make.relu("far_relu")
-        self.relu = self._make.relu("relu")
+        self.near_relu = self._factory.relu("near_relu")
+        self.far_relu = self._factory.relu("far_relu")
+        self.relu = self._factory.relu("relu")
         for chain in (self.near_start, self.far_start):
             shape = list(build_chain(chain, input_shape))
         inner = [self.full, *self.grids, self.down, self.across, self.near_end, self.far_end]
         for chain in inner:
             build_chain(chain, shape)
-        shape[self._make.axis] = 2 * narrow
+        shape[self._factory.axis] = 2 * narrow
         build_chain(self.end, shape)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Adds context."""
         near = self._near(run_chain(self.near_start, inputs, training), training)
         far = self._far(run_chain(self.far_start, inputs, training), training)
-        both = ops.concatenate([near, far], axis=self._make.axis)
+        both = ops.concatenate([near, far], axis=self._factory.axis)
         return self.relu(ops.add(inputs, run_chain(self.end, both, training)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -111,9 +112,9 @@ class MixedPooling(Block):
         return {**super().get_config(), "pool_sizes": self.pool_sizes, "ratio": self.ratio}
 
     def _conv(self, filters, kernel_size, name, relu=False):
-        make = self._make
-        chain = [*make.conv(filters, kernel_size, f"{name}_conv"), make.norm(f"{name}_bn")]
-        return [*chain, make.relu(f"{name}_relu")] if relu else chain
+        factory = self._factory
+        chain = [*factory.conv(filters, kernel_size, f"{name}_conv"), factory.norm(f"{name}_bn")]
+        return [*chain, factory.relu(f"{name}_relu")] if relu else chain
 
     def _near(self, x, training):
         total = run_chain(self.full, x, training)
@@ -126,10 +127,10 @@ class MixedPooling(Block):
         return run_chain(self.near_end, self.near_relu(total), training)
 
     def _far(self, x, training):
-        rows, columns = strips(x, self._make.axis)
+        rows, columns = strips(x, self._factory.axis)
         rows = run_chain(self.down, rows, training)
         columns = run_chain(self.across, columns, training)
         return run_chain(self.far_end, self.far_relu(ops.add(rows, columns)), training)
 
     def _size(self, shape):
-        return shape[1:3] if self._make.axis == -1 else shape[2:]
+        return shape[1:3] if self._factory.axis == -1 else shape[2:]

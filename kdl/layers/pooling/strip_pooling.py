@@ -44,18 +44,18 @@ class StripPooling(Block):
 
     def build(self, input_shape: Shape) -> None:
         """Makes the three convolutions."""
-        width, make = self._width(input_shape), self._make
-        self.down = [*make.conv(width, (3, 1), "down_conv"), make.norm("down_bn")]
-        self.across = [*make.conv(width, (1, 3), "across_conv"), make.norm("across_bn")]
-        self.relu = make.relu("relu")
-        [self.gate] = make.conv(width, 1, "gate", use_bias=True, activation="sigmoid")
+        width, factory = self._width(input_shape), self._factory
+        self.down = [*factory.conv(width, (3, 1), "down_conv"), factory.norm("down_bn")]
+        self.across = [*factory.conv(width, (1, 3), "across_conv"), factory.norm("across_bn")]
+        self.relu = factory.relu("relu")
+        [self.gate] = factory.conv(width, 1, "gate", use_bias=True, activation="sigmoid")
         build_chain(self.down, input_shape)
         build_chain(self.across, input_shape)
         self.gate.build(input_shape)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Gates the values of `inputs`."""
-        rows, columns = strips(inputs, self._make.axis)
+        rows, columns = strips(inputs, self._factory.axis)
         rows = run_chain(self.down, rows, training)
         columns = run_chain(self.across, columns, training)
         gate = self.gate(self.relu(ops.add(rows, columns)))

@@ -106,7 +106,7 @@ CHANGES += [bomb, bomb_of_checked_bytes, huge_chunk, unknown_packing]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_no_data_of_the_file_is_refused(change, tmp_path):
+def test_hdf5_links_and_external_data_raise(change, tmp_path):
     path = replaced(tmp_path / "bad.h5", change)
     with pytest.raises(ValueError, match=r"bad\.h5 is not a file of weights"):
         read_keras_weights(path)
@@ -122,7 +122,7 @@ def test_what_is_no_data_of_the_file_is_refused(change, tmp_path):
         {"fletcher32": True},
     ],
 )
-def test_packed_weights_are_read(packing, tmp_path):
+def test_hdf5_compressed_weights_are_read(packing, tmp_path):
     weights = np.random.default_rng(0).random((50, 7)).astype("float32")
 
     def pack(group, name):
@@ -133,7 +133,7 @@ def test_packed_weights_are_read(packing, tmp_path):
 
 
 @pytest.mark.parametrize("link", [h5py.ExternalLink("other.h5", "/"), h5py.SoftLink("/nowhere")])
-def test_links_at_the_top_are_refused(link, tmp_path):
+def test_hdf5_links_at_the_top_raise(link, tmp_path):
     path = weights_file(tmp_path / "bad.h5")
     with h5py.File(path, "r+") as file:
         file["elsewhere"] = link
@@ -143,7 +143,7 @@ def test_links_at_the_top_are_refused(link, tmp_path):
 
 @pytest.mark.parametrize("change", [external, virtual, linked_file, huge, bomb])
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
-def test_files_of_our_own_are_looked_at_before_keras_reads_them(change, suffix, tmp_path):
+def test_own_files_are_checked_before_keras_reads_them(change, suffix, tmp_path):
     import zipfile
 
     from kdl.applications import MobileNet
@@ -166,14 +166,14 @@ def test_files_of_our_own_are_looked_at_before_keras_reads_them(change, suffix, 
         MobileNet(**arguments, weights=path)
 
 
-def test_a_group_that_holds_itself_is_looked_at_once(tmp_path):
+def test_hdf5_group_that_contains_itself_is_visited_once(tmp_path):
     path = weights_file(tmp_path / "m.h5")
     with h5py.File(path, "r+") as file:
         file["model_weights/again"] = file["model_weights"]
     assert list(read_keras_weights(path)) == ["one.kernel", "two.kernel"]
 
 
-def test_random_damage_is_survived(tmp_path):
+def test_randomly_damaged_file_raises_value_error_or_loads(tmp_path):
     path = weights_file(tmp_path / "m.h5")
     content = path.read_bytes()
     assert assert_survives(read_keras_weights, path, mutations(content, 300)) > 50
@@ -181,6 +181,6 @@ def test_random_damage_is_survived(tmp_path):
     assert read_keras_weights(path)["two.kernel"].shape == (2, 3)
 
 
-def test_a_model_of_keras_needs_no_file():
+def test_keras_model_as_source_needs_no_file():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="d")])
     assert list(read_keras_weights(model)) == ["d.kernel", "d.bias"]

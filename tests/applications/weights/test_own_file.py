@@ -30,12 +30,12 @@ def assert_same_backbone(model, trained):
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("pooling", [None, "avg"])
-def test_without_top_takes_a_file_with_top(pooling, trained, file):
+def test_model_without_top_loads_a_file_with_top(pooling, trained, file):
     model = ShuffleNetV2(0.5, **SMALL, include_top=False, pooling=pooling, weights=file)
     assert_same_backbone(model, trained)
 
 
-def test_a_backbone_inside_a_larger_model_is_found(tmp_path):
+def test_backbone_inside_a_larger_model_is_loaded(tmp_path):
     backbone = ShuffleNetV2(0.5, **SMALL, include_top=False)
     inputs = keras.Input((32, 32, 3))
     outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(backbone(inputs)))
@@ -51,7 +51,7 @@ def test_a_backbone_inside_a_larger_model_is_found(tmp_path):
         (1.0, {"include_top": False}, "has shape"),
     ],
 )
-def test_what_does_not_fit_is_told(scale, arguments, message, file):
+def test_unfit_file_errors_name_the_difference(scale, arguments, message, file):
     with pytest.raises(ValueError, match=rf"model\.keras does not fit .*{message}"):
         ShuffleNetV2(scale, **SMALL, **arguments, weights=file)
 
@@ -69,15 +69,15 @@ class Plain(keras.Model):
         return {"include_top": False}
 
 
-def plain(*names):
+def saved_model(*names):
     layers = [keras.layers.Dense(2, name=name) for name in names]
     return keras.Sequential([keras.Input((2,)), *layers])
 
 
-def test_layers_after_the_last_are_a_head_and_those_before_are_another_network(tmp_path):
-    plain("a", "b", "head").save(tmp_path / "top.keras")
+def test_surplus_layers_are_a_head_only_after_the_last(tmp_path):
+    saved_model("a", "b", "head").save(tmp_path / "top.keras")
     load_own_weights(Plain("a", "b"), str(tmp_path / "top.keras"))
-    plain("a", "deeper", "b").save(tmp_path / "deep.keras")
+    saved_model("a", "deeper", "b").save(tmp_path / "deep.keras")
     model = Plain("a", "b")
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"deep\.keras does not fit plain: .*layer 'deeper'"):
@@ -93,7 +93,7 @@ def assert_untouched(model, before):
 @pytest.mark.every_backend
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_a_truncated_file_leaves_the_model_as_it_was(suffix, share, trained, tmp_path):
+def test_truncated_file_leaves_the_model_unchanged(suffix, share, trained, tmp_path):
     path = tmp_path / f"cut{suffix}"
     trained.save(path) if suffix == ".keras" else trained.save_weights(path)
     content = path.read_bytes()
@@ -106,7 +106,7 @@ def test_a_truncated_file_leaves_the_model_as_it_was(suffix, share, trained, tmp
 
 
 @pytest.mark.every_backend
-def test_a_file_that_fails_in_its_last_layer_leaves_the_model_as_it_was(trained, tmp_path):
+def test_file_that_fails_in_its_last_layer_leaves_the_model_unchanged(trained, tmp_path):
     path = tmp_path / "bad.weights.h5"
     trained.save_weights(path)
     with h5py.File(path, "r+") as weights:

@@ -32,7 +32,7 @@ def entry(shape, begin, end, dtype="F32"):
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5).filter(lambda name: name != "__metadata__"), ANY_ARRAY))
-def test_reads_what_safetensors_writes(arrays):
+def test_safetensors_files_are_read_exactly(arrays):
     read_back = read(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
     assert read_back.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -41,7 +41,7 @@ def test_reads_what_safetensors_writes(arrays):
         assert read_back[name].tobytes() == array.tobytes()
 
 
-def test_arrays_can_be_written_to():
+def test_safetensors_arrays_are_writable():
     values = read(safetensors.numpy.save({"a": np.zeros(2, "float32")}))["a"]
     values[0] = 1
     assert values.tolist() == [1, 0]
@@ -54,7 +54,7 @@ def test_bfloat16_becomes_float32():
     np.testing.assert_array_equal(values, numbers.astype("float32").reshape(2, 3))
 
 
-def test_a_file_cut_anywhere_is_an_error():
+def test_file_truncated_anywhere_raises():
     arrays = {"a": np.arange(3.0), "b": np.ones((2, 2), "int16")}
     file = safetensors.numpy.save(arrays)
     for length in range(len(file)):
@@ -76,12 +76,12 @@ def test_a_file_cut_anywhere_is_an_error():
         ({"a": entry([1], 0, 4)}, 5, "should take 4 bytes, 5 are there"),
     ],
 )
-def test_header_and_bytes_that_do_not_fit(header, size, message):
+def test_header_that_contradicts_the_bytes_raises(header, size, message):
     with pytest.raises(ValueError, match=message):
         read(file_with(header, bytes(size)))
 
 
-def test_a_header_longer_than_the_file_is_not_read():
+def test_header_longer_than_the_file_raises():
     with pytest.raises(ValueError, match=r"should have 1099511627776 bytes, the file has 10"):
         read((1 << 40).to_bytes(8, "little") + b"{}")
 
@@ -100,6 +100,6 @@ def test_array_from_bytes_in_either_byte_order(dtype, byteorder):
     np.testing.assert_array_equal(values, numbers.astype(values.dtype))
 
 
-def test_a_torn_element_is_an_error():
+def test_incomplete_element_raises():
     with pytest.raises(ValueError, match="multiple of element size"):
         array_from_bytes(b"123", "float16")

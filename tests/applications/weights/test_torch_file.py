@@ -186,7 +186,7 @@ def test_state_dict_of_a_network_in_every_pickle_protocol(legacy, protocol):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int16", "bool"])
-def test_a_big_endian_zip_file(dtype):
+def test_big_endian_zip_file_is_read(dtype):
     import torch
 
     values = torch.tensor([1.0, 2.0, 300.0]).to(getattr(torch, dtype))
@@ -204,7 +204,7 @@ def test_a_big_endian_zip_file(dtype):
     assert_as_torch_loads(file)
 
 
-def test_a_zip_file_without_byte_order_is_little_endian():
+def test_zip_file_without_byte_order_is_read_as_little_endian():
     import torch
 
     def drop(name, raw):
@@ -224,7 +224,7 @@ def test_torch_is_not_imported(legacy, tmp_path, monkeypatch):
     assert read_state_dict(tmp_path / "a.pth")["v"].tolist() == [1, 1]
 
 
-def test_format_is_told_by_content(tmp_path):
+def test_file_format_is_recognized_by_content(tmp_path):
     import torch
 
     files = [saved({"v": torch.ones(2)}, legacy) for legacy in (False, True)]
@@ -238,7 +238,7 @@ def test_format_is_told_by_content(tmp_path):
 
 @BY_HAND
 @pytest.mark.parametrize("rebuild", [b"_rebuild_tensor", b"_rebuild_tensor_v2"])
-def test_a_file_of_early_pytorch_from_a_gpu(write, rebuild):
+def test_early_pytorch_gpu_file_is_read(write, rebuild):
     tensor = tensor_opcodes(1, [2, 2], [1, 2], 6, rebuild, module=b"torch.cuda")
     assert read(write(tensor, range(6)))["weight"].tolist() == [[1, 3], [2, 4]]
 
@@ -268,7 +268,7 @@ def test_training_checkpoints_are_unwrapped(wrapper, legacy):
     np.testing.assert_array_equal(arrays["weight"], network.weight.detach().numpy())
 
 
-def test_the_model_comes_before_its_moving_average():
+def test_checkpoint_with_moving_average_loads_the_model():
     import torch
 
     checkpoint = {"model_ema": {"v": torch.zeros(1)}, "model": {"v": torch.ones(1)}}
@@ -294,7 +294,7 @@ def test_usual_wrappers_are_unwrapped(wrapper):
 
 
 @FORMATS
-def test_settings_beside_the_weights_are_left_out(legacy):
+def test_settings_beside_the_weights_are_ignored(legacy):
     import torch
 
     checkpoint = {
@@ -311,13 +311,13 @@ def test_settings_beside_the_weights_are_left_out(legacy):
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
-def test_prefixes_of_wrappers_are_stripped(prefix):
+def test_wrapper_prefixes_are_stripped(prefix):
     file = safetensors.numpy.save({f"{prefix}a": np.ones(1), f"{prefix}b._orig_mod.c": np.ones(1)})
     assert sorted(read(file)) == ["a", "b.c"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
-def test_random_damage_is_survived(kind, tmp_path):
+def test_randomly_damaged_file_raises_value_error_or_loads(kind, tmp_path):
     import torch
 
     tensors = {"a": torch.ones(2, 3), "b.weight": torch.arange(4)}
@@ -330,14 +330,14 @@ def test_random_damage_is_survived(kind, tmp_path):
     assert sorted(read(content)) == ["a", "b.weight"]
 
 
-def test_names_that_are_no_strings_are_dropped():
+def test_non_string_names_are_dropped():
     import torch
 
     checkpoint = {0: torch.ones(1), "v": torch.ones(1), "model": 7, ("a",): torch.ones(1)}
     assert list(read(saved(checkpoint, False))) == ["v"]
 
 
-def test_a_common_prefix_is_stripped():
+def test_common_prefix_is_stripped():
     import torch
 
     network = torch.nn.Linear(2, 1)
@@ -354,13 +354,13 @@ def test_a_common_prefix_is_stripped():
 @pytest.mark.parametrize(
     "checkpoint", [{}, [1, 2], 7, {"epoch": 3}, {"net": {"v": 1}}, {"model": {}}]
 )
-def test_a_checkpoint_without_named_tensors(checkpoint, legacy):
+def test_checkpoint_without_named_tensors_raises(checkpoint, legacy):
     with pytest.raises(ValueError, match=r"holds no named tensors.*weights: save model"):
         read(saved(checkpoint, legacy))
 
 
 @FORMATS
-def test_a_whole_module_is_refused_by_name(legacy):
+def test_pickled_module_raises_with_its_name(legacy):
     import torch
 
     with pytest.raises(ValueError, match=r"holds a pickled `torch\.nn\.modules\.linear\.Linear`"):
@@ -368,7 +368,7 @@ def test_a_whole_module_is_refused_by_name(legacy):
 
 
 @FORMATS
-def test_pickled_code_is_not_run(legacy, tmp_path, monkeypatch):
+def test_pickled_code_is_not_executed(legacy, tmp_path, monkeypatch):
     import torch
 
     class Payload:
@@ -384,7 +384,7 @@ def test_pickled_code_is_not_run(legacy, tmp_path, monkeypatch):
     assert os.listdir() == ["ran"]
 
 
-def test_a_torchscript_file_is_refused():
+def test_torchscript_file_raises():
     import torch
 
     buffer = io.BytesIO()
@@ -394,12 +394,12 @@ def test_a_torchscript_file_is_refused():
         read(buffer.getvalue())
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist: .*download"):
         read_state_dict(tmp_path / "none.pth")
 
 
-def test_a_folder(tmp_path):
+def test_folder_raises(tmp_path):
     with pytest.raises(ValueError, match="is not a file: give the path of a checkpoint"):
         read_state_dict(tmp_path)
 
@@ -415,14 +415,14 @@ def test_a_folder(tmp_path):
         pickle.dumps({"w": [1.0]}),
     ],
 )
-def test_what_is_no_checkpoint(content, tmp_path):
+def test_file_that_is_no_checkpoint_raises(content, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"weights\.pth is not a PyTorch .*download or save it ag"):
         read_state_dict(path)
 
 
-def test_other_zip_files(tmp_path):
+def test_other_zip_files_raise(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, a=np.ones(2))
     with pytest.raises(ValueError, match=r"a\.npz is a zip file, but not one that torch\.save"):
@@ -439,7 +439,7 @@ def small_files():
     return [saved(checkpoint, False), saved(checkpoint, True), safetensors.numpy.save(arrays)]
 
 
-def test_a_file_cut_at_any_byte_is_an_error(tmp_path):
+def test_file_truncated_at_any_byte_raises(tmp_path):
     path = tmp_path / "cut.pth"
     for file in small_files():
         path.write_bytes(file)
@@ -452,7 +452,7 @@ def test_a_file_cut_at_any_byte_is_an_error(tmp_path):
 
 @settings(deadline=None)  # files take as long as the disk does
 @given(st.data())
-def test_a_damaged_file_is_read_or_a_value_error(data):
+def test_damaged_file_loads_or_raises_value_error(data):
     file = bytearray(data.draw(st.sampled_from(small_files())))
     for _ in range(data.draw(st.integers(1, 4))):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
@@ -462,7 +462,7 @@ def test_a_damaged_file_is_read_or_a_value_error(data):
             array.sum()
 
 
-def test_a_flipped_bit_in_a_zip_storage_is_an_error():
+def test_flipped_bit_in_a_zip_storage_raises():
     import torch
 
     file = saved({"v": torch.full((4,), 1.5)}, False)
@@ -485,7 +485,7 @@ def test_a_flipped_bit_in_a_zip_storage_is_an_error():
         (0, [2**40, 2**40], [1, 1]),
     ],
 )
-def test_a_tensor_outside_its_storage(write, offset, shape, strides):
+def test_tensor_outside_its_storage_raises(write, offset, shape, strides):
     file = write(tensor_opcodes(offset, shape, strides, 6), range(6))
     with pytest.raises(ValueError, match="'weight' reaches outside its storage of 6 elements"):
         read(file)
@@ -496,14 +496,14 @@ def test_a_tensor_outside_its_storage(write, offset, shape, strides):
     ("offset", "shape", "strides"),
     [(-1, [1], [1]), (0, [-1], [1]), (5, [3], [-1]), (0, [2], []), (0, [], [1])],
 )
-def test_improper_shapes_and_strides(write, offset, shape, strides):
+def test_invalid_shapes_and_strides_raise(write, offset, shape, strides):
     file = write(tensor_opcodes(offset, shape, strides, 6), range(6))
     with pytest.raises(ValueError, match="'weight' has no proper shape and strides"):
         read(file)
 
 
 @BY_HAND
-def test_crafted_sizes_allocate_nothing(write):
+def test_crafted_sizes_raise_without_allocation(write):
     huge = 2**33
     crafted = [
         tensor_opcodes(0, [huge], [1], 6),
@@ -524,25 +524,25 @@ def test_crafted_sizes_allocate_nothing(write):
 
 
 @BY_HAND
-def test_a_storage_smaller_than_described(write):
+def test_storage_smaller_than_described_raises(write):
     with pytest.raises(ValueError, match=r"storage 0 has 20 of 24 bytes"):
         read(write(tensor_opcodes(0, [2], [1], 6), range(5)))
 
 
-def test_a_legacy_storage_of_negative_size():
+def test_legacy_storage_of_negative_size_raises():
     file = legacy_file(tensor_opcodes(0, [1], [1], 1), [1.0])
     damaged = file.replace(struct.pack("<q", 1), struct.pack("<q", -1))
     with pytest.raises(ValueError, match="storage 0 are not all there"):
         read(damaged)
 
 
-def test_a_legacy_version_to_come():
+def test_unknown_legacy_version_raises():
     file = legacy_file(tensor_opcodes(0, [1], [1], 1), [1.0])
     with pytest.raises(ValueError, match="is of a version that kdl does not read"):
         read(file.replace(pickle.dumps(1001, 2), pickle.dumps(1002, 2)))
 
 
-def test_zip_records_that_unpack_to_more_than_the_file():
+def test_zip_records_larger_than_the_file_raise():
     file = zip_file(tensor_opcodes(0, [1], [1], 1), [1.0])
 
     def compress(name, raw, only):
@@ -559,6 +559,6 @@ def test_zip_records_that_unpack_to_more_than_the_file():
         read(file[: entry + 20] + sizes + file[entry + 28 :])
 
 
-def test_strides_of_single_elements_do_not_matter():
+def test_strides_of_single_elements_are_ignored():
     file = zip_file(tensor_opcodes(2, [2, 1], [3, 99], 6), range(6))
     assert read(file)["weight"].tolist() == [[2], [5]]

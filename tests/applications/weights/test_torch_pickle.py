@@ -36,7 +36,7 @@ class Calls:
         return self.call
 
 
-def test_a_tensor_is_described_not_built():
+def test_pickled_tensor_is_described_not_built():
     unpickler = TorchUnpickler(io.BytesIO(TENSOR + b"."))
     storage = Storage("0", "float32", 6)
     assert unpickler.load() == StoredTensor(storage, 0, (2, 3), (3, 1))
@@ -44,19 +44,19 @@ def test_a_tensor_is_described_not_built():
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_plain_containers_are_loaded(protocol):
+def test_builtin_containers_are_loaded(protocol):
     ordered = collections.OrderedDict(a=1)
     ordered.note = "kept by pickle in __dict__"
-    plain = {"o": ordered, "l": [1.5, None, True], "t": (b"x", 10**30), "s": {1}}
+    containers = {"o": ordered, "l": [1.5, None, True], "t": (b"x", 10**30), "s": {1}}
     # The pickles of sets and bytes name builtins in the oldest protocols.
     if protocol < 4:
-        plain = {"o": ordered, "l": [1.5, None, True], "t": (10**30,)}
-    loaded = load(pickle.dumps(plain, protocol))
-    assert loaded == plain
+        containers = {"o": ordered, "l": [1.5, None, True], "t": (10**30,)}
+    loaded = load(pickle.dumps(containers, protocol))
+    assert loaded == containers
     assert loaded["o"].note == ordered.note
 
 
-def test_counters_devices_and_sizes_become_plain():
+def test_counters_devices_and_sizes_become_builtin_types():
     assert load(pickle.dumps(collections.Counter(a=2))) == {"a": 2}
     assert load(b"ctorch\nSize\n((I2\nI3\nttR.") == (2, 3)
     assert load(b"ctorch\ndevice\n(Vcuda\nI0\ntR.") is None
@@ -64,7 +64,7 @@ def test_counters_devices_and_sizes_become_plain():
 
 @pytest.mark.parametrize("module", ["torch", "torch.cuda"])
 @pytest.mark.parametrize("name", STORAGE_DTYPES)
-def test_storages_of_the_processor_and_of_gpus(module, name):
+def test_cpu_and_gpu_storages_are_read(module, name):
     pid = STORAGE.replace(b"ctorch\nFloatStorage", f"c{module}\n{name}".encode())
     assert load(pid + b".") == Storage("0", STORAGE_DTYPES[name], 6)
 
@@ -79,7 +79,7 @@ def test_storages_of_the_processor_and_of_gpus(module, name):
     ],
 )
 @pytest.mark.parametrize("protocol", range(6))
-def test_calls_are_refused_by_name_and_not_made(call, protocol, tmp_path, monkeypatch):
+def test_pickled_calls_raise_and_are_not_made(call, protocol, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps({"weight": call}, protocol)
     name = call.call[0].__name__
@@ -103,7 +103,7 @@ def test_calls_are_refused_by_name_and_not_made(call, protocol, tmp_path, monkey
         b"(icollections\ndeque\n",
     ],
 )
-def test_names_near_the_admitted_ones_are_refused(named):
+def test_names_similar_to_admitted_ones_raise(named):
     with pytest.raises(UnfitFileError, match="which kdl does not execute"):
         load(named + b".")
 
@@ -112,14 +112,14 @@ def test_names_near_the_admitted_ones_are_refused(named):
     "state", [b"(V__defaults__\nVx\nd", b"N(V__defaults__\n(Vx\ntd\x86", b"N(V__code__\nNd\x86"]
 )
 @pytest.mark.parametrize("target", [b"ctorch._utils\n_rebuild_tensor_v2\n", TENSOR, STORAGE])
-def test_a_pickle_cannot_change_later_loads(target, state):
+def test_pickle_cannot_change_later_loads(target, state):
     # Setting attributes may succeed on a stand-in, which then lives no longer than its pickle.
     with contextlib.suppress(AttributeError, TypeError):
         load(target + state + b"b.")
     assert load(TENSOR + b".") == StoredTensor(Storage("0", "float32", 6), 0, (2, 3), (3, 1))
 
 
-def test_a_forged_storage_is_refused():
+def test_forged_storage_raises():
     with pytest.raises(ValueError, match="lacks its storage"):
         load(TENSOR.replace(STORAGE, b"(V0\nVO\nI6\nt") + b".")
 
@@ -135,12 +135,12 @@ def test_a_forged_storage_is_refused():
         STORAGE + b"0" + STORAGE.replace(b"Float", b"Int"),
     ],
 )
-def test_storages_without_a_proper_description(pid):
+def test_storages_without_a_valid_description_raise(pid):
     with pytest.raises(ValueError, match=r"lacks its key or its size|described in two ways"):
         load(pid + b".")
 
 
-def test_what_cannot_be_described_is_refused():
+def test_undescribable_objects_raise():
     for pid in (
         STORAGE.replace(b"storage", b"module"),
         STORAGE.replace(b"tQ", b"(V1\nI0\nI2\nttQ"),
@@ -152,7 +152,7 @@ def test_what_cannot_be_described_is_refused():
         load(negated + b".")
 
 
-def test_a_huge_memo_is_not_allocated():
+def test_huge_memo_raises_without_allocation():
     tracemalloc.start()
     with pytest.raises(ValueError, match="numbers more objects than it has"):
         load(b"Nr\xff\xff\xff\x0f.")  # LONG_BINPUT 2²⁸: two GiB of slots
@@ -179,30 +179,30 @@ def nested(depth):
     ],
     ids=["SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET", "OrderedDict", "storage"],
 )
-def test_a_key_that_takes_for_ever_to_hash(opcodes):
+def test_key_too_expensive_to_hash_raises(opcodes):
     with pytest.raises((ValueError, TypeError)):
         load(opcodes)
 
 
-def test_a_tuple_of_many_names_is_loaded():
+def test_tuple_of_many_names_is_loaded():
     names = tuple(f"class {n}" for n in range(5000))
     assert load(pickle.dumps({"names": names, ("a", 1): 2})) == {"names": names, ("a", 1): 2}
 
 
 @pytest.mark.parametrize("size", [b"ctorch\nSize\n(Vaaaaaaaaaaaaaaaa\ntR", b"ctorch\nSize\n((ltR"])
-def test_sizes_are_not_made_of_other_things(size):
+def test_sizes_of_other_types_raise(size):
     with pytest.raises(ValueError, match="not made of numbers"):
         load(size + b".")
 
 
-def test_what_a_list_repeats_takes_no_memory():
+def test_repeated_list_elements_take_no_memory():
     pairs = b"(l" + b"(Vk%d\nI1\nta" * 2000 % tuple(range(2000)) + b"p0\n"
     again = b"ccollections\nOrderedDict\n(g0\ntR0" * 5000
     with pytest.raises(ValueError, match="not made of named entries"):
         load(pairs + again + b".")
 
 
-def test_pickles_are_read_one_after_another():
+def test_consecutive_pickles_are_read_in_turn():
     stream = io.BytesIO(pickle.dumps([1], 2) + pickle.dumps("two", 4) + b"rest")
     assert TorchUnpickler(stream).load() == [1]
     assert TorchUnpickler(stream).load() == "two"

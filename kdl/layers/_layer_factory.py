@@ -16,7 +16,7 @@ PADDINGS = ("symmetric", "same")
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerMaker:
+class LayerFactory:
     """Conventions of a network, and the layers that follow them.
 
     Methods that may need more than one layer return a list, to be run one after the other.

@@ -1,0 +1,1 @@
+"""Names that other projects give to the layers of a family."""

@@ -1,0 +1,1 @@
+"""Sources of published weights, a table for each family."""
