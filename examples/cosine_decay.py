@@ -12,13 +12,13 @@ They raise the rate with the batch, η = 0.1 · batch / 256, and report for ResN
 `BatchNormalization(gamma_initializer="zeros")` at the end of residual branches, and
 `optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])`.
 
-This script trains one small network without normalisation by each schedule, with a large rate and
+This script trains one small network without normalization by each schedule, with a large rate and
 with one four times as large, from several starts.
 
     python examples/cosine_decay.py                          # digits
     python examples/cosine_decay.py --data cifar10.zip --limit 5000
 
-One run on the digits with PyTorch, two minutes on one processor core: median and mean test accuracy
+One run on the digits with PyTorch, two minutes on one CPU core: median and mean test accuracy
 of four starts after ten epochs.
 
                        peak 0.05          peak 0.2
@@ -33,84 +33,67 @@ examples/results/cosine_decay.png; the points are the starts.) Such differences 
 training at its limit, not the fraction of a point that the papers found.
 """
 
-import json
-import math
 import time
 
 import keras
 import numpy as np
-from _study import parse_arguments, print_table, read_data
+from _shared import load_images, make_recipe, parse_arguments
+from matplotlib.figure import Figure
 
 from kdl.applications import macs
-from kdl.data import ArrayDataset, RandomShift
-from kdl.training import WarmUpCosine
+from kdl.training import Comparison, WarmUpCosine
 
 SEEDS = 4
-
-
-def steps(rate, total):
-    """A tenth after half of the training, a hundredth after three quarters."""
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
+# Name → function of the peak and the number of steps that makes the schedule.
+SCHEDULES = {
+    "steps": lambda rate, total: keras.optimizers.schedules.PiecewiseConstantDecay(
         [total // 2, 3 * total // 4], [rate, rate / 10, rate / 100]
-    )
+    ),
+    "cosine": WarmUpCosine,
+    "warm-up, cosine": lambda rate, total: WarmUpCosine(rate, total, warm_up_steps=total // 5),
+}
 
 
-def cosine(rate, total):
-    """From the first step on."""
-    return WarmUpCosine(rate, total)
+def main():
+    """Trains with each schedule and each peak; prints, draws and saves what came out."""
+    arguments = parse_arguments(__doc__, "cosine_decay", size=16, epochs=10, learning_rate=0.05)
+    seeds = 1 if arguments.smoke else SEEDS
+    train, test = load_images(arguments)
+    rates = (arguments.learning_rate, 4 * arguments.learning_rate)
+    rows = [
+        train_row(name, rate, train, test, seeds, arguments) for rate in rates for name in SCHEDULES
+    ]
+    comparison = Comparison(rows, f"Schedules of the learning rate, mean of {seeds} starts")
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
+    plot(rows, rates, arguments.output / "accuracy.png")
+    print(f"Curves: {arguments.output / 'accuracy.png'}")
 
 
-def warm_up_cosine(rate, total):
-    """With a warm-up over a fifth of the training."""
-    return WarmUpCosine(rate, total, warm_up_steps=total // 5)
-
-
-SCHEDULES = {"steps": steps, "cosine": cosine, "warm-up, cosine": warm_up_cosine}
-
-
-def build(shape, classes):
-    """Four convolutions; no norm, which would bear any rate."""
-    x = inputs = keras.Input(shape)
-    for filters, strides in ((16, 1), (32, 2), (32, 1), (64, 2)):
-        x = keras.layers.Conv2D(
-            filters,
-            3,
-            strides=strides,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-        )(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(classes)(x))
-
-
-def train(name, rate, data, arguments):
+def train_row(name, rate, train, test, seeds, arguments):
     """The row of one schedule: the mean over the starts."""
-    train_set, test_set, classes = data
-    dataset_steps = math.ceil(len(train_set[0]) / arguments.batch_size)
-    total = arguments.epochs * dataset_steps
-    start = time.monotonic()
-    histories = []
-    for seed in range(arguments.seeds):
+    start, histories = time.monotonic(), []
+    for seed in range(seeds):
         keras.utils.set_random_seed(seed)
-        model = build(train_set[0].shape[1:], classes)
-        cost = macs(model)
-        shift = RandomShift(max(arguments.size // 16, 1))
-        dataset = ArrayDataset(*train_set, arguments.batch_size, seed=seed, augment=shift)
-        model.compile(
-            keras.optimizers.SGD(SCHEDULES[name](rate, total), momentum=0.9),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
+        model = network(train[0].shape[1:], int(train[1].max()) + 1)
+        recipe = make_recipe(arguments, seed=seed)
+        schedule = SCHEDULES[name](rate, recipe.steps(len(train[0])))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9)
+        model.compile(optimizer, loss, metrics=["accuracy"])
         history = model.fit(
-            dataset, validation_data=test_set, epochs=arguments.epochs, shuffle=False, verbose=0
+            recipe.dataset(train),
+            validation_data=test,
+            epochs=recipe.epochs,
+            shuffle=False,
+            verbose=0,
         )
         histories.append(history.history["val_accuracy"])
-        print(f"{name}, rate {rate:g}, start {seed}: {histories[-1][-1]:.4f}")
+        print(f"{name}, rate {rate:g}, start {seed}: {histories[-1][-1]:.4f}", flush=True)
     return {
         "name": f"{name}, {rate:g}",
         "parameters": model.count_params(),
-        "macs": cost,
+        "macs": macs(model),
         "accuracy": float(np.mean([each[-1] for each in histories])),
         "accuracies": [each[-1] for each in histories],
         "seconds": time.monotonic() - start,
@@ -120,15 +103,24 @@ def train(name, rate, data, arguments):
     }
 
 
-def plot(rows, rates, total, path):
-    """The schedules, and the accuracies with each peak."""
-    from matplotlib.figure import Figure
+def network(shape, classes):
+    """Four convolutions; no norm, which would bear any rate."""
+    x = inputs = keras.Input(shape)
+    for filters, strides in ((16, 1), (32, 2), (32, 1), (64, 2)):
+        convolution = keras.layers.Conv2D(
+            filters, 3, strides, "same", activation="relu", kernel_initializer="he_normal"
+        )
+        x = convolution(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes)(x))
 
+
+def plot(rows, rates, path, total=200):
+    """The schedules, and the accuracies with each peak."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, *panels = figure.subplots(1, 1 + len(rates))
     for name, schedule in SCHEDULES.items():
-        values = [float(schedule(1.0, total)(step)) for step in range(total)]
-        left.plot(values, label=name)
+        left.plot([float(schedule(1.0, total)(step)) for step in range(total)], label=name)
     left.set(xlabel="step", ylabel="rate / peak", title="schedules")
     left.legend()
     for axes, rate in zip(panels, rates, strict=True):
@@ -140,20 +132,6 @@ def plot(rows, rates, total, path):
         axes.set(xlabel="epoch", ylabel="test accuracy", title=f"peak {rate:g}")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
-
-
-def main():
-    """Trains, prints, draws."""
-    arguments = parse_arguments(__doc__, "cosine_decay", size=16, epochs=10, learning_rate=0.05)
-    arguments.seeds = 1 if arguments.smoke else SEEDS
-    data = read_data(arguments)
-    rates = (arguments.learning_rate, 4 * arguments.learning_rate)
-    rows = [train(name, rate, data, arguments) for rate in rates for name in SCHEDULES]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows, f"Schedules of the learning rate, mean of {arguments.seeds} starts")
-    plot(rows, rates, 200, arguments.output / "accuracy.png")
-    print(f"Curves: {arguments.output / 'accuracy.png'}")
 
 
 if __name__ == "__main__":

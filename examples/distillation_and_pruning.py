@@ -1,6 +1,6 @@
 """Distillation and pruning: a small network taught by a large one, and a large one thinned out.
 
-A trained network knows more than its answer says: this is a 3, and it looks a little like an 8.
+A trained network knows more than its label says: this is a 3, and it looks a little like an 8.
 Hinton et al., 2015 (arXiv 1503.02531) let a small network learn that too. With the logits `z_t` of
 the trained teacher, `z_s` of the student and a temperature `T` that makes the small probabilities
 count,
@@ -23,10 +23,10 @@ until it has about as many weights as the student. All train for the same number
 
 What it costs: distillation needs the trained teacher and its outputs in every step, in training
 only; the student that remains is as small and as fast as the one that learned alone. Pruning keeps
-a mask in training, and saves storage only where zeros are packed, as the last lines do: a processor
+a mask in training, and saves storage only where zeros are packed, as the last lines do: a CPU
 multiplies by zero as slowly as by any other number, so the multiply-adds stay.
 
-One run with PyTorch, some five minutes of processor time (curves:
+One run with PyTorch, some five minutes of CPU time (curves:
 examples/results/distillation_and_pruning.png):
 
                           accuracy    packed weights
@@ -43,14 +43,14 @@ gained two digits of 360, which one run cannot tell from luck; digits are easy, 
 teach nearly all that there is to learn.
 """
 
-import math
 import zlib
 
 import keras
-from _study import measure, parse_arguments, read_data, show
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl import layers
 from kdl.compression import PolynomialSparsity, distill, measure_sparsity, prune, strip
+from kdl.training import Comparison, train_and_measure
 
 TEACHER, STUDENT = 16, 4
 
@@ -58,17 +58,17 @@ TEACHER, STUDENT = 16, 4
 def main():
     """The teacher, the student in three ways, and the teacher's network pruned."""
     arguments = parse_arguments(__doc__, "distillation_and_pruning", size=16, epochs=40)
-    train, test, classes = read_data(arguments)
-    steps = arguments.epochs * math.ceil(len(train[0]) / arguments.batch_size)
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    steps = recipe.steps(len(train[0]))
     rows, networks = [], []
 
     def fresh(width):
         keras.utils.set_random_seed(0)
-        return convolutional(width, train[0].shape[1:], classes)
+        return convolutional(width, train[0].shape[1:], int(train[1].max()) + 1)
 
     def run(name, trainer, network):
-        print(f"\n{name}")
-        rows.append(measure(name, trainer, network, train, test, arguments))
+        rows.append(train_and_measure(name, trainer, train, test, recipe, trained=network))
         networks.append(network)
 
     def run_pruned(name, network, sparsity):
@@ -92,7 +92,7 @@ def main():
         thinned.set_weights(teacher.get_weights())
         run_pruned(f"teacher pruned {sparsity:.0%}", thinned, sparsity)
 
-    show(rows, arguments, "One network distilled and pruned")
+    report(Comparison(rows, "One network distilled and pruned"), arguments.output)
     for row, network in zip(rows, networks, strict=True):
         zeros = measure_sparsity(network).sparsity
         size = packed_size(network) / 1e3

@@ -3,7 +3,7 @@
 Coral's documentation (TensorFlow models on the Edge TPU) makes three demands on a file. All numbers
 are int8 with constant sizes. All operations stand in its table, within the limits given there. And
 its compiler maps one partition only: from the first operation that the table lacks, all to the end
-of the network runs on the processor.
+of the network runs on the CPU.
 
 The tricks of mobile networks fail there. But each has an equal form in operations of the table:
 
@@ -11,7 +11,7 @@ The tricks of mobile networks fail there. But each has an equal form in operatio
     channel shuffle  y = P x, P a permutation    RESHAPE, TRANSPOSE → CONV_2D, 1×1, C² multiply-adds
     groups           y = concat(Wᵢ * xᵢ)         CONV_2D in groups → SPLIT, CONV_2D, CONCATENATION
 
-`kdl.deploy.rewrite_for(model, "edgetpu")` puts these in, with the same weights. Quantise after it:
+`kdl.deploy.rewrite_for(model, "edgetpu")` puts these in, with the same weights. Quantize after it:
 each new tensor needs a range of its own.
 
 This script trains a small network with all three, exports it as int8 as it is and rewritten, and
@@ -20,7 +20,7 @@ asks `kdl.deploy.check` how much of either the Edge TPU would map.
     python examples/edge_tpu.py                         # digits
     python examples/edge_tpu.py --data cifar10.zip --epochs 10
 
-The digits take one and a half minutes of processor time, on two busy cores five minutes.
+The digits take one and a half minutes of CPU time, on two busy cores five minutes.
 
 The Edge TPU's compiler is closed, and it was not run: what `check` says comes from the published
 tables and from reports of users. Before you count on it, give the file to `edgetpu_compiler`.
@@ -30,42 +30,81 @@ hard-swish; rewritten, all. Their number grew from 3.22 to 4.27 million, and the
 int8 file was 0.994 both times (the plot: examples/results/edge_tpu.png).
 """
 
+from collections import Counter
+
 import keras
 import numpy as np
-from _device import export_and_check, show, show_rewrites
-from _study import fit, parse_arguments, read_data
+from _shared import load_images, make_recipe, parse_arguments
 from keras.ops import convert_to_numpy
 
 from kdl.compression import calibrate, fold_batch_norm
-from kdl.deploy import rewrite_for, warm_converter
+from kdl.deploy import check, export_tflite, plot_device_reports, rewrite_for, warm_converter
 from kdl.layers import BatchNormalization, ChannelShuffle, Conv2D, DepthwiseConv2D, GroupedConv2D
 from kdl.ops import channel_shuffle
+from kdl.training import Comparison
 
 GROUPS = 4
+TITLE = "What Coral's Edge TPU would map, by its published tables"
+COLUMNS = {
+    "network": ("name", "{}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "million MACs": ("macs", lambda count: f"{count / 1e6:.2f}"),
+    "on the device": ("share", "{:.1%}"),
+    "operations": ("operations", lambda counts: str(sum(counts.values()))),
+    "verdict": ("verdict", "{}"),
+}
 
 
 def main():
     """Trains, rewrites, and compares what would be mapped."""
     arguments = parse_arguments(__doc__, "edge_tpu")
-    arguments.output.mkdir(parents=True, exist_ok=True)
     show_that_forms_are_equal()
-    train, test, classes = read_data(arguments)
+    train, test = load_images(arguments)
     keras.utils.set_random_seed(0)
-    model = network(train[0].shape[1:], classes)
-    fit(model, train, test, arguments)
+    model = network(train[0].shape[1:], int(train[1].max()) + 1)
+    make_recipe(arguments).fit(model, train, test, verbose=2)
 
     # Folded first: a batch norm cannot be folded any more into a convolution that was split.
     safe, rewrites = rewrite_for(fold_batch_norm(model), "edgetpu")
     show_rewrites(rewrites, model, safe, test[0])
-
-    rows = []
+    rows, reports = [], {}
     with warm_converter():  # both exports start TensorFlow's converter once
-        for name, network_of_it in {"as trained": model, "rewritten": safe}.items():
-            quantized, report = calibrate(network_of_it, train[0][:200], verbose=0)
-            print(report)
+        for name, exported in {"as trained": model, "rewritten": safe}.items():
+            quantized, _ = calibrate(exported, train[0][:200], verbose=0)
             path = arguments.output / f"{name.replace(' ', '_')}.tflite"
-            rows.append(export_and_check(name, quantized, path, "int8", "edgetpu", test))
-    show(rows, "What Coral's Edge TPU would map, by its published tables", arguments.output)
+            proof = export_tflite(quantized, path, "int8", verification_data=test)
+            reports[name] = check(path, "edgetpu")
+            reports[name].save(path.with_suffix(".html"))
+            print(proof, reports[name], sep="\n", flush=True)
+            rows.append(row_of(name, proof, reports[name]))
+    comparison = Comparison(rows, TITLE, COLUMNS)
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
+    accuracies = {row["name"]: row["accuracy"] for row in rows}
+    plot_device_reports(reports, arguments.output / "accuracy.png", accuracies, TITLE)
+    print(f"Plot, files and the reports as pages: {arguments.output}")
+
+
+def row_of(name, proof, report):
+    """What the table shows of a file."""
+    return {
+        "name": name,
+        "accuracy": proof.tflite_accuracy,
+        "agreement": proof.top1_agreement,
+        "sqnr": proof.sqnr,
+        "macs": report.macs,
+        "share": report.macs_share,
+        "verdict": report.verdict,
+        "operations": report.counts,
+    }
+
+
+def show_rewrites(rewrites, model, safe, images):
+    """What was rewritten, how often and how exactly, and what that changes in the outputs."""
+    for (kind, form, exact), count in Counter((r.kind, r.form, r.exact) for r in rewrites).items():
+        print(f"{count} × {kind} → {form}: {'exact' if exact else 'not exact'}")
+    outputs = [each.predict(images, verbose=0) for each in (model, safe)]
+    print(f"Largest difference of the probabilities: {np.abs(outputs[0] - outputs[1]).max():.1e}")
 
 
 def network(shape, classes):

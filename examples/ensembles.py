@@ -21,16 +21,16 @@ them get wrong stays. So the papers' claims:
   of Statistics 29, 2001) fits what is left, `F ← F + ν γ f` with `f ≈ onehot(y) − softmax(F)`.
   Their members are weak: here a network that passes all it sees through two numbers
 
-Here all of them are trained on a few hundred pictures, and again on other ones, several times; all
-see the same test pictures.
+Here all of them are trained on a few hundred images, and again on other ones, several times; all
+see the same test images.
 
     python examples/ensembles.py                                   # digits
-    python examples/ensembles.py --data cifar10.zip --pictures 1000
+    python examples/ensembles.py --data cifar10.zip --images 1000
     python examples/ensembles.py --processes 2                     # members side by side
 
-On one processor core this takes about four minutes with PyTorch.
+On one CPU core this takes about four minutes with PyTorch.
 
-One run on the digits, five training sets of 200 pictures, ten members (the curves:
+One run on the digits, five training sets of 200 images, ten members (the curves:
 examples/results/ensembles.png):
 
 | | test error | bias² | variance |
@@ -46,7 +46,7 @@ examples/results/ensembles.png):
 
 As claimed, the means of strong networks win by their variance. Bagging's members are worse than
 those of the deep ensemble (0.106 against 0.091), but their mean is not. Stacking two networks does
-as well as the mean of ten. Differences between these three are one or two test pictures of 360, and
+as well as the mean of ten. Differences between these three are one or two test images of 360, and
 five sets do not tell them apart.
 
 The labels of weak networks are wrong so often that a mean of ten lowers their bias, too: most votes
@@ -56,15 +56,14 @@ members; its second one makes it worse at first.
 """
 
 import argparse
-import json
 import time
 
 import keras
 import numpy as np
-from _arguments import add_output, data_set, output_folder
-from _study import print_table, read_data
+from _shared import add_output, data_set, load_images, output_folder
+from matplotlib.figure import Figure
 
-import kdl
+from kdl.applications import macs
 from kdl.ensembles import (
     AdaBoostEnsemble,
     BaggingEnsemble,
@@ -72,6 +71,7 @@ from kdl.ensembles import (
     GradientBoostedEnsemble,
     StackingEnsemble,
 )
+from kdl.training import Comparison
 
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
@@ -79,14 +79,15 @@ CROSSENTROPY = "sparse_categorical_crossentropy"
 def main():
     """Trains each ensemble on each training set; prints, draws and saves what came out."""
     arguments = parse_arguments()
-    train, test, _ = read_data(arguments)
+    train, test = load_images(arguments)
     rows = []
     for name, make in ensembles(arguments).items():
         rows += study(name, make, train, test, arguments)
         print(f"{name}: test error {1 - rows[-1]['accuracy']:.3f}", flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows, f"Means over {arguments.sets} training sets of {arguments.pictures} pictures")
+    title = f"Means over {arguments.sets} training sets of {arguments.images} images"
+    comparison = Comparison(rows, title)
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
     for row in rows:
         print(f"{row['name']}: bias² {row['bias']:.4f}, variance {row['variance']:.4f}")
     plot(rows, arguments.output / "accuracy.png")
@@ -99,19 +100,19 @@ def parse_arguments():
     parser.add_argument(
         "--data", type=data_set, default="digits", help="'digits', or a zip of class folders"
     )
-    parser.add_argument("--size", type=int, default=16, help="height and width of the pictures")
-    parser.add_argument("--pictures", type=int, default=200, help="in each training set")
+    parser.add_argument("--size", type=int, default=16, help="height and width of the images")
+    parser.add_argument("--images", "--pictures", type=int, default=200, help="in each set")
     parser.add_argument("--sets", type=int, default=5, help="training sets")
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--limit", type=int, help="pictures from which the sets are drawn")
+    parser.add_argument("--limit", type=int, help="images from which the sets are drawn")
     parser.add_argument("--processes", type=int, help="train so many members side by side")
     add_output(parser)
     arguments = parser.parse_args()
     arguments.output = output_folder(arguments, "ensembles")
     if arguments.smoke:
         arguments.epochs, arguments.members, arguments.sets = 10, 2, 2
-        arguments.pictures, arguments.limit = 60, 120
+        arguments.images, arguments.limit = 60, 120
     return arguments
 
 
@@ -136,7 +137,7 @@ ALONE = {"deep ensemble": "one network", "weak networks' mean": "one weak networ
 
 
 def network(input_shape, classes):
-    """Two convolutions: enough to learn a few hundred pictures by heart."""
+    """Two convolutions: enough to learn a few hundred images by heart."""
     x = inputs = keras.Input(input_shape)
     for filters in (16, 32):
         x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
@@ -178,16 +179,16 @@ def compiled(inputs, outputs, learning_rate, loss=CROSSENTROPY):
 
 def study(name, make, train, test, arguments):
     """The rows of an ensemble, and of its first member alone where that has a name."""
-    start, answers, stages = time.monotonic(), [], []
+    start, outputs, stages = time.monotonic(), [], []
     classes = int(test[1].max()) + 1
     for number in range(arguments.sets):
-        taken = np.random.default_rng(number).permutation(len(train[0]))[: arguments.pictures]
+        taken = np.random.default_rng(number).permutation(len(train[0]))[: arguments.images]
         ensemble = make(number).fit(train[0][taken], train[1][taken], executor=arguments.processes)
         stages.append([spread(p, ensemble.classes_, classes) for p in staged(ensemble, test[0])])
-        answers.append(stages[-1][-1])
+        outputs.append(stages[-1][-1])
     seconds = (time.monotonic() - start) / arguments.sets
     truth = np.eye(classes)[test[1]]
-    together = row(name, answers, stages, truth, ensemble.members_, seconds)
+    together = row(name, outputs, stages, truth, ensemble.members_, seconds)
     if name not in ALONE:
         return [together]
     firsts = [stage[0] for stage in stages]
@@ -214,10 +215,10 @@ def spread(probabilities, found, classes):
     return full
 
 
-def row(name, answers, stages, truth, members, seconds):
+def row(name, outputs, stages, truth, members, seconds):
     """A row of the table: accuracy, bias² and variance over the training sets."""
     labels = truth.argmax(-1)
-    given = np.eye(truth.shape[1])[[p.argmax(-1) for p in answers]]
+    given = np.eye(truth.shape[1])[[p.argmax(-1) for p in outputs]]
     mean = given.mean(0)
     longest = max(map(len, stages))
     # Boosting may have ended early: it stays where it ended.
@@ -226,7 +227,7 @@ def row(name, answers, stages, truth, members, seconds):
     return {
         "name": name,
         "parameters": sum(model.count_params() for model in members),
-        "macs": sum(kdl.applications.macs(model) for model in members),
+        "macs": sum(macs(model) for model in members),
         "accuracy": float((given.argmax(-1) == labels).mean()),
         "seconds": seconds,
         "bias": float(((mean - truth) ** 2).sum(-1).mean() / 2),
@@ -237,8 +238,6 @@ def row(name, answers, stages, truth, members, seconds):
 
 def plot(rows, path):
     """Test error over the number of members, and what the error is made of."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for each in rows:

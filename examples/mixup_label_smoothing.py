@@ -6,7 +6,7 @@ So a network grows more certain than it is right. Two ways to ask for less:
 - label smoothing (Szegedy et al., 2016, arXiv 1512.00567) gives a share ε of each label to all K
   classes alike, `q = (1 − ε) · y + ε / K`; the best logit lies ln((1 − ε + ε/K) / (ε/K)) above the
   others
-- mixup (Zhang et al., 2018, arXiv 1710.09412) trains on mixed pictures,
+- mixup (Zhang et al., 2018, arXiv 1710.09412) trains on mixed images,
   `x = λ · x_i + (1 − λ) · x_j` with λ from Beta(α, α), and asks for both labels,
   `λ · CE(y_i) + (1 − λ) · CE(y_j)`
 
@@ -24,18 +24,18 @@ This script trains one small network in four ways: plain, with each, and with bo
     python examples/mixup_label_smoothing.py --data cifar10.zip --limit 5000 --epochs 8
     python examples/mixup_label_smoothing.py --data cifar10.zip --width 4 --epochs 24   # on a GPU
 
-On one processor core the digits take some three minutes with PyTorch, 5,000 pictures of CIFAR-10
+On one CPU core the digits take some three minutes with PyTorch, 5,000 images of CIFAR-10
 about six. The last command took two minutes a way with JAX on an NVIDIA H200, all four ways side by
 side (the diagram: examples/results/mixup_label_smoothing.png):
 
-| CIFAR-10, 50,000 pictures | test accuracy | confidence | ECE | cross-entropy |
+| CIFAR-10, 50,000 images | test accuracy | confidence | ECE | cross-entropy |
 | --- | --- | --- | --- | --- |
 | plain | 0.868 | 0.923 | 0.055 | 0.451 |
 | label smoothing | 0.869 | 0.788 | 0.082 | 0.449 |
 | mixup | 0.861 | 0.721 | 0.140 | 0.524 |
 | both | 0.864 | 0.657 | 0.207 | 0.601 |
 
-The plain network is overconfident, as Guo et al. say: it knows 98.5 % of its training pictures, and
+The plain network is overconfident, as Guo et al. say: it knows 98.5 % of its training images, and
 where it is 75 % sure it is right in 60 % of the cases. All others are underconfident, and further
 from the truth than the plain one is. No gain in accuracy shows: differences of 0.3 points are
 chance, and mixup is below plain training by more than that. After 12 epochs it was worse still
@@ -43,24 +43,22 @@ chance, and mixup is below plain training by more than that. After 12 epochs it 
 times the parameters.
 
 One run with PyTorch on the digits, 300 of them for training: all four ways end between 98.3 and
-99.0 % (of 300 test pictures; one more is 0.3 points). Plain training is calibrated best here too,
+99.0 % (of 300 test images; one more is 0.3 points). Plain training is calibrated best here too,
 ECE 0.022, against 0.138 for label smoothing, 0.118 for mixup and 0.190 for both.
 """
 
-import json
 import time
 
 import keras
 import numpy as np
-from _study import parse_arguments, read_data
-from rich.console import Console
-from rich.table import Table
+from _shared import load_images, make_parser, make_recipe, parse
+from matplotlib.figure import Figure
 
-import kdl
-from kdl.data import ArrayDataset, Mixup, RandomShift
+from kdl.applications import macs
+from kdl.data import Mixup, RandomShift
 from kdl.losses import MixupCrossentropy
 from kdl.metrics import ExpectedCalibrationError, MixupAccuracy
-from kdl.training import WarmUpCosine
+from kdl.training import Comparison
 
 # Name → (α of mixup, ε of label smoothing)
 WAYS = {
@@ -71,47 +69,47 @@ WAYS = {
 }
 FEW = 300  # digits: with all of them every network is right nearly always
 BINS = 10
+COLUMNS = {
+    "training": ("name", "{}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "confidence": ("confidence", "{:.4f}"),
+    "ECE": ("ece", "{:.4f}"),
+    "cross-entropy": ("entropy", "{:.4f}"),
+    "seconds": ("seconds", "{:.0f}"),
+}
 
 
 def main():
     """Trains the network in each way; prints, draws and saves what came out."""
-    arguments = parse_arguments(__doc__, "mixup_label_smoothing", epochs=40, more=add_width)
+    parser = make_parser(__doc__, "mixup_label_smoothing", epochs=40)
+    parser.add_argument("--width", type=int, default=1, help="factor of the numbers of filters")
+    arguments = parse(parser)
     if arguments.data == "digits" and arguments.limit is None:
         arguments.limit = FEW
-    data = read_data(arguments)
+    train, test = load_images(arguments)
     rows = []
     for name, (alpha, smoothing) in WAYS.items():
-        rows.append(run(name, alpha, smoothing, data, arguments))
+        rows.append(run(name, alpha, smoothing, train, test, arguments))
         print(f"{name}: accuracy {rows[-1]['accuracy']:.4f}, ECE {rows[-1]['ece']:.4f}", flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows)
+    comparison = Comparison(rows, "Accuracy and calibration on the test images", COLUMNS)
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
     plot(rows, arguments.output / "accuracy.png")
     print(f"Curves and reliability: {arguments.output / 'accuracy.png'}")
 
 
-def add_width(parser):
-    """An argument for a network that can learn more by heart."""
-    parser.add_argument("--width", type=int, default=1, help="factor of the numbers of filters")
-
-
-def run(name, alpha, smoothing, data, arguments):
+def run(name, alpha, smoothing, train, test, arguments):
     """The row of one way."""
-    train, test, classes = data
     start = time.monotonic()
     keras.utils.set_random_seed(0)
-    model = build(train[0].shape[1:], classes, arguments.width)
+    model = build(train[0].shape[1:], int(train[1].max()) + 1, arguments.width)
     augment = [RandomShift(max(arguments.size // 16, 1)), Mixup(alpha)]
-    dataset = ArrayDataset(*train, arguments.batch_size, augment=augment)
-    steps = arguments.epochs * len(dataset)
-    schedule = WarmUpCosine(arguments.learning_rate, steps, warm_up_steps=steps // 10)
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.02),
-        MixupCrossentropy(label_smoothing=smoothing),
-        metrics=[MixupAccuracy(name="accuracy")],
-    )
-    history = []
-    for _ in range(arguments.epochs):
+    recipe = make_recipe(arguments, augment=augment)
+    loss = MixupCrossentropy(label_smoothing=smoothing)
+    accuracy = MixupAccuracy(name="accuracy")
+    model.compile(recipe.optimizer(len(train[0])), loss, metrics=[accuracy])
+    dataset, history = recipe.dataset(train), []
+    for _ in range(recipe.epochs):
         fit = model.fit(dataset, shuffle=False, verbose=0)
         probabilities = model.predict(test[0], batch_size=256, verbose=0)
         history.append(float(np.mean(probabilities.argmax(-1) == test[1])))
@@ -121,7 +119,7 @@ def run(name, alpha, smoothing, data, arguments):
     return {
         "name": name,
         "parameters": model.count_params(),
-        "macs": kdl.applications.macs(model),
+        "macs": macs(model),
         "accuracy": history[-1],
         "training_accuracy": fit.history["accuracy"][-1],
         "ece": float(calibration.result()),
@@ -143,22 +141,8 @@ def build(shape, classes, width):
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
 
 
-def print_table(rows):
-    """The result on the screen."""
-    table = Table(title="Accuracy and calibration on the test pictures")
-    columns = ("training", "accuracy", "confidence", "ECE", "cross-entropy", "seconds")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
-    for row in rows:
-        keys = ("accuracy", "confidence", "ece", "entropy")
-        table.add_row(row["name"], *(f"{row[k]:.4f}" for k in keys), f"{row['seconds']:.0f}")
-    Console(width=max(Console().width, 90)).print(table)
-
-
 def plot(rows, path):
     """Test accuracy over the epochs, and accuracy over confidence: the reliability diagram."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     right.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--", label="calibrated")
@@ -168,10 +152,9 @@ def plot(rows, path):
         filled = bins["share"] >= 0.01
         label = f"{row['name']}, ECE {row['ece']:.3f}"
         right.plot(bins["confidence"][filled], bins["accuracy"][filled], marker="o", label=label)
-    left.set_xlabel("epoch")
-    left.set_ylabel("test accuracy")
+    left.set(xlabel="epoch", ylabel="test accuracy")
     right.set_xlabel("confidence, mean of a bin")
-    right.set_ylabel("accuracy in the bin (of 1 % of the pictures or more)")
+    right.set_ylabel("accuracy in the bin (of 1 % of the images or more)")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")

@@ -16,17 +16,18 @@ This script counts both costs of one block, then trains the network at three set
     python examples/mobilenet.py                        # digits
     python examples/mobilenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take two to four minutes.
+On two CPU cores the digits take two to four minutes.
 
 One run with PyTorch reached α = 0.25: 0.878; α = 0.5: 0.967; α = 0.75: 0.947 (the curves:
 examples/results/mobilenet.png).
 """
 
 import keras
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import MobileNet, macs
 from kdl.layers import SeparableBlock
+from kdl.training import compare_models
 
 ALPHAS = (0.25, 0.5, 0.75)
 
@@ -41,7 +42,12 @@ def main():
         )
         for alpha in ALPHAS
     }
-    compare(networks, arguments, "MobileNet: the width multiplier")
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    report(
+        compare_models(networks, train, test, recipe, "MobileNet: the width multiplier"),
+        arguments.output,
+    )
 
 
 def show_the_cost_of_a_block(size=14, channels=512):

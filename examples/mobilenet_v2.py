@@ -16,16 +16,17 @@ widths.
     python examples/mobilenet_v2.py                     # digits
     python examples/mobilenet_v2.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take two to four minutes.
+On two CPU cores the digits take two to four minutes.
 
 One run with PyTorch reached α = 0.35: 0.875; α = 0.5: 0.950; α = 0.75: 0.969 (the curves:
 examples/results/mobilenet_v2.png).
 """
 
 import numpy as np
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import MobileNetV2
+from kdl.training import compare_models
 
 ALPHAS = (0.35, 0.5, 0.75)
 
@@ -40,7 +41,12 @@ def main():
         )
         for alpha in ALPHAS
     }
-    compare(networks, arguments, "MobileNet V2: the width multiplier")
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    report(
+        compare_models(networks, train, test, recipe, "MobileNet V2: the width multiplier"),
+        arguments.output,
+    )
 
 
 def show_what_relu_loses(points=2000):

@@ -17,17 +17,17 @@ This script prints the cells, then trains a small stack of them without and with
     python examples/nasnet.py                           # digits
     python examples/nasnet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take one to two minutes.
+On two CPU cores the digits take one to two minutes.
 
 One run with PyTorch reached 0.972 with all paths and 0.953 with the schedule (the curves:
 examples/results/nasnet.png).
 """
 
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import NASNet
 from kdl.layers.blocks.nasnet_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION
-from kdl.training import DropPathSchedule
+from kdl.training import DropPathSchedule, compare_models
 
 FINAL_KEEP = 0.6  # the paper's, on CIFAR-10
 
@@ -38,15 +38,16 @@ def main():
     for name, cell in (("normal", NASNET_A_NORMAL), ("reduction", NASNET_A_REDUCTION)):
         print(f"{name} cell: {cell}")
     scheduled = f"keep → {FINAL_KEEP}"
-    compare(
-        {
-            "keep all": lambda shape, classes: network(1.0, shape, classes),
-            scheduled: lambda shape, classes: network(FINAL_KEEP, shape, classes),
-        },
-        arguments,
-        "A small NASNet-A, without and with ScheduledDropPath",
-        callbacks={scheduled: DropPathSchedule},
-    )
+    networks = {
+        "keep all": lambda shape, classes: network(1.0, shape, classes),
+        scheduled: lambda shape, classes: network(FINAL_KEEP, shape, classes),
+    }
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    steps = recipe.steps(len(train[0]))
+    title = "A small NASNet-A, without and with ScheduledDropPath"
+    callbacks = {scheduled: [DropPathSchedule(steps)]}
+    report(compare_models(networks, train, test, recipe, title, callbacks), arguments.output)
 
 
 def network(keep, shape, classes):

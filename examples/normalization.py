@@ -1,4 +1,4 @@
-"""Normalisation when a device holds two images.
+"""Normalization when a device holds two images.
 
 Batch norm divides by what it sees of a batch: `y = γ (x − μ) / σ + β`, with `μ` and `σ` of two
 images as noisy as two images are. Four ways out, each of a paper:
@@ -10,7 +10,7 @@ images as noisy as two images are. Four ways out, each of a paper:
 - moving average batch norm (Yan et al., 2020, arXiv 2001.06838) divides by the root of `χ̄²`, the
   mean of `x²` over the last `m` batches, and takes the statistic of the backward pass from as many,
   `∂L/∂x = (g − z · Ψ̄) / χ̄`; its convolutions have kernels of mean zero
-- synchronised batch norm sums `(Σx, Σx², n)` over all devices: here two of them
+- synchronized batch norm sums `(Σx, Σx², n)` over all devices: here two of them
 
 Their claim: with ResNet-50 on ImageNet and 2 images a device instead of 32, batch norm falls from
 76.4 to 65.3 % accuracy, switchable norm from 76.9 to 75.6 %, moving average batch norm hardly.
@@ -21,7 +21,7 @@ epochs. Adam's learning rate follows the root of the batch size.
     python examples/normalization.py                          # digits
     python examples/normalization.py --data cifar10.zip --limit 5000 --epochs 10
 
-On two processor cores the digits take about eight minutes with PyTorch.
+On two CPU cores the digits take about eight minutes with PyTorch.
 
 One run, accuracy after six epochs at 32 and at 2 images a device: BN 0.997 and 0.981; GN 0.836 and
 0.986; SN 0.997 and 0.994; MABN 0.997 and 0.997; SyncBN on two devices 0.997 (of 16 images each) and
@@ -37,7 +37,8 @@ import sys
 import tempfile
 
 import keras
-from _study import measure, parse_arguments, print_table, read_data
+from _shared import load_images, make_parser, make_recipe, parse
+from matplotlib.figure import Figure
 
 from kdl.layers import (
     CentralizedConv2D,
@@ -46,7 +47,7 @@ from kdl.layers import (
     SyncBatchNormalization,
 )
 from kdl.ops import replica_number
-from kdl.training import distribute, launch
+from kdl.training import Comparison, distribute, launch, train_and_measure
 
 IMAGES = 32  # whose statistics are good enough
 DEVICES = 2
@@ -58,7 +59,7 @@ NORMS = {
     "SN": lambda images: SwitchableNormalization(),
     "MABN": lambda images: MovingAverageBatchNormalization(buffer_size=IMAGES // images),
 }
-SYNCHRONISED = f"SyncBN on {DEVICES} devices"
+SYNCHRONIZED = f"SyncBN on {DEVICES} devices"
 
 
 def build(name, images, shape, classes):
@@ -74,22 +75,21 @@ def build(name, images, shape, classes):
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
 
 
-def train(name, images, data, arguments, devices=1):
+def train_row(name, images, train, test, arguments, devices=1):
     """The row of one norm at so many images a device."""
-    train_set, test_set, classes = data
-    whole = len(train_set[0]) // IMAGES * IMAGES  # batches of one size
-    train_set = tuple(part[:whole] for part in train_set)
-    settings = argparse.Namespace(**vars(arguments))
-    settings.batch_size = images * devices
-    settings.learning_rate *= (settings.batch_size / IMAGES) ** 0.5
+    whole = len(train[0]) // IMAGES * IMAGES  # batches of one size
+    train = tuple(part[:whole] for part in train)
+    batch = images * devices
+    rate = arguments.learning_rate * (batch / IMAGES) ** 0.5
     keras.utils.set_random_seed(0)
-    model = build(name, images, train_set[0].shape[1:], classes)
-    row = measure(f"{name}, {images} images", model, model, train_set, test_set, settings)
+    model = build(name, images, train[0].shape[1:], int(train[1].max()) + 1)
+    recipe = make_recipe(arguments, batch_size=batch, learning_rate=rate)
+    row = train_and_measure(f"{name}, {images} images", model, train, test, recipe)
     return {**row, "norm": name, "images": images}
 
 
 def train_on_devices(arguments):
-    """The rows of synchronised batch norm, from processes of their own."""
+    """The rows of synchronized batch norm, from processes of their own."""
     processes = DEVICES if keras.backend.backend() == "torch" else 1
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "rows.json"
@@ -99,25 +99,25 @@ def train_on_devices(arguments):
 
 def as_a_device(arguments):
     """What each of those processes does."""
-    data = read_data(arguments)
+    train, test = load_images(arguments)
     with distribute(DEVICES):
-        rows = [train(SYNCHRONISED, n, data, arguments, DEVICES) for n in (IMAGES // DEVICES, 2)]
+        rows = [
+            train_row(SYNCHRONIZED, images, train, test, arguments, DEVICES)
+            for images in (IMAGES // DEVICES, 2)
+        ]
         if replica_number() == 0:  # outside, every process is the first
             arguments.rows.write_text(json.dumps(rows))
 
 
 def plot(rows, path):
     """Test accuracy over the epochs, few images on the right."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for row in rows:
         axes = panels[int(row["images"] == 2)]
         axes.plot(range(1, len(row["history"]) + 1), row["history"], marker="o", label=row["name"])
     for axes, title in zip(panels, (f"{IMAGES} images", "2 images a device"), strict=True):
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
+        axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend()
     panels[0].set_ylabel("test accuracy")
@@ -126,17 +126,20 @@ def plot(rows, path):
 
 def main():
     """Trains, prints, draws."""
-    arguments = parse_arguments(__doc__, "normalization", epochs=6)
+    parser = make_parser(__doc__, "normalization", epochs=6)
+    parser.add_argument("--rows", type=pathlib.Path, help=argparse.SUPPRESS)  # of a part of it
+    arguments = parse(parser)
     if arguments.rows:
         as_a_device(arguments)
         return
-    data = read_data(arguments)
-    rows = [train(name, n, data, arguments) for n in (IMAGES, 2) for name in NORMS]
-    rows += train_on_devices(arguments)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows, "Norms at 32 and at 2 images a device")
-    plot(rows, arguments.output / "accuracy.png")
+    train, test = load_images(arguments)
+    rows = [train_row(name, n, train, test, arguments) for n in (IMAGES, 2) for name in NORMS]
+    comparison = Comparison(
+        rows + train_on_devices(arguments), "Norms at 32 and at 2 images a device"
+    )
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
+    plot(comparison.rows, arguments.output / "accuracy.png")
     print(f"Curves: {arguments.output / 'accuracy.png'}")
 
 

@@ -11,19 +11,19 @@ a unit, to the cell state:
 
 Their claim: with peepholes an LSTM tells apart trains of spikes that lie 50 or 49 steps apart. The
 task here is of that kind, to measure delays: a train of spikes comes in, 30 to 50 steps apart, and
-at each spike the network says how long ago the one before was. An answer counts as right within
-half a step. Two neighbours run along: the LSTM with coupled gates (i = 1 − f; Greff et al., 2015,
+at each spike the network says how long ago the one before was. An output counts as right within
+half a step. Two neighbors run along: the LSTM with coupled gates (i = 1 − f; Greff et al., 2015,
 arXiv 1503.04069) and the GRU. All have eight units, and see the same sequences as often.
 
     python examples/peephole_lstm.py
     python examples/peephole_lstm.py --shortest 40 --longest 60 --epochs 20
 
-On one processor core this takes about four minutes with JAX, where a step takes 2 to 5 ms, and half
+On one CPU core this takes about four minutes with JAX, where a step takes 2 to 5 ms, and half
 an hour or more with PyTorch, which has no compiled loop (40 ms).
 
 One run with JAX, five seeds each: the peephole LSTM and the coupled LSTM told all delays right from
-four of five seeds, the LSTM from three, the GRU from none. A network that did not learn it answers
-the mean delay to everything, which is right once in 21 times; none ended in between (the curves,
+four of five seeds, the LSTM from three, the GRU from none. A network that did not learn it gives
+the mean delay for everything, which is right once in 21 times; none ended in between (the curves,
 means over the seeds: examples/results/peephole_lstm.png). So peepholes help to find the solution,
 but at this size the LSTM can do without them, and five seeds do not tell four from three apart.
 """
@@ -33,10 +33,10 @@ import time
 
 import keras
 import numpy as np
-from _arguments import add_output, output_folder
-from _study import show
+from _shared import add_output, output_folder, report
 
 from kdl.layers import CoupledLSTM, PeepholeLSTM
+from kdl.training import Comparison
 
 NETWORKS = {
     "LSTM": keras.layers.LSTM,
@@ -59,7 +59,9 @@ def main():
             runs.append(train(model, arguments))
             print(f"{name}, seed {seed}: {runs[-1][-1]:.3f}", flush=True)
         rows.append(row(name, model, np.array(runs), time.monotonic() - start))
-    show(rows, arguments, f"Delays of {arguments.shortest} to {arguments.longest} steps")
+    title = f"Delays of {arguments.shortest} to {arguments.longest} steps"
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    report(Comparison(rows, title), arguments.output)
 
 
 def parse_arguments():
@@ -80,7 +82,7 @@ def parse_arguments():
 
 
 def spike_trains(count, arguments, seed):
-    """`(inputs, delays, weights)`, each `(count, time, …)`; weights are 1 where an answer counts.
+    """`(inputs, delays, weights)`, each `(count, time, …)`; weights are 1 where an output counts.
 
     A delay is given between −1 (the shortest) and 1 (the longest).
     """
@@ -103,7 +105,7 @@ def length(arguments):
 
 
 def build(layer, arguments, seed):
-    """A recurrent layer that answers at every step."""
+    """A recurrent layer with an output at every step."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((length(arguments), 1))
     model = keras.Model(inputs, keras.layers.Dense(1)(layer(UNITS, return_sequences=True)(inputs)))

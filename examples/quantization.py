@@ -1,4 +1,4 @@
-"""Quantisation-aware training: let the network feel the rounding of its int8 file.
+"""Quantization-aware training: let the network feel the rounding of its int8 file.
 
 Jacob et al., 2018 (arXiv 1712.05877) compute with integers q that stand for real numbers r,
 
@@ -6,12 +6,12 @@ Jacob et al., 2018 (arXiv 1712.05877) compute with integers q that stand for rea
 
 so that a convolution is sums of products of 8-bit integers. A network that was trained in float may
 lose by the rounding. Their cure is to round in training already: forward, each tensor takes the
-value of its nearest q ("fake quantisation"); backward, the gradient passes as if nothing had been
+value of its nearest q ("fake quantization"); backward, the gradient passes as if nothing had been
 rounded. What is rounded must be what the file holds, so batch norm goes into the weights first,
 
     w' = w · γ / √(v + ε),    b' = β − μ · γ / √(v + ε).
 
-Their claim: with 8 bits ResNets stay within 2 % of their accuracy in float, and MobileNets answer
+Their claim: with 8 bits ResNets stay within 2 % of their accuracy in float, and MobileNets run
 faster on a phone than float networks that are as accurate. With fewer bits weights suffer more than
 activations. (Files of today have Z = 0 for weights, and an S for each channel of a kernel.)
 
@@ -24,7 +24,7 @@ compare it with what was only rounded at the same bits, where that has fallen.
     python examples/quantization.py                     # digits
     python examples/quantization.py --data cifar10.zip --epochs 10
 
-The digits take three minutes of processor time, on two busy cores eight minutes. One run with
+The digits take three minutes of CPU time, on two busy cores eight minutes. One run with
 PyTorch (the plot: examples/results/quantization.png):
 
     weights           float     8 bits    4 bits    3 bits
@@ -32,46 +32,52 @@ PyTorch (the plot: examples/results/quantization.png):
     and trained                 0.953     0.933     0.903
 
 At 8 bits there was nothing to win back; at 3 bits most was won. The int8 files named the same class
-as their models on all 360 test digits, in 969 KiB instead of 3,218. On such small pictures the
+as their models on all 360 test digits, in 969 KiB instead of 3,218. On such small images the
 latencies, 0.1 to 0.2 ms, tell nothing: other work disturbed them more than they differ.
 """
 
-import json
-
 import keras
 import numpy as np
-from _study import fit, parse_arguments, read_data
+from _shared import load_images, make_recipe, parse_arguments
 from keras.ops import convert_to_numpy
-from rich.console import Console
-from rich.table import Table
+from matplotlib.figure import Figure
 
 from kdl.applications import MobileNet, macs
 from kdl.compression import calibrate, flatten, fold_batch_norm, quantize_aware, round_biases
 from kdl.deploy import export_tflite, measure_latency, read_tflite, warm_converter
 from kdl.ops import fake_quantize
+from kdl.training import Comparison
 
 BITS = (8, 4, 3)
+COLUMNS = {
+    "weights": ("name", "{}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "of the file": ("file_accuracy", "{:.4f}"),
+    "agree": ("agreement", "{:.1%}"),
+    "SQNR": ("sqnr", "{:.1f}"),
+    "KiB": ("kib", "{:.0f}"),
+    "ms": ("ms", "{:.3f}"),
+}
 
 
 def main():
     """Trains in float, rounds in both ways, exports."""
     arguments = parse_arguments(__doc__, "quantization")
-    arguments.output.mkdir(parents=True, exist_ok=True)
     show_the_formula()
-    train, test, classes = read_data(arguments)
+    train, test = load_images(arguments)
     keras.utils.set_random_seed(0)
-    model = MobileNet(0.5, input_shape=train[0].shape[1:], classes=classes)
-    fit(model, train, test, arguments)
+    model = MobileNet(0.5, input_shape=train[0].shape[1:], classes=int(train[1].max()) + 1)
+    make_recipe(arguments).fit(model, train, test, verbose=2)
     show_that_folding_changes_nothing(model, test[0])
 
     rows = [row_of("float", model, test)]
     networks = {"float": (model, "float32")}
     # Training goes on, so it takes a part of the epochs and small steps.
-    arguments.epochs, arguments.learning_rate = max(arguments.epochs // 3, 1), 0.001
+    further = make_recipe(arguments, epochs=max(arguments.epochs // 3, 1), learning_rate=0.001)
     for bits in BITS[:1] if arguments.smoke else BITS:
         for method, rounded in (
             ("rounded", round_only(model, train, bits)),
-            ("trained", round_and_train(model, train, test, bits, arguments)),
+            ("trained", round_and_train(model, train, test, bits, further)),
         ):
             name = f"{bits} bits, {method}"
             rows.append({**row_of(name, rounded, test), "bits": bits, "method": method})
@@ -79,23 +85,25 @@ def main():
                 networks[name] = rounded, "int8"
 
     export_all(rows, networks, arguments.output, test)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows)
+    title = "MobileNet with rounded weights and 8-bit activations"
+    comparison = Comparison(rows, title, COLUMNS)
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
     plot(rows, arguments.output / "accuracy.png")
     print(f"Plot and files: {arguments.output}")
 
 
 def round_only(model, train, bits):
-    """The network with the ranges that its activations have on 200 pictures."""
+    """The network with the ranges that its activations have on 200 images."""
     rounded, report = calibrate(model, train[0][:200], weight_bits=bits, verbose=0)
     print(f"{bits} bits: {report}")
     return rounded
 
 
-def round_and_train(model, train, test, bits, arguments):
+def round_and_train(model, train, test, bits, recipe):
     """The same, trained further; the ranges follow the batches."""
     rounded, _ = quantize_aware(model, train[0][:200], weight_bits=bits, momentum=0.9, verbose=0)
-    fit(rounded, train, test, arguments)
+    recipe.fit(rounded, train, test, verbose=2)
     round_biases(rounded)  # training has moved them
     return rounded
 
@@ -147,38 +155,15 @@ def show_that_folding_changes_nothing(model, images):
     print(f"{np.abs(outputs[0] - outputs[1]).max():.1e}")
 
 
-COLUMNS = {
-    "weights": ("name", "{}"),
-    "accuracy": ("accuracy", "{:.4f}"),
-    "of the file": ("file_accuracy", "{:.4f}"),
-    "agree": ("agreement", "{:.1%}"),
-    "SQNR": ("sqnr", "{:.1f}"),
-    "KiB": ("kib", "{:.0f}"),
-    "ms": ("ms", "{:.3f}"),
-}
-
-
-def print_table(rows):
-    """The result on the screen; only some have a file."""
-    table = Table(title="MobileNet with rounded weights and 8-bit activations")
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(f.format(row[key]) if key in row else "" for key, f in COLUMNS.values()))
-    Console().print(table)
-
-
 def plot(rows, path):
     """Accuracy over the bits; size and latency of the files."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 1, 1))
     left.axhline(rows[0]["accuracy"], color="#8c8c8c", linestyle="--", label="float")
-    for method, colour in (("rounded", "#c44e52"), ("trained", "#55a868")):
+    for method, color in (("rounded", "#c44e52"), ("trained", "#55a868")):
         mine = [row for row in rows if row.get("method") == method]
         accuracies = [row["accuracy"] for row in mine]
-        left.plot([str(row["bits"]) for row in mine], accuracies, "o-", color=colour, label=method)
+        left.plot([str(row["bits"]) for row in mine], accuracies, "o-", color=color, label=method)
     left.set_xlabel("bits of a weight")
     left.set_title("test accuracy")
     left.grid(alpha=0.3)

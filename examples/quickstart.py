@@ -23,8 +23,6 @@ import time
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import kdl
 from kdl.data import ArrayDataset, InputSpec, ModelInfo, RandomShift
@@ -35,7 +33,13 @@ from kdl.deploy import (
     warm_converter,
     write_sidecar,
 )
-from kdl.training import WarmUpCosine, plot_confusion_matrix, plot_history, save_portable
+from kdl.training import (
+    WarmUpCosine,
+    format_table,
+    plot_confusion_matrix,
+    plot_history,
+    save_portable,
+)
 
 CLASSES = [str(digit) for digit in range(10)]
 SAVED = pathlib.Path(__file__).resolve().parent.parent / "saved_models" / "quickstart"
@@ -66,7 +70,7 @@ def main():
     plot_files(files, folder / "files.png")
     write_card(files, arguments, folder / "README.md")
 
-    print_table(files)
+    print(format_table(files, COLUMNS, "ShuffleNet V2 0.5x on 360 test digits"))
     print(f"Done in {time.monotonic() - start:.0f} s; everything is in {folder}.")
     check_accuracy(files)
 
@@ -75,18 +79,18 @@ def parse_arguments():
     """Command line.
 
     `--smoke` only shows that all parts fit together: it goes on from the committed model for one
-    epoch on a few pictures, which takes seconds.
+    epoch on a few images, which takes seconds.
     """
     parser = argparse.ArgumentParser(description="ShuffleNet V2 from model.fit to int8 TFLite.")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--size", type=int, default=48, help="height and width of the pictures")
+    parser.add_argument("--size", type=int, default=48, help="height and width of the images")
     parser.add_argument("--output", type=pathlib.Path, default="runs/quickstart")
     parser.add_argument("--smoke", action="store_true")
     return parser.parse_args()
 
 
 def train_model(train, test, epochs, learning_rate=0.02, weights=None, batch_size=32):
-    """ShuffleNet V2 0.5x, AdamW, warm-up and cosine; pictures are moved by a few pixels."""
+    """ShuffleNet V2 0.5x, AdamW, warm-up and cosine; images are moved by a few pixels."""
     keras.utils.set_random_seed(0)
     x_train, y_train = train
     shift = RandomShift(x_train.shape[1] // 16)
@@ -151,16 +155,6 @@ COLUMNS = {
 }
 
 
-def print_table(rows):
-    """The result on the screen."""
-    table = Table(title="ShuffleNet V2 0.5x on 360 test digits")
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(form.format(row[key]) for key, form in COLUMNS.values()))
-    Console().print(table)
-
-
 def plot_files(rows, path):
     """Size, latency and accuracy of the files, side by side."""
     from matplotlib.figure import Figure
@@ -192,7 +186,7 @@ def write_card(rows, arguments, path):
         f"""# ShuffleNet V2 0.5x on handwritten digits
 
 Made by `python examples/quickstart.py` (`make quickstart`): {arguments.epochs} epochs on 1,437
-pictures, tested on 360 others.
+images, tested on 360 others.
 
 | {head} |
 | {rule} |
@@ -209,10 +203,10 @@ machines. SQNR: signal-to-noise ratio of the file's probabilities against those 
   its scale and zero point stand in the file and in the JSON beside it, which tells an application
   all that it must know.
 - **Output** `probabilities`: (1, 10), the digits 0 to 9; `labels.txt` inside the file names them.
-- **Data**: scikit-learn's `load_digits` (Alpaydin and Kaynak, UCI, CC BY 4.0), 8×8 pictures
+- **Data**: scikit-learn's `load_digits` (Alpaydin and Kaynak, UCI, CC BY 4.0), 8×8 images
   enlarged. Split: 80 % / 20 %, stratified, fixed.
-- **Use**: to try kdl. It has seen only centred digits of 43 writers, bright on black.
-- **Licence**: Apache-2.0, as kdl.
+- **Use**: to try kdl. It has seen only centered digits of 43 writers, bright on black.
+- **License**: Apache-2.0, as kdl.
 - **Made with**: Keras {keras.__version__} on {keras.backend.backend()}, NumPy {np.__version__},
   kdl {kdl.__version__}.
 """

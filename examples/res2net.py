@@ -16,15 +16,16 @@ cost.
     python examples/res2net.py                          # digits
     python examples/res2net.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about five minutes.
+On two CPU cores the digits take about five minutes.
 
 One run with PyTorch reached 48w×2s: 0.989; 26w×4s: 0.994; 14w×8s: 0.992 (the curves:
 examples/results/res2net.png).
 """
 
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import Res2Net
+from kdl.training import compare_models
 
 DEPTH = (1, 2, 2, 1)  # the first block of a stage has no additions: the second one shows them
 SETTINGS = ((48, 2), (26, 4), (14, 8))  # width of a part in the first stage, number of parts
@@ -40,7 +41,12 @@ def main():
         networks[f"{width}w×{scale}s"] = lambda shape, classes, w=width, s=scale: Res2Net(
             DEPTH, w, s, input_shape=shape, classes=classes
         )
-    compare(networks, arguments, "Res2Net: scales at equal cost")
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    report(
+        compare_models(networks, train, test, recipe, "Res2Net: scales at equal cost"),
+        arguments.output,
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ of 64 channels and with 32 branches of 4 in its first stage, which cost about th
     python examples/resnext.py                          # digits
     python examples/resnext.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about three minutes (KERAS_BACKEND=tensorflow, jax or
+On two CPU cores the digits take about three minutes (KERAS_BACKEND=tensorflow, jax or
 torch). They are too easy to tell the networks apart: what is to be seen is that both learn them,
 and what each costs. The paper's difference needs ImageNet.
 
@@ -27,11 +27,12 @@ One run with PyTorch reached 1×64d: 0.975; 32×4d: 0.992 (the curves: examples/
 """
 
 import numpy as np
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 from keras.ops import convert_to_numpy
 
 from kdl.applications import ResNeXt
 from kdl.layers import ResNeXtBlock
+from kdl.training import compare_models
 
 DEPTH = (1, 1, 1, 1)  # blocks in each stage; the paper's networks have (3, 4, 6, 3) or more
 
@@ -40,18 +41,15 @@ def main():
     """Compares the forms, then the cardinalities."""
     arguments = parse_arguments(__doc__, "resnext")
     show_that_forms_agree()
-    compare(
-        {
-            "1×64d": lambda shape, classes: ResNeXt(
-                DEPTH, cardinality=1, base_width=64, input_shape=shape, classes=classes
-            ),
-            "32×4d": lambda shape, classes: ResNeXt(
-                DEPTH, cardinality=32, base_width=4, input_shape=shape, classes=classes
-            ),
-        },
-        arguments,
-        "ResNeXt: one wide branch or 32 narrow ones",
-    )
+    networks = {
+        f"{cardinality}×{width}d": lambda shape, classes, c=cardinality, w=width: ResNeXt(
+            DEPTH, cardinality=c, base_width=w, input_shape=shape, classes=classes
+        )
+        for cardinality, width in ((1, 64), (32, 4))
+    }
+    train, test = load_images(arguments)
+    title = "ResNeXt: one wide branch or 32 narrow ones"
+    report(compare_models(networks, train, test, make_recipe(arguments), title), arguments.output)
 
 
 def show_that_forms_agree():

@@ -16,18 +16,19 @@ This script trains one small residual network twice, without and with the gates.
     python examples/senet.py                            # digits
     python examples/senet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about two minutes. The last lines show what the gates
-have learnt: a gate that is the same for all channels and images would do nothing.
+On two CPU cores the digits take about two minutes. The last lines show what the gates
+have learned: a gate that is the same for all channels and images would do nothing.
 
 One run with PyTorch reached ResNeXt: 0.992; SE-ResNeXt: 0.983 (the curves:
 examples/results/senet.png).
 """
 
 import keras
-from _study import compare, parse_arguments, read_data
+from _shared import load_images, make_recipe, parse_arguments, report
 
 import kdl
 from kdl.applications import ResNeXt, SEResNeXt50
+from kdl.training import compare_models
 
 DEPTH = (1, 1, 1, 1)
 
@@ -41,15 +42,14 @@ def main():
         trained.append(SEResNeXt50(depth=DEPTH, input_shape=shape, classes=classes))
         return trained[-1]
 
-    compare(
-        {
-            "ResNeXt": lambda shape, classes: ResNeXt(DEPTH, input_shape=shape, classes=classes),
-            "SE-ResNeXt": with_gates,
-        },
-        arguments,
-        "A small ResNeXt without and with squeeze-and-excitation",
-    )
-    show_gates(trained[0], read_data(arguments)[1][0][:32])
+    networks = {
+        "ResNeXt": lambda shape, classes: ResNeXt(DEPTH, input_shape=shape, classes=classes),
+        "SE-ResNeXt": with_gates,
+    }
+    train, test = load_images(arguments)
+    title = "A small ResNeXt without and with squeeze-and-excitation"
+    report(compare_models(networks, train, test, make_recipe(arguments), title), arguments.output)
+    show_gates(trained[0], test[0][:32])
 
 
 def show_gates(model, images):

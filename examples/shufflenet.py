@@ -18,18 +18,19 @@ and eight groups.
     python examples/shufflenet.py                       # digits
     python examples/shufflenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take one to four minutes.
+On two CPU cores the digits take one to four minutes.
 
 One run with PyTorch reached g = 1: 0.864; g = 3: 0.900; g = 8: 0.936 (the curves:
 examples/results/shufflenet.png).
 """
 
 import numpy as np
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 from keras.ops import convert_to_numpy
 
 from kdl.applications import ShuffleNet
 from kdl.ops import channel_shuffle
+from kdl.training import compare_models
 
 GROUPS = (1, 3, 8)
 
@@ -46,7 +47,12 @@ def main():
         )
         for groups in GROUPS
     }
-    compare(networks, arguments, "ShuffleNet 0.25×: groups at equal cost")
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    report(
+        compare_models(networks, train, test, recipe, "ShuffleNet 0.25×: groups at equal cost"),
+        arguments.output,
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ of about the same cost.
     python examples/shufflenet_v2.py                    # digits
     python examples/shufflenet_v2.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take about three minutes. `examples/quickstart.py` takes this
+On two CPU cores the digits take about three minutes. `examples/quickstart.py` takes this
 network on to a proven int8 file.
 
 One run with PyTorch reached V1 0.5×, g = 3: 0.958; V2 0.5×: 0.942 (the curves:
@@ -27,25 +27,25 @@ examples/results/shufflenet_v2.png).
 
 from math import sqrt
 
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import ShuffleNet, ShuffleNetV2
+from kdl.training import compare_models
 
 
 def main():
     """Checks guideline 1, then trains both generations."""
     arguments = parse_arguments(__doc__, "shufflenet_v2")
     show_guideline_1()
-    compare(
-        {
-            "V1 0.5×, g = 3": lambda shape, classes: ShuffleNet(
-                0.5, groups=3, input_shape=shape, classes=classes
-            ),
-            "V2 0.5×": lambda shape, classes: ShuffleNetV2(0.5, input_shape=shape, classes=classes),
-        },
-        arguments,
-        "ShuffleNet, two generations at 40 million multiply-adds (224²)",
-    )
+    networks = {
+        "V1 0.5×, g = 3": lambda shape, classes: ShuffleNet(
+            0.5, groups=3, input_shape=shape, classes=classes
+        ),
+        "V2 0.5×": lambda shape, classes: ShuffleNetV2(0.5, input_shape=shape, classes=classes),
+    }
+    train, test = load_images(arguments)
+    title = "ShuffleNet, two generations at 40 million multiply-adds (224²)"
+    report(compare_models(networks, train, test, make_recipe(arguments), title), arguments.output)
 
 
 def show_guideline_1(pixels=28 * 28):

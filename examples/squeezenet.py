@@ -17,7 +17,7 @@ shortcut.
     python examples/squeezenet.py                       # digits
     python examples/squeezenet.py --data cifar10.zip --epochs 10
 
-On two processor cores the digits take one to four minutes. Without batch norm the network needs a
+On two CPU cores the digits take one to four minutes. Without batch norm the network needs a
 small learning rate and some patience.
 
 One run with PyTorch reached 0.969 without bypass, 0.867 with simple, 0.475 with complex ones (the
@@ -26,10 +26,11 @@ curves: examples/results/squeezenet.png).
 
 import math
 
-from _study import compare, parse_arguments
+from _shared import load_images, make_recipe, parse_arguments, report
 
 from kdl.applications import SqueezeNet
 from kdl.layers import FireModule
+from kdl.training import compare_models
 
 SQUEEZE, EXPAND, CHANNELS = 16, 64, 128  # fire3
 
@@ -48,7 +49,12 @@ def main():
         )
         for bypass in (None, "simple", "complex")
     }
-    compare(networks, arguments, "SqueezeNet 1.1 and its shortcuts")
+    train, test = load_images(arguments)
+    recipe = make_recipe(arguments)
+    report(
+        compare_models(networks, train, test, recipe, "SqueezeNet 1.1 and its shortcuts"),
+        arguments.output,
+    )
 
 
 if __name__ == "__main__":

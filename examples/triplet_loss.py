@@ -14,8 +14,8 @@ Triplet Loss, arXiv 1703.07737) fill a batch with K samples of each of P classes
 - semi-hard (FaceNet's): for each pair of anchor and positive the nearest negative that is farther
 
 Their claim: batch hard with a soft margin is best, and needs neither the margin tuned nor
-embeddings normalised. This script trains one small network with each, and asks it about classes
-that it has never seen: is the nearest neighbour of a picture of its class (Recall@1)?
+embeddings normalized. This script trains one small network with each, and asks it about classes
+that it has never seen: is the nearest neighbor of an image of its class (Recall@1)?
 
     python examples/triplet_loss.py                           # digits: learns 0 … 4, is asked 5 … 9
     python examples/triplet_loss.py --data omniglot_small1.zip omniglot_small2.zip
@@ -23,7 +23,7 @@ that it has never seen: is the nearest neighbour of a picture of its class (Reca
 A data set is a zip archive for training and one for the test, in which each lowest folder is a
 class: for Omniglot the 136 characters of five alphabets, and 156 of five others.
 
-On one processor core each of the two takes three to five minutes with PyTorch.
+On one CPU core each of the two takes three to five minutes with PyTorch.
 
 One run on Omniglot, 600 steps of 17 characters with 4 drawings each: Recall@1 of unseen characters
 is 0.28 before training; with batch hard 0.62 (soft margin) and 0.67 (margin 0.5), with semi-hard
@@ -36,22 +36,19 @@ below the untrained one (Recall@1 0.91 to 0.96 after 0.98).
 """
 
 import argparse
-import io
-import json
 import time
-import zipfile
 
 import keras
 import numpy as np
-from _arguments import add_output, data_set, output_folder
-from rich.console import Console
-from rich.table import Table
+from _shared import add_output, data_set, output_folder
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
 
-import kdl
-from kdl.data import ArrayDataset, PKSampler, RandomShift
+from kdl.applications import macs
+from kdl.data import ArrayDataset, PKSampler, RandomShift, digits, read_characters
 from kdl.losses import TripletLoss
 from kdl.metrics import ActiveTriplets, EmbeddingCollapse, RetrievalMetrics
-from kdl.training import HostEvaluation, WarmUpCosine
+from kdl.training import Comparison, HostEvaluation, WarmUpCosine
 
 MARGIN = 0.5
 LOSSES = {
@@ -63,6 +60,13 @@ LOSSES = {
     "semi-hard, margin": TripletLoss("semi_hard", MARGIN),
 }
 SIZE, DIMENSION = 28, 64
+COLUMNS = {
+    "loss": ("name", "{}"),
+    "Recall@1": ("accuracy", "{:.4f}"),
+    "MAP@R": ("map@r", "{:.4f}"),
+    "active triplets": ("active", "{:.4f}"),
+    "seconds": ("seconds", "{:.0f}"),
+}
 FEW_CLASSES = (
     "{below} of {losses} losses end below the untrained network: five digits are too few to learn "
     "what tells the other five apart. Omniglot (--data) has the classes that it takes."
@@ -82,9 +86,9 @@ def main():
         history = fit(models[name], loss, train, test, arguments)
         rows.append(row(name, models[name], history, time.monotonic() - start))
         print(f"{name}: {rows[-1]['accuracy']:.4f}", flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print_table(rows)
+    comparison = Comparison(rows, "Classes never seen in training", COLUMNS)
+    print(comparison)
+    comparison.save(arguments.output / "results.json")
     if not arguments.data:
         below = sum(row["accuracy"] < rows[0]["accuracy"] for row in rows)
         print(FEW_CLASSES.format(below=below, losses=len(LOSSES)))
@@ -115,29 +119,14 @@ def parse_arguments():
 def read_data(arguments):
     """`(x_train, y_train), (x_test, y_test)`, with different classes in both."""
     if arguments.data:
-        return tuple(read_archive(path) for path in arguments.data)
-    parts = kdl.data.digits(SIZE, channels=1)
+        return tuple(read_characters(path, SIZE) for path in arguments.data)
+    parts = digits(SIZE, channels=1)
     x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
     return (x[y < 5], y[y < 5]), (x[y >= 5], y[y >= 5])
 
 
-def read_archive(path):
-    """The pictures of an archive, white on black, and the numbers of their folders."""
-    from PIL import Image, ImageOps
-
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-        pictures = []
-        for name in names:
-            picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
-            pictures.append(ImageOps.invert(picture).resize((SIZE, SIZE), Image.Resampling.BOX))
-    x = np.stack([np.asarray(picture) for picture in pictures])[..., None] / np.float32(255)
-    _, y = np.unique([name.rsplit("/", 1)[0] for name in names], return_inverse=True)
-    return x, y
-
-
 def build():
-    """Four convolutions, and an embedding that is neither bounded nor normalised."""
+    """Four convolutions, and an embedding that is neither bounded nor normalized."""
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((SIZE, SIZE, 1))
     for filters, strides in ((32, 2), (64, 2), (64, 1), (128, 2)):
@@ -169,9 +158,9 @@ def fit(model, loss, train, test, arguments):
 
 
 def retrieval(test):
-    """A callback, since recall is of all test pictures at once: no compiled step can compute it."""
-    pictures = ArrayDataset(*test, batch_size=256, shuffle=False)
-    return HostEvaluation(pictures, [RetrievalMetrics(ranks=(1,))], prefix="")
+    """A callback, since recall is of all test images at once: no compiled step can compute it."""
+    images = ArrayDataset(*test, batch_size=256, shuffle=False)
+    return HostEvaluation(images, [RetrievalMetrics(ranks=(1,))], prefix="")
 
 
 def row(name, model, history, seconds):
@@ -179,50 +168,26 @@ def row(name, model, history, seconds):
     return {
         "name": name,
         "parameters": model.count_params(),
-        "macs": kdl.applications.macs(model),
+        "macs": macs(model),
         "accuracy": history[-1]["recall@1"],
         "seconds": seconds,
         "history": [epoch["recall@1"] for epoch in history],
-        "last": history[-1],
+        "map@r": history[-1]["map@r"],
+        "active": history[-1].get("active"),
     }
-
-
-def print_table(rows):
-    """The result on the screen."""
-    table = Table(title="Classes never seen in training")
-    columns = {
-        "loss": ("name", "{}"),
-        "Recall@1": ("recall@1", "{:.4f}"),
-        "MAP@R": ("map@r", "{:.4f}"),
-        "active triplets": ("active", "{:.4f}"),
-        "seconds": ("seconds", "{:.0f}"),
-    }
-    for column in columns:
-        left = column == "loss"
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
-    for row in rows:
-        cells = {**row["last"], "name": row["name"], "seconds": row["seconds"]}
-        table.add_row(
-            *(form.format(cells[k]) if k in cells else "" for k, form in columns.values())
-        )
-    Console().print(table)
 
 
 def plot(rows, name, model, test, path):
     """Recall@1 over the epochs, and the embedding of some test classes in a plane."""
-    from matplotlib.figure import Figure
-    from sklearn.manifold import TSNE
-
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     curves, plane = figure.subplots(1, 2)
     untrained, *trained = rows
-    curves.axhline(untrained["accuracy"], color="grey", linestyle=":", label="untrained")
+    curves.axhline(untrained["accuracy"], color="gray", linestyle=":", label="untrained")
     for row in trained:
         soft = row["name"].endswith("soft")
         epochs = range(1, len(row["history"]) + 1)
         curves.plot(epochs, row["history"], "-" if soft else "--", marker=".", label=row["name"])
-    curves.set_xlabel("epoch")
-    curves.set_ylabel("Recall@1 of unseen classes")
+    curves.set(xlabel="epoch", ylabel="Recall@1 of unseen classes")
     curves.grid(alpha=0.3)
     curves.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8)
     x, y = test
@@ -233,9 +198,7 @@ def plot(rows, name, model, test, path):
     for label in np.unique(y[shown]):
         plane.scatter(*points[y[shown] == label].T, s=8, label=f"class {label}")
     plane.legend(fontsize=7, markerscale=2)
-    plane.set_title(f"t-SNE of unseen classes, {name}")
-    plane.set_xticks([])
-    plane.set_yticks([])
+    plane.set(title=f"t-SNE of unseen classes, {name}", xticks=[], yticks=[])
     figure.savefig(path, dpi=100)
 
 

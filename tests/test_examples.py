@@ -47,7 +47,7 @@ def test_smoke(paper, tmp_path, monkeypatch, capsys):
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="once: no backend takes part")
 def test_results_lie_where_the_example_is_called_and_apart_from_those_of_smoke(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
-    from _arguments import output_folder
+    from _shared import output_folder
 
     folders = [
         output_folder(argparse.Namespace(output=output, smoke=smoke), "resnext")

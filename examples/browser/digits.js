@@ -6,23 +6,23 @@ export const CELLS = 8;
 /**
  * How much of each cell is inked.
  *
- * @param {ImageData} picture Square, bright on black; its side is a multiple of 8.
+ * @param {ImageData} image Square, bright on black; its side is a multiple of 8.
  * @returns {Float64Array} 8×8 numbers from 0 to 1, row by row.
  */
-export function inkOf(picture) {
-  const side = picture.width / CELLS;
+export function inkOf(image) {
+  const side = image.width / CELLS;
   const ink = new Float64Array(CELLS * CELLS);
-  for (let y = 0; y < picture.height; y++) {
-    for (let x = 0; x < picture.width; x++) {
+  for (let y = 0; y < image.height; y++) {
+    for (let x = 0; x < image.width; x++) {
       const cell = Math.floor(y / side) * CELLS + Math.floor(x / side);
-      ink[cell] += picture.data[4 * (y * picture.width + x)]; // red; the strokes are grey
+      ink[cell] += image.data[4 * (y * image.width + x)]; // red; the strokes are gray
     }
   }
   return ink.map((sum) => sum / (255 * side * side));
 }
 
 /**
- * Enlarges 8×8 numbers bilinearly with half-pixel centres, as `kdl.data.digits(size)` does.
+ * Enlarges 8×8 numbers bilinearly with half-pixel centers, as `kdl.data.digits(size)` does.
  *
  * Output pixel i reads the input at (i + 0.5) · 8 / size − 0.5, limited to 0 … 7.
  *
@@ -48,17 +48,17 @@ export function enlarge(ink, size) {
 }
 
 /**
- * A grey picture as the input that the sidecar describes: the same grey in each channel, then
+ * A gray image as the input that the sidecar describes: the same gray in each channel, then
  * (x − mean) / std with x from 0 to 1, the channels last.
  *
- * @param {Float32Array} grey Numbers from 0 to 1.
+ * @param {Float32Array} gray Numbers from 0 to 1.
  * @param {{mean: number[], std: number[]}} input Entry of the sidecar's `inputs`.
  * @returns {Float32Array}
  */
-export function normalize(grey, { mean, std }) {
+export function normalize(gray, { mean, std }) {
   const channels = mean.length;
   return Float32Array.from(
-    { length: grey.length * channels },
-    (_, i) => (grey[Math.floor(i / channels)] - mean[i % channels]) / std[i % channels],
+    { length: gray.length * channels },
+    (_, i) => (gray[Math.floor(i / channels)] - mean[i % channels]) / std[i % channels],
   );
 }
