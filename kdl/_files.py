@@ -17,7 +17,7 @@ from kdl._signals import exit_on_signals
 try:
     import fcntl
 except ImportError:  # on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _LONGEST_NAME = 120  # bytes: a file name has 255, and a draft's name holds more than the target's
 # `.NAME.MACHINE-PROCESS-RANDOM` and an ending.

@@ -10,7 +10,7 @@ from kdl.data.random_subset import random_subset
 
 def load_image_folder(
     path: Path, spec: InputSpec, test_fraction: float = 0.2, seed: int = 0, verbose: int = 0
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], list[str]]:
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], list[str]]:
     """Reads a folder or zip archive of images in class folders as arrays.
 
     The layouts and the split are those of `kdl.data.read_image_folder`. Both parts are shuffled,
