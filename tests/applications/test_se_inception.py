@@ -65,7 +65,7 @@ def plain_stem(model, x):
 
 @pytest.mark.parametrize("size", [64, 75])
 def test_stem_output_matches_pytorch(model, size):
-    """The modules behind it are compared in tests/layers/test_inception_block.py."""
+    """The modules behind it are compared in tests/layers/blocks/test_inception_block.py."""
     stem = keras.Model(model.input, model.get_layer("stem3_pool").output)
     x = stand_in.image(size)
     expected = torch_plain.apply(lambda t: plain_stem(model, t), x)

@@ -1,8 +1,8 @@
 """Trains small networks on two devices and saves their weights: `two_devices.py FILE`.
 
-`tests/training/test_distribute.py` runs this in processes of its own, since devices can be made of
-the processor only before anything is computed, and compares with training on one device. One start
-serves all norms, all losses and all models that train others.
+`test_distribute.py` runs this in processes of its own, since devices can be made of the CPU only
+before anything is computed, and compares with training on one device. One start serves all norms,
+all losses and all models that train others.
 """
 
 import pathlib

@@ -12,7 +12,7 @@ import kdl
 from kdl.training import distribute, launch
 from kdl.training.callbacks.backup import read_history
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(HERE))
 
 import killed_job  # noqa: E402

@@ -9,7 +9,7 @@ from kdl.layers import BatchNormalization, SyncBatchNormalization
 from kdl.testing import run_layer_test
 from kdl.training import launch
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import parts_of_a_batch
 

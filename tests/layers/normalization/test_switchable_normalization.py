@@ -54,7 +54,7 @@ def test_worked_numbers(unbiased, expected):
 
 def test_golden():
     """Three training steps and one inference of the official code, with the unbiased variance."""
-    golden = np.load(pathlib.Path(__file__).parents[1] / "golden" / "switchable_norm.npz")
+    golden = np.load(pathlib.Path(__file__).parents[2] / "golden" / "switchable_norm.npz")
     layer = SwitchableNormalization(unbiased=True)
     layer.build(golden["x0"].shape)
     for weight, name in (
