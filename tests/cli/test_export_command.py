@@ -182,14 +182,14 @@ def test_verify_compares_class_names_and_images_too(artifacts, tmp_path):
     assert "FAILED: the file's images are InputSpec(" in done.stdout
 
 
-def test_verify_takes_rounded_statistics_for_the_same(artefacts, tmp_path):
+def test_verify_takes_rounded_statistics_for_the_same(artifacts, tmp_path):
     """Metadata of other tools has them in float32."""
     file = tmp_path / "m.tflite"
-    file.write_bytes((artefacts / "int8.tflite").read_bytes())
-    info = read_model_info(artefacts / "model.keras")
+    file.write_bytes((artifacts / "int8.tflite").read_bytes())
+    info = read_model_info(artifacts / "model.keras")
     spec = dataclasses.replace(info.input_spec, mean=(1e-8,) * 3)
     write_metadata(file, ModelInfo(info.labels, spec))
-    done = kdl_here("verify", file, artefacts / "model.keras", "--data", "digits")
+    done = kdl_here("verify", file, artifacts / "model.keras", "--data", "digits")
     assert (done.returncode, "FAILED" in done.stdout) == (0, False)
 
 

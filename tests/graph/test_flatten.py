@@ -119,7 +119,7 @@ def test_subclassed_models_are_refused():
 
 def test_open_sizes_are_refused_where_a_layer_needs_them():
     model = ShuffleNetV2(0.5, input_shape=(None, None, 3), include_top=False)
-    with pytest.raises(ValueError, match=r"must be known to lay .* Give the model a full input_sh"):
+    with pytest.raises(ValueError, match=r"must be known to inline .* Give the model a full"):
         flatten(model)
 
 
