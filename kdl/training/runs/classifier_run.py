@@ -183,11 +183,11 @@ class ClassifierRun:
         # What is damaged, or of another run, fails in any way.
         except Exception as error:
             count = counted((self.results or {}).get("epochs", self._begun_at), "epoch")
-            *names, last = ["history.csv", name, *others]
+            files = ("history.csv", name) + others
             raise ValueError(
-                f"{self.folder} holds a run of {count} that cannot go on: its {', '.join(names)} "
-                f"or {last} is missing, damaged or of another ({error}). Put it back, choose "
-                f"another folder, or overwrite it."
+                f"{self.folder} holds a run of {count} that cannot go on: its "
+                f"{', '.join(files[:-1])} or {files[-1]} is missing, damaged or of another "
+                f"({error}). Put it back, choose another folder, or overwrite it."
             ) from error
         return rows
 
