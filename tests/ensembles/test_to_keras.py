@@ -152,7 +152,7 @@ def test_exported_file_matches_the_ensemble(ensemble, state, tmp_path):
         state = {"final_estimator": _final.as_state(final)}
     ensemble.members_ = [plain_mlp((4,), 3) for _ in range(2)]
     ensemble.input_shape_, ensemble.classes_ = (4,), np.unique(y)
-    ensemble._restore(state, allow_pickle=False)
+    ensemble._set_state(state, allow_pickle=False)
     model = ensemble.to_keras()
     assert export_tflite(model, tmp_path / "model.tflite", verification_data=x).passed
     outputs = keras.ops.convert_to_numpy(model(x))
