@@ -195,14 +195,17 @@ def _as_numpy(value, argument):
 
 
 def is_function(data):
+    """Whether this makes a data set when it is called."""
     return callable(data) and not isinstance(data, type) and not is_array(data)
 
 
 def is_array(value):
+    """Whether this is an array or a tensor, of any library."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def describe(value):
+    """A few words on a value, for messages."""
     if is_array(value):
         return f"an array of shape {tuple(value.shape)}"
     if isinstance(value, dict):

@@ -291,6 +291,17 @@ def test_targets_of_a_single_class():
     np.testing.assert_array_equal(results, expected)
 
 
+def test_positive_anchors_that_are_not_valid_count_for_nothing():
+    positive = np.array([[True, True, False, False, False]] * 2)
+    valid = np.array([[True, False, True, True, False]] * 2)
+    options = {"from_logits": True, "normalize_by_positives": True}
+    targets = {"labels": np.where(valid, 0, 77), "positive": positive, "valid": valid}
+    expected = {"labels": np.zeros((2, 5), int), "positive": positive & valid, "valid": valid}
+    results = values(targets, PREDICTIONS, **options)
+    np.testing.assert_array_equal(results, values(expected, PREDICTIONS, **options))
+    assert results[valid].all()
+
+
 def test_targets_of_the_softmax_form_need_a_score_of_the_background():
     targets = {"labels": LABELS * 0, "positive": LABELS >= 0}
     with pytest.raises(ValueError, match="background_class must be one of the 4 places"):
