@@ -11,8 +11,11 @@ import pytest
 def pytest_configure(config):
     """Prepares the backend, and lets tests prove files with few inputs."""
     config.addinivalue_line("filterwarnings", "ignore:The proof is weak:UserWarning")
-    if os.environ.get("KERAS_BACKEND") == "jax":
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend == "jax":
         _draw_with_numpy()
+    if backend == "tensorflow":
+        _skip_rewriting_of_graphs()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,6 +35,16 @@ def _shared_converter():
 
     with warm_converter():
         yield
+
+
+def _skip_rewriting_of_graphs():
+    """TensorFlow does not rewrite graphs for speed, which takes longer than to run them once.
+
+    That took a third of the time of a `predict` or `fit` of few batches.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def _draw_with_numpy():

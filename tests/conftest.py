@@ -4,6 +4,7 @@ import pathlib
 import signal
 import sys
 
+import filelock
 import hypothesis
 import numpy as np
 import pytest
@@ -11,33 +12,12 @@ from PIL import Image
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+from selection import skip_what_runs_once
+
 hypothesis.settings.register_profile("kdl", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("kdl")
 
 collect_ignore = ["no_tensorflow"]
-
-# What no backend computes is tested once, on PyTorch, whose run starts fastest.
-OF_NO_BACKEND = {
-    "deploy": (
-        *("test_bad_files", "test_benchmark", "test_check", "test_cpu_rules", "test_device_plot"),
-        *(
-            "test_device_report",
-            "test_device_run",
-            "test_edgetpu_rules",
-            "test_foreign_metadata",
-            "test_gate",
-        ),
-        *("test_gpu_rules", "test_kinds_of_files", "test_operation_macs", "test_proof_data"),
-        *("test_sidecar", "test_tensor_names", "test_tflite_graph", "test_tflite_validation"),
-    ),
-    "data": ("test_archives", "test_image_files", "test_input_spec", "test_model_info"),
-    "cli": (
-        *("test_benchmark_command", "test_check_command", "test_command_errors", "test_console"),
-        *("test_export_command", "test_models_command", "test_predict_command"),
-        "test_train_command",
-    ),
-    "tests": ("test_checks", "test_files", "test_packaging", "test_process"),
-}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -57,16 +37,16 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "every_backend: of an application or command, and not once")
+    config.addinivalue_line("markers", "every_backend: not once, as most tests of its package")
     config.addinivalue_line("markers", "export: needs TensorFlow's converter")
     config.addinivalue_line("markers", "tensorflow: needs a library that imports TensorFlow")
 
 
 def pytest_collection_modifyitems(config, items):
-    _skip_exports_of_other_backends(items)
     if not config.getoption("--every-model"):
-        _skip_applications_of_other_backends(items)
-        _skip_what_no_backend_computes(items)
+        skip_what_runs_once(items)
+    # What takes minutes comes first, so that no process is left with it at the end.
+    items.sort(key=lambda item: item.path.name != "test_distribute.py")
     if _tensorflow_missing():
         skip = pytest.mark.skip(reason="TensorFlow is hidden in this run")
         for item in items:
@@ -74,48 +54,28 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(skip)
 
 
-def _skip_exports_of_other_backends(items):
-    """`tests/deploy` exports from every backend; what is exported elsewhere is so once."""
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
-        return
-    skip = pytest.mark.skip(reason="one TensorFlow process converts whatever the backend")
-    for item in items:
-        packages = {"layers", "applications", "compression", "ensembles", "segmentation"}
-        once = packages & set(item.path.parts)
-        if once and item.get_closest_marker("export"):
-            item.add_marker(skip)
-
-
 @pytest.fixture(scope="session")
 def root():
     return ROOT
 
 
-def _skip_applications_of_other_backends(items):
-    """Arguments, names and shapes of a whole network are Keras's: PyTorch builds it fastest.
+@pytest.fixture(scope="session")
+def once_a_run(tmp_path_factory, worker_id):
+    """`once_a_run(name, write)`: the path that `write(path)` wrote in one process of the run.
 
-    What a network computes and how it trains is marked `every_backend`; what it is made of, the
-    layers, is tested on every backend anyway.
+    For what takes long and several of the processes need.
     """
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "torch":
-        return
-    skip = pytest.mark.skip(reason="once, on PyTorch; --every-model runs it here, too")
-    for item in items:
-        kept = any(item.get_closest_marker(name) for name in ("every_backend", "export"))
-        if "applications" in item.path.parts and not kept:
-            item.add_marker(skip)
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
 
+    def once(name, write):
+        path = folder / name
+        with filelock.FileLock(f"{path}.lock"):
+            if not path.exists():
+                write(path)
+        return path
 
-def _skip_what_no_backend_computes(items):
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "torch":
-        return
-    skip = pytest.mark.skip(
-        reason="of no backend: once, on PyTorch; --every-model runs it here, too"
-    )
-    for item in items:
-        kept = item.get_closest_marker("every_backend")
-        if not kept and item.path.stem in OF_NO_BACKEND.get(item.path.parent.name, ()):
-            item.add_marker(skip)
+    return once
 
 
 @pytest.fixture

@@ -38,7 +38,6 @@ def check_a_step_trains_the_backbone(model, backbone, targets):
     assert np.abs(keras.ops.convert_to_numpy(kernel) - before).max() > 0
 
 
-@pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore")
 def test_retinanet_of_keras_hub(backbone):
     hub = imported("keras_hub")
@@ -57,7 +56,6 @@ def test_retinanet_of_keras_hub(backbone):
     check_a_step_trains_the_backbone(detector, backbone, boxes)
 
 
-@pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore")
 def test_retinanet_of_keras_cv(backbone):
     cv = imported("keras_cv")

@@ -55,7 +55,6 @@ def test_entries(entry, no_values):
     assert counted == entry.parameters == entry.source.parameters
 
 
-@pytest.mark.every_backend
 def test_outputs_from_pixels_match_keras_applications(counterpart):
     network, pixels, expected = counterpart
     model = of_twin()
@@ -63,7 +62,6 @@ def test_outputs_from_pixels_match_keras_applications(counterpart):
     assert error_of(model, pixels, expected) <= 1e-4
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("whole", [False, True])
 def test_outputs_from_a_keras_file_match(counterpart, tmp_path, whole):
     network, pixels, expected = counterpart
@@ -123,7 +121,6 @@ def test_batch_norm_constants_follow_the_padding(padding, constants):
     assert (stem.epsilon, stem.momentum) == constants
 
 
-@pytest.mark.every_backend
 def test_model():
     run_model_test(
         MobileNet,

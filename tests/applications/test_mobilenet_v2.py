@@ -67,7 +67,6 @@ def test_entries(entry, no_values):
         assert source.sha256 is None or source.sha256 in source.name
 
 
-@pytest.mark.every_backend
 def test_outputs_from_pixels_match_keras_applications(counterpart):
     network, pixels, expected = counterpart
     model = of_twin()
@@ -80,7 +79,6 @@ def name_of_2018(layer):
     return layer.replace("predictions", "Logits")
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("rename", [name_in_files, name_of_2018, str])
 def test_outputs_from_a_keras_file_match(counterpart, tmp_path, rename):
     network, pixels, expected = counterpart
@@ -146,7 +144,6 @@ def test_batch_norm_constants_follow_the_padding(padding, constants):
         assert (layer.epsilon, layer.momentum) == constants
 
 
-@pytest.mark.every_backend
 def test_model():
     run_model_test(
         MobileNetV2,

@@ -59,7 +59,6 @@ def test_mobile_network():
     assert macs(model, (224, 224, 3)) == 563_638_816
 
 
-@pytest.mark.every_backend
 def test_outputs_from_pixels_match_keras_applications():
     reference = keras_twin.randomize(keras_twin.read("keras_nasnet"))
     model = NASNet(
@@ -79,7 +78,6 @@ def test_outputs_from_pixels_match_keras_applications():
     assert np.abs(logits - expected).max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.every_backend
 def test_model():
     run_model_test(
         NASNet,

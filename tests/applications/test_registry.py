@@ -148,7 +148,6 @@ def test_stage_outputs_with_dilation_end_at_the_same_layers(model_name, shallow)
     assert set(dilated.pyramid_outputs) <= {"P1", "P2", "P3"}
 
 
-@pytest.mark.every_backend
 def test_flattened_graph_outputs_match(model_name, shallow):
     model = build(model_name, **shallow)
     flat = flatten(model)
@@ -164,15 +163,18 @@ def test_flattened_graph_outputs_match(model_name, shallow):
 
 @pytest.mark.export
 @pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
-def test_exported_files_match_the_model(model_name, shallow, tmp_path):
-    """float32 and int8 files pass the gates of `verify_tflite`; no tensor has five axes.
+def test_exported_files_match_the_model(model_name, shallow, tmp_path, request):
+    """int8 files pass the gates of `verify_tflite`; no tensor has five axes.
+
+    float32 files of all blocks are tested with the layers, and of all networks by `--every-model`.
 
     Without the classifier: the class that an untrained network chooses hangs by a hair.
     """
     from kdl.deploy import export_tflite, read_tflite
 
     model = build(model_name, include_top=False, **shallow)
-    for quantization in ("float32", "int8"):
+    every = request.config.getoption("--every-model")
+    for quantization in ("float32", "int8") if every else ("int8",):
         path = tmp_path / f"{quantization}.tflite"
         proof = export_tflite(model, path, quantization, representative_data=images(model, 32))
         assert proof.passed, str(proof)

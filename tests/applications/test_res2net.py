@@ -33,7 +33,6 @@ def blocks(model):
     return [layer for layer in model.layers if layer.name.startswith("stage")]
 
 
-@pytest.mark.every_backend
 def test_model():
     arguments = {"variant": "v1b", "padding": "same", "cardinality": 2}
     run_model_test(

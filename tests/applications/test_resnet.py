@@ -23,7 +23,6 @@ def blocks(model, stage):
     return [layer for layer in model.layers if layer.name.startswith(f"stage{stage}_")]
 
 
-@pytest.mark.every_backend
 def test_model():
     arguments = {"depth": (1, 1, 1, 1), "stem": "deep", "strip_pooling": True}
     arguments |= {"output_stride": 8, "multi_grid": (2,)}

@@ -27,7 +27,6 @@ def model():
     return network
 
 
-@pytest.mark.every_backend
 def test_all_forms_outputs_match(model):
     counterpart = ResNeXt(**SMALL, **OPEN, form="a", classifier_activation=None)
     for ours, theirs in zip(model.layers, counterpart.layers, strict=True):
@@ -40,7 +39,6 @@ def test_all_forms_outputs_match(model):
     assert np.abs(to_numpy(counterpart(x)) - expected).max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.every_backend
 def test_model():
     run_model_test(
         ResNeXt, {**SMALL, "depth": (1, 1, 1, 1)}, (2, 64, 64, 3), expected_output_shape=(2, 3)

@@ -20,7 +20,6 @@ def blocks(model):
     return [layer for layer in model.layers if layer.name.startswith("stage")]
 
 
-@pytest.mark.every_backend
 def test_model():
     arguments = {"variant": "v1d", "padding": "same", "upsampling": "bilinear"}
     run_model_test(

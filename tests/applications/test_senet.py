@@ -68,7 +68,6 @@ def test_multiply_adds(layout, billions):
     assert macs(model, (224, 224, 3)) + 2048 * 1000 == pytest.approx(billions * 1e9, rel=2e-4)
 
 
-@pytest.mark.every_backend
 def test_model():
     arguments = {**SMALL, "input_shape": (64, 64, 3)}
     run_model_test(SEResNet, arguments, (2, 64, 64, 3), expected_output_shape=(2, 3))

@@ -111,7 +111,6 @@ def test_dilated_outputs_contain_the_undilated_ones():
     assert dilated.pyramid_outputs["P3"] is dilated.outputs[0]
 
 
-@pytest.mark.every_backend
 def test_model():
     run_model_test(
         ShuffleNet,

@@ -29,7 +29,6 @@ def test_parameters(variant, alpha):
     assert counted == PARAMETERS[variant, alpha]
 
 
-@pytest.mark.every_backend
 def test_channels_first_outputs_match_channels_last():
     model = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 64, 3))
     first = ShuffleNetV2(
@@ -83,7 +82,6 @@ def megvii_reference(state, x):
     return F.linear(x.mean((2, 3)), state["classifier.0.weight"]).numpy()
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_megvii_variant_outputs_match_pytorch(alpha):
     model = ShuffleNetV2(
@@ -96,7 +94,6 @@ def test_megvii_variant_outputs_match_pytorch(alpha):
     assert np.abs(to_numpy(model(x)) - expected).max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(("variant", "padding"), [("torchvision", "symmetric"), ("megvii", "same")])
 def test_model(variant, padding):
     run_model_test(

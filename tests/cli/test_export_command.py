@@ -12,7 +12,6 @@ from kdl.deploy import verify_tflite, write_metadata, write_sidecar
 from kdl.training import save_portable
 
 
-@pytest.mark.every_backend
 def test_verify(artifacts, tmp_path):
     data = ("--data", "digits")
     done = kdl_here("verify", artifacts / "int8.tflite", artifacts / "model.keras", *data)
@@ -36,7 +35,6 @@ def test_verify_on_other_classes_tells_no_accuracy(artifacts, image_folder):
 
 
 @pytest.mark.export
-@pytest.mark.every_backend
 def test_export(artifacts, tmp_path):
     target = tmp_path / "again.tflite"
     arguments = ("--quantization", "int8", "--data", "digits", "--target", "gpu")

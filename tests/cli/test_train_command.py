@@ -12,7 +12,6 @@ import kdl as kdl_library
 from kdl.training.callbacks.backup import read_history
 
 
-@pytest.mark.every_backend
 def test_train_on_a_folder_then_predict(image_folder, tmp_path):
     run = tmp_path / "run"
     arguments = ("--data", image_folder, "--epochs", "2", "--output", run, *FAST)

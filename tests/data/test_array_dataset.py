@@ -139,6 +139,7 @@ def regression():
     return ArrayDataset(x, x.sum(axis=1, keepdims=True) ** 2, batch_size=4)
 
 
+@pytest.mark.every_backend
 def test_fit_counts_its_epochs_and_nothing_else():
     dataset, epochs = regression(), []
     watch = keras.callbacks.LambdaCallback(
@@ -175,6 +176,7 @@ def test_steps_per_epoch_counts_passes():
     assert dataset.epoch == 1
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("epoch", [2, 0])
 def test_resumed_fit_gives_the_same_losses(epoch):
     whole = linear_model().fit(regression(), epochs=4, shuffle=False, verbose=0)
@@ -196,6 +198,7 @@ def test_callback_ties_the_order_to_the_epochs_of_fit():
     assert served_epochs == [5] * 12 + [6] * 12
 
 
+@pytest.mark.every_backend
 def test_workers_of_keras_are_refused():
     """They serve samples twice, or every epoch in the same order."""
     dataset = numbers(24, batch_size=4)

@@ -8,6 +8,8 @@ from keras import layers
 
 from kdl.data import ArrayDataset, Augmentation
 
+pytestmark = pytest.mark.every_backend
+
 IMAGES = np.random.default_rng(0).random((4, 24, 24, 3)).astype("float32")
 BOX = np.array([8, 6, 17, 14])  # xyxy
 

@@ -297,6 +297,7 @@ def test_progress_bar(tmp_path, capsys, verbose):
     assert ("35/35" in capsys.readouterr().out) == bool(verbose)
 
 
+@pytest.mark.every_backend
 def test_fit_and_evaluate(tmp_path):
     write(tmp_path, animals())
     train, test = read_image_folder(tmp_path, SPEC, batch_size=4)

@@ -213,6 +213,7 @@ def test_after_other_augmentations():
     np.testing.assert_array_equal(x, dataset()[0][0])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("num_classes", [None, 6])
 def test_fit(num_classes):
     from kdl.losses import MixupCrossentropy

@@ -82,6 +82,7 @@ def test_follows_from_seed_and_epoch():
     assert [row for rows, _ in runs[1] for row in rows] == expected
 
 
+@pytest.mark.every_backend
 def test_fit_sees_a_new_draw_in_each_epoch():
     seen = []
     spy = lambda x, rng: seen.append(x) or x  # noqa: E731

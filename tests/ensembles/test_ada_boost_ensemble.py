@@ -32,6 +32,7 @@ def test_samme_of_stumps_equals_scikit_learn(classes, weighted):
     assert ours.score(x, y) == theirs.score(x, y)
 
 
+@pytest.mark.every_backend
 def test_samme_r_follows_its_definition():
     """The definition, member after member."""
     x, y = blobs()

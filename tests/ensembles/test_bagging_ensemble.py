@@ -91,6 +91,7 @@ def test_boolean_and_object_labels_are_predicted():
         assert set(BaggingEnsemble(stump, 2).fit(x, labels).predict(x)) == set(labels)
 
 
+@pytest.mark.every_backend
 def test_seed_of_members_determines_their_weights():
     """Members differ from each other, and are the same to the bit in a second ensemble."""
     x, y = kdl.data.digits(size=8, channels=1)[0]

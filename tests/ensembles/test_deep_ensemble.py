@@ -5,7 +5,7 @@ from stand_ins import blobs, linear_mlp, mlp
 
 from kdl.ensembles import DeepEnsemble, _votes
 
-pytestmark = pytest.mark.usefixtures("no_dry_run")
+pytestmark = [pytest.mark.usefixtures("no_dry_run"), pytest.mark.every_backend]
 
 
 def test_members_of_one_seed_differ():

@@ -194,6 +194,7 @@ def dropping(input_shape, outputs):
     return model
 
 
+@pytest.mark.every_backend
 def test_dry_run_changes_no_random_numbers(monkeypatch):
     """Weights to the bit; and the random numbers of the program go on as if nothing had been."""
     x, y = blobs(count=30)

@@ -32,6 +32,7 @@ def test_regression_equals_scikit_learn(line_search):
     assert not hasattr(ours, "predict_proba")
 
 
+@pytest.mark.every_backend
 def test_classification_follows_its_definition():
     """The definition, member after member, and a loss that falls with each."""
     x, y = blobs()

@@ -6,6 +6,8 @@ from hypothesis.extra import numpy as arrays
 from kdl.ensembles import _gradients
 from kdl.ensembles._member_outputs import softmax
 
+pytestmark = pytest.mark.every_backend
+
 CLASSES, NUMBERS = "classification", "regression"
 
 

@@ -16,6 +16,7 @@ from kdl.ensembles import (
 )
 
 
+@pytest.mark.every_backend
 def test_saved_ensemble_loads_with_its_outputs(tmp_path):
     x, y = blobs()
     ensemble = BaggingEnsemble(mlp, 2, {"epochs": 2}, oob_score=True, seed=3)
@@ -33,6 +34,7 @@ def test_saved_ensemble_loads_with_its_outputs(tmp_path):
     assert (again.predict_proba(x) == ensemble.predict_proba(x)).all()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "name", ["ada_boost", "bagging", "deep", "gradient_boosted", "stacking", "voting"]
 )

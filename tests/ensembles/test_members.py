@@ -19,6 +19,8 @@ from kdl.ensembles import BaggingEnsemble, VotingEnsemble, _member_training, _re
 from kdl.ensembles._keras_state import keras_settings
 from kdl.ensembles._processes import as_executor, environment
 
+pytestmark = pytest.mark.every_backend
+
 TORCH = keras.backend.backend() == "torch"
 once = pytest.mark.skipif(not TORCH, reason="on the backend that starts fastest")
 

@@ -89,6 +89,14 @@ def named(names):
     return [pytest.param(name, marks=mark if name == "binned" else ()) for name in names]
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", named(strange.MODELS))
+def test_copy_of_a_strange_model_gives_its_outputs(name):
+    """What all others are made by, on the other backends too."""
+    model = strange.make(name)
+    check_equal(copy_model(model), model)
+
+
 @pytest.mark.parametrize("name", named(strange.MODELS))
 def test_every_copy_of_a_strange_model_gives_its_outputs(name):
     model = strange.make(name)

@@ -16,6 +16,7 @@ def small(**arguments):
     return ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=3, **arguments)
 
 
+@pytest.mark.every_backend
 def test_copy_is_of_the_same_class_and_not_compiled():
     model = small()
     model.compile("adam", "mse")
@@ -30,6 +31,7 @@ def test_copy_is_of_the_same_class_and_not_compiled():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["frozen norm", "frozen inside", "nested twice", "own class"])
 def test_what_is_frozen_stays_frozen(name):
     model = strange.make(name)
@@ -41,6 +43,7 @@ def test_what_is_frozen_stays_frozen(name):
     assert len(flatten(model).trainable_weights) == len(model.trainable_weights)
 
 
+@pytest.mark.every_backend
 def test_frozen_model_with_one_trained_layer_and_one_frozen_weight():
     model = strange.make("nested twice")
     for layer in model.layers:
@@ -50,6 +53,7 @@ def test_frozen_model_with_one_trained_layer_and_one_frozen_weight():
     assert [w.path.split("/")[-1] for w in copy_model(model).trainable_weights] == ["kernel"]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["shared", "nested twice", "shared with nested"])
 def test_shared_layers_stay_shared(name):
     model = strange.make(name)
@@ -57,6 +61,7 @@ def test_shared_layers_stay_shared(name):
         assert copy.count_params() == model.count_params()
 
 
+@pytest.mark.every_backend
 def test_adapters_stay_apart_from_the_kernel():
     """A file of Keras holds their sum: outputs alone would not show that they are lost."""
     model = strange.make("adapters")
@@ -64,6 +69,7 @@ def test_adapters_stay_apart_from_the_kernel():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.every_backend
 def test_copy_goes_its_own_way():
     model = strange.make("nested twice")
     before = model.get_weights()
@@ -75,6 +81,7 @@ def test_copy_goes_its_own_way():
     assert any((a != b).any() for a, b in zip(before, copy.get_weights(), strict=True))
 
 
+@pytest.mark.every_backend
 def test_model_that_is_trained_on_leaves_its_copy_alone():
     model = strange.make("nested twice")
     copy = copy_model(model)
@@ -85,6 +92,7 @@ def test_model_that_is_trained_on_leaves_its_copy_alone():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.every_backend
 def test_random_layers_go_on_with_the_same_numbers():
     model = strange.model(L.GaussianNoise(1.0))  # PyTorch draws those of Dropout elsewhere
     x = strange.images()
@@ -94,6 +102,7 @@ def test_random_layers_go_on_with_the_same_numbers():
     np.testing.assert_array_equal(*outputs)
 
 
+@pytest.mark.every_backend
 def test_new_weights_but_what_was_adapted():
     model = strange.make("normalization")
     fresh = copy_model(model, weights=False)
@@ -118,6 +127,7 @@ def test_application_that_was_changed_in_place():
     assert len(copy.trainable_weights) == len(model.trainable_weights)
 
 
+@pytest.mark.every_backend
 def test_pruned_model_goes_on_with_its_masks():
     model = prune(strange.make("normalization"), ConstantSparsity(0.5))
     model.step.assign(7)
@@ -131,6 +141,7 @@ def test_pruned_model_goes_on_with_its_masks():
     np.testing.assert_allclose(*outputs, rtol=1e-6)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["unbuilt", "sequential"])
 def test_sequential_models(name):
     layers = [L.Conv2D(2, 3), L.BatchNormalization()]
@@ -145,6 +156,7 @@ def test_sequential_models(name):
     np.testing.assert_array_equal(*[keras.ops.convert_to_numpy(m(x)) for m in (model, copy)])
 
 
+@pytest.mark.every_backend
 def test_optional_input_stays_optional():
     x, more = keras.Input((2,), name="x"), keras.Input((2,), name="more", optional=True)
 
@@ -170,6 +182,7 @@ class NeedsFunction(L.Layer):
         return self.functions[0](x)
 
 
+@pytest.mark.every_backend
 def test_layer_without_a_config_is_named():
     model = strange.model(NeedsFunction([keras.ops.abs], name="needs"))
     with pytest.raises(ValueError, match=r"needs \(NeedsFunction\) cannot be copied.*get_config"):
@@ -195,6 +208,7 @@ class Grown(L.Layer):
         return super().get_config()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("copy", [copy_model, flatten])
 def test_layer_whose_copy_has_other_weights_is_named(copy):
     with pytest.raises(ValueError, match=r"weights of grown \(Grown\) do not fit"):
@@ -236,6 +250,7 @@ class ToldTwice(Around):
         return self.part(self.around(x))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("copy", [copy_model, flatten])
 def test_part_without_weights_that_a_copy_has_twice(copy):
     model = strange.model(ToldTwice(L.Rescaling(3.0)))
@@ -244,6 +259,7 @@ def test_part_without_weights_that_a_copy_has_twice(copy):
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.every_backend
 def test_weights_that_a_copy_would_have_twice_are_refused():
     part = L.Dense(3)
     part.build((None, 8, 8, 3))
@@ -255,6 +271,7 @@ class OwnReLU(L.ReLU):
     pass
 
 
+@pytest.mark.every_backend
 def test_layer_that_was_replaced_in_an_application_is_named():
     model = small()
     unit = next(layer for layer in model.layers if hasattr(layer, "pointwise2_relu"))
@@ -263,6 +280,7 @@ def test_layer_that_was_replaced_in_an_application_is_named():
         copy_model(model)
 
 
+@pytest.mark.every_backend
 def test_weights_of_another_model_are_refused_and_nothing_changes():
     model, other = strange.model(L.Conv2D(4, 3)), strange.model(L.Conv2D(5, 3))
     before = other.get_weights()
@@ -274,6 +292,7 @@ def test_weights_of_another_model_are_refused_and_nothing_changes():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.every_backend
 @pytest.mark.tensorflow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its layers take text")
 def test_vocabulary_is_copied():
@@ -299,6 +318,7 @@ class Sized(keras.Model):
         return {"filters": self.filters, "name": self.name}
 
 
+@pytest.mark.every_backend
 def test_layers_without_names_keep_those_that_they_have():
     model = Sized(4)
     copy = copy_model(model, name="second")
@@ -308,6 +328,7 @@ def test_layers_without_names_keep_those_that_they_have():
     assert copy.get_layer(model.layers[-1].name) is copy.layers[-1]
 
 
+@pytest.mark.every_backend
 def test_layers_that_draw_nothing_have_no_seeds_to_copy():
     def model(rate):
         layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dropout(rate)]

@@ -28,6 +28,7 @@ def test_a_network_keeps_its_outputs_without_batch_norm():
     check_equal(model, folded)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "layer",
     [
@@ -58,6 +59,7 @@ def test_a_norm_with_a_mask():
     check_equal(model, folded)
 
 
+@pytest.mark.every_backend
 def test_worked_numbers():
     """γ = 2, β = 0.5, μ = 0.3, v = 0.25, ε = 0.01, which is not Keras's default."""
     norm = NORM(epsilon=0.01)

@@ -125,8 +125,9 @@ def test_head_has_the_layers_of_the_paper():
     np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_fit_with_void_pixels_and_inference_model(tmp_path):
-    """Plain compile and fit; the network without the auxiliary head gives the main logits."""
+@pytest.mark.every_backend
+def test_fit_with_void_pixels():
+    """Plain compile and fit."""
     model = SPNet(backbone(), **BRIEF)
     assert model.loss_weights == {"main": 1.0, "auxiliary": 0.4}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID)
@@ -147,6 +148,12 @@ def test_fit_with_void_pixels_and_inference_model(tmp_path):
     )
     history = model.fit(x, targets, epochs=3, batch_size=4, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_inference_model_gives_the_main_logits(tmp_path):
+    """The network without the auxiliary head."""
+    model = SPNet(backbone(), **BRIEF)
+    x = images(4, 32, 40, 3)
     network = model.inference_model()
     assert [name for name in (each.name for each in network.layers) if "auxiliary" in name] == []
     expected = to_numpy(model(x)["main"])
@@ -157,6 +164,7 @@ def test_fit_with_void_pixels_and_inference_model(tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded(x)), expected)
 
 
+@pytest.mark.every_backend
 def test_loss_ignores_void_pixels():
     """Keras's own loss, against plain NumPy: void is outside the classes, or the one after them."""
     logits = images(3, 5, 4, 6)
@@ -209,6 +217,7 @@ def test_backbone_of_keras_applications_builds():
     assert [w.shape for w in counterpart.weights] == [w.shape for w in model.weights]
 
 
+@pytest.mark.every_backend
 def test_mixed_precision_gives_float32_logits():
     model = SPNet(backbone(dtype="mixed_bfloat16"), **HEAD)
     assert model.get_layer("mixed_pooling1").output.dtype == "bfloat16"

@@ -61,6 +61,7 @@ def fails(cls, match, init_kwargs=None, shape=IMAGES, **options):
 # --- layers that pass ---------------------------------------------------------------------------
 
 
+@pytest.mark.every_backend
 def test_a_faultless_layer_passes():
     run_layer_test(Affine, {}, IMAGES, expected_output_shape=IMAGES, reference=affine_reference)
 
@@ -447,6 +448,7 @@ def test_a_difference_between_data_formats_is_caught():
     fails(OtherWeights, "data format: expected variables of shapes")
 
 
+@pytest.mark.every_backend
 def test_a_data_format_that_cannot_run_is_skipped_only_if_the_backend_cannot(monkeypatch):
     monkeypatch.setattr(_variants, "_runs_convolution", lambda **_: True)
     fails(NoChannelsFirst, "(?s)data format: NotImplementedError: .*only channels_last")
@@ -502,6 +504,7 @@ def test_a_layer_that_runs_only_eagerly_is_caught():
     fails(BranchOnValues, "fit: ")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("cls", "match"),
     [
@@ -546,6 +549,7 @@ class Overflows(Affine):
         return super().call(inputs * 1e6) * 1e-6
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("cls", "match"),
     [
@@ -594,6 +598,7 @@ class Untracked(Affine):
         return super().call(inputs) + self.by_channel(self.box.kernel)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("cls", "match"),
     [

@@ -40,6 +40,7 @@ def fails(cls, match, init_kwargs=None, y_true=TRUE, y_pred=PRED, **options):
 # --- losses that pass ---------------------------------------------------------------------------
 
 
+@pytest.mark.every_backend
 def test_a_faultless_loss_passes():
     errors = np.mean(np.abs(TRUE - PRED) ** 3, axis=-1)
     options = {"function": power_error, "edge_cases": [(TRUE, TRUE), (TRUE, 1e5 * PRED)]}
@@ -201,6 +202,7 @@ def test_a_function_that_disagrees_is_caught():
     fails(PowerError, match, {"power": 3}, function=lambda t, p, power: power_error(t, p, 2))
 
 
+@pytest.mark.every_backend
 def test_half_precision_inside_is_caught():
     fails(HalfInside, "float16: the loss is not finite")
     fails(PowerError, "float16: the function is not finite", function=half_function)
@@ -288,6 +290,7 @@ def test_a_loss_that_runs_only_eagerly_is_caught():
     fails(BranchOnValues, "(gradient|fit): ")
 
 
+@pytest.mark.every_backend
 def test_a_loss_that_fit_reports_otherwise_is_caught():
     fails(OtherInTraining, "fit: the loss reported by fit: values differ")
 

@@ -67,6 +67,7 @@ def fails(cls, match, init_kwargs=None, **options):
 # --- models that pass ---------------------------------------------------------------------------
 
 
+@pytest.mark.every_backend
 def test_a_faultless_model_passes():
     run_model_test(Net, {}, IMAGES, expected_output_shape=(2, 5), expected_parameters=TRAINABLE)
 
@@ -319,6 +320,7 @@ class Detached(Net):
         return super().top(Stop()(x), classes)
 
 
+@pytest.mark.every_backend
 def test_weights_that_do_not_reach_the_output_are_caught():
     fails(Detached, "gradient: the gradient of weight '.*first/kernel' is zero")
     detached = ["first/kernel", "norm/gamma", "norm/beta", "second/kernel", "second/bias"]

@@ -4,6 +4,8 @@ import pytest
 
 from kdl.training import save_portable
 
+pytestmark = pytest.mark.every_backend
+
 
 @keras.saving.register_keras_serializable("kdl_tests")
 class TwoHeads(keras.Model):

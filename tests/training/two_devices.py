@@ -121,6 +121,13 @@ def train_wrapped(kind):
     return [*model.get_weights(), *losses]
 
 
+def skip_rewriting_of_graphs():
+    """As `conftest.py` does for the tests."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def train_all(losses):
     """Dict of all that was trained: kind → arrays, the last of which are losses."""
     found = {kind: train(kind) for kind in NORMS}
@@ -129,6 +136,8 @@ def train_all(losses):
 
 
 def main(path):
+    if keras.backend.backend() == "tensorflow":
+        skip_rewriting_of_graphs()
     with distribute(2) as count:
         losses = loss_cases.cases()
         found = train_all(losses)

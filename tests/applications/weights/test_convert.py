@@ -151,7 +151,6 @@ def test_bad_arguments_raise():
         load_torch_weights(small_model(), "missing.pth")
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_keras_files(suffix, tmp_path):
     model = ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=4)

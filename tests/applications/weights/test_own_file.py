@@ -90,7 +90,6 @@ def assert_untouched(model, before):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_truncated_file_leaves_the_model_unchanged(suffix, share, trained, tmp_path):
@@ -105,7 +104,6 @@ def test_truncated_file_leaves_the_model_unchanged(suffix, share, trained, tmp_p
     assert_untouched(model, before)
 
 
-@pytest.mark.every_backend
 def test_file_that_fails_in_its_last_layer_leaves_the_model_unchanged(trained, tmp_path):
     path = tmp_path / "bad.weights.h5"
     trained.save_weights(path)

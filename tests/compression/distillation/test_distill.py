@@ -68,6 +68,7 @@ def constant(logits, ending=None, name="constant"):
     return model
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("endings", "from_logits"),
     [
@@ -138,6 +139,7 @@ def test_the_formula_in_numpy(width, data):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="adds up losses of replicas")
 def test_each_of_two_replicas_gives_half(flat_data, monkeypatch):
     import tensorflow as tf
@@ -151,6 +153,7 @@ def test_each_of_two_replicas_gives_half(flat_data, monkeypatch):
     assert loss_of(model, *flat_data) == pytest.approx(whole / 2, rel=1e-5)
 
 
+@pytest.mark.every_backend
 def test_fit_evaluate_and_predict(data):
     x, y = data
     student, teacher = network(4, "student", rate=0.3), network(6, "teacher", rate=0.3)
@@ -179,6 +182,7 @@ def test_fit_evaluate_and_predict(data):
     assert results["accuracy"] == pytest.approx(np.mean(outputs.argmax(-1) == y), abs=1e-6)
 
 
+@pytest.mark.every_backend
 def test_batch_norm_follows_each_batch_once(data):
     x, y = data
     student = network(4, "student")
@@ -234,6 +238,7 @@ def test_a_student_that_is_pruned(flat_data):
     assert measure_sparsity(strip(student)).sparsity == 0.5
 
 
+@pytest.mark.every_backend
 def test_a_pruned_student_keeps_its_zeros_under_averaged_weights(flat_data):
     x, y = flat_data
     student = prune(dense(4), ConstantSparsity(0.5))
@@ -266,6 +271,7 @@ def test_a_student_that_is_rounded(flat_data, tmp_path):
     np.testing.assert_array_equal(numpy(loaded(x)), numpy(student(x)))
 
 
+@pytest.mark.every_backend
 def test_half_precision():
     """Probabilities that vanish in float16 give finite losses."""
     half = keras.DTypePolicy("mixed_float16")

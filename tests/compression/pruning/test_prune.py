@@ -51,6 +51,7 @@ def reference_mask(w, sparsity):
     return np.abs(w) >= np.sort(np.abs(w), axis=None)[-kept]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("w", "sparsity", "mask"),
     [
@@ -91,6 +92,7 @@ class Watch(keras.callbacks.Callback):
         self.seen.append((int(self.model.step), kernels(self.model), masks))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_zeros_after_every_step(optimizer):
     """Masks are chosen after steps 3, 5, 7 and 8; weights outside are zero after each."""
@@ -117,6 +119,7 @@ def test_zeros_after_every_step(optimizer):
     assert float(measure_sparsity(pruned).sparsity) == 0.75
 
 
+@pytest.mark.every_backend
 def test_the_mask_is_that_of_the_weights_that_the_optimizer_made():
     """One step of plain SGD, once with pruning and once without."""
     model = dense(8, 4)
@@ -129,6 +132,7 @@ def test_the_mask_is_that_of_the_weights_that_the_optimizer_made():
     np.testing.assert_allclose(kernels(pruned)[0], expected, atol=1e-6)
 
 
+@pytest.mark.every_backend
 def test_what_was_pruned_does_not_grow_back():
     """Steps so large that every weight outside the mask would be among the largest."""
     schedule = PolynomialSparsity(0.5, end_step=2, initial_sparsity=0.5, frequency=1)
@@ -139,6 +143,7 @@ def test_what_was_pruned_does_not_grow_back():
     np.testing.assert_array_equal(kernels(pruned)[0] != 0, before)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("eager", [False, True])
 def test_mixed_precision_and_eager_steps(eager):
     dtype = keras.DTypePolicy("mixed_float16")
@@ -152,6 +157,7 @@ def test_mixed_precision_and_eager_steps(eager):
     assert measure_sparsity(pruned).sparsity == 0.5
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="not in Keras on PyTorch")
 def test_several_steps_in_one_execution():
     pruned = prune(dense(8, 16, 4), PolynomialSparsity(0.5, end_step=3, frequency=1))
@@ -161,6 +167,7 @@ def test_several_steps_in_one_execution():
     assert measure_sparsity(pruned).sparsity == 0.5
 
 
+@pytest.mark.every_backend
 def test_global_scope_compares_all_kernels():
     model = dense(8, 16, 4)
     first, second = model.layers[1].kernel, model.layers[2].kernel
@@ -255,6 +262,7 @@ def test_a_kdl_network_keeps_its_class():
     np.testing.assert_allclose(pruned, 0.6, atol=1e-3)
 
 
+@pytest.mark.every_backend
 def test_steps_and_masks_survive_saving(tmp_path):
     schedule = PolynomialSparsity(0.75, end_step=12, frequency=4)
     pruned = prune(dense(8, 16, 4), schedule)

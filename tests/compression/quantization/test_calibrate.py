@@ -1,10 +1,12 @@
 import keras
 import numpy as np
+import pytest
 
 from kdl.compression import calibrate
 from kdl.layers import FakeQuantize
 
 
+@pytest.mark.every_backend
 def test_ranges_are_the_extremes_of_the_data_and_stay():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))

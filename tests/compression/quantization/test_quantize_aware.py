@@ -333,6 +333,7 @@ def test_groups_that_a_mobile_gpu_gets_wrong_export_as_integers(images, tmp_path
     assert summary.operations["CONV_2D"] == 3
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "preprocessing",
     [K.Rescaling(1 / 127.5, -1), K.Normalization(mean=[120.0] * 3, variance=[3600.0] * 3)],

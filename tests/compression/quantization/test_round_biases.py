@@ -26,6 +26,7 @@ def quantized_alone(layer, images, after=lambda x: x):
     return quantized, quantized.get_layer(layer.name), (high - low) / 255
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("layer", "axes"),
     [

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import kdl
 from kdl.compression import calibrate, flatten
 from kdl.data import InputSpec, read_model_info
 from kdl.deploy import ExportError, export_tflite, read_tflite
@@ -55,6 +56,23 @@ def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
     assert summary.inputs == {"image": ((1, 48, 48, 3), "INT8")}
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("form", ["float32", "float16", "dynamic", "int8", "calibrated"])
+def test_a_block_in_every_form(form, images, tmp_path):
+    inputs = keras.Input((12, 12, 3))
+    x = kdl.layers.InvertedResidual(16)(keras.layers.Conv2D(16, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    quantization = "int8" if form == "calibrated" else form
+    if form == "calibrated":
+        model, _ = calibrate(model, images, verbose=0)
+    path = tmp_path / "model.tflite"
+    result = export_tflite(model, path, quantization, representative_data=images)
+    assert result.passed
+    summary = read_tflite(path)
+    assert summary.quantization == quantization
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D"} <= set(summary.operations)
+
+
 def test_a_quantised_model_has_one_form(images, tmp_path):
     inputs = keras.Input((12, 12, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
@@ -84,6 +102,7 @@ def test_what_stays_float_is_float_in_the_file(last, images, tmp_path):
     assert operations["ELU"] == 1
 
 
+@pytest.mark.every_backend
 def test_mixed_precision_is_exported_as_float32(tmp_path, images):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(inputs)
@@ -120,6 +139,7 @@ def test_batch_and_open_input_shape(tmp_path, images):
     assert summary.outputs == {"features": ((4, 10, 10, 2), "INT8")}
 
 
+@pytest.mark.every_backend
 def test_several_outputs_keep_their_names(tmp_path, images):
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Conv2D(2, 3, name="map")(inputs)

@@ -45,6 +45,7 @@ def nested():
     return keras.Model(inputs, outputs, name=odd[2])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("make", "shapes"),
     [
@@ -141,6 +142,7 @@ def test_integers_go_in_and_out(form, tmp_path):
     assert result.quantization == form
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="no such convolution on CPUs")
 def test_channels_first_as_wide_as_there_are_channels(tmp_path):
     inputs = keras.Input((3, 4, 4))

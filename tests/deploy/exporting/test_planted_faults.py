@@ -12,7 +12,7 @@ from kdl.deploy import ExportError, export_tflite
 from kdl.deploy.exporting.conversion import convert
 from kdl.deploy.tflite.file import tflite_schema
 
-pytestmark = pytest.mark.export
+pytestmark = [pytest.mark.export, pytest.mark.every_backend]
 
 FORMS = ("float32", "float16", "dynamic", "int8")
 SHAPES = dict.fromkeys(("left", "right"), (1, 6, 6, 2))

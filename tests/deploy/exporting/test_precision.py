@@ -5,6 +5,8 @@ import pytest
 import kdl
 from kdl.deploy.exporting.precision import as_float32
 
+pytestmark = pytest.mark.every_backend
+
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_twin_has_the_weights_and_computes_in_float32(policy):

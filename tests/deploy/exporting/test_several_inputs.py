@@ -104,6 +104,7 @@ def made_up(model, count=60):
     return keras.tree.map_structure(draw, model.input)
 
 
+@pytest.mark.every_backend
 @pytest.mark.export
 @pytest.mark.parametrize("make", MODELS)
 def test_every_input_is_in_the_file_under_its_name(make, tmp_path):

@@ -13,8 +13,7 @@ def norms(layer):
 
 def test_all_norms_of_an_application():
     model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=3)
-    x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
-    before, weights = model.predict(x, verbose=0), model.get_weights()
+    weights = model.get_weights()
     assert not any(isinstance(norm, SyncBatchNormalization) for norm in norms(model))
     assert convert_sync_batch_norm(model, axis_name="batch") is model
     found = norms(model)
@@ -23,9 +22,22 @@ def test_all_norms_of_an_application():
     assert all(norm.axis_name == "batch" for norm in found)
     for one, other in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    model.compile("sgd", "sparse_categorical_crossentropy")
+
+
+def test_outputs_stay_and_the_model_trains():
+    inputs = keras.Input((8, 8, 8))
+    x = kdl.layers.InvertedResidual(8)(BatchNormalization()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(x)))
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 8)).astype("float32")
+    before = model.predict(x, verbose=0)
+    convert_sync_batch_norm(model, axis_name="batch")
+    model.compile("sgd", "mse")
     np.testing.assert_allclose(model.predict(x, verbose=0), before, atol=1e-5)
-    model.fit(x, np.zeros(2), verbose=0)
+    variances = [keras.ops.convert_to_numpy(norm.moving_variance) for norm in norms(model)]
+    model.fit(x, np.zeros((2, 3)), verbose=0)
+    assert len(variances) == 4
+    for norm, variance in zip(norms(model), variances, strict=True):
+        assert np.abs(keras.ops.convert_to_numpy(norm.moving_variance) - variance).min() > 1e-4
 
 
 def test_saved_and_loaded(tmp_path):

@@ -54,6 +54,7 @@ def weights_and_steps(model):
     return [keras.ops.convert_to_numpy(w) for w in model.weights], steps
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kill_at", [0, 1, 3])
 def test_a_killed_run_ends_like_one_that_was_not(kill_at, tmp_path):
     (tmp_path / "whole").mkdir()
@@ -180,6 +181,7 @@ def unknown_length():
         yield np.ones((2, 2)), np.ones(2)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize(("step", "kept"), [(13, 1), (19, 1), (20, 2)])
 def test_an_epoch_that_was_stopped_within_comes_again(step, kept, before, tmp_path):
@@ -240,6 +242,7 @@ def test_terminate_on_nan_leaves_the_epoch_before(tmp_path):
     assert weights_and_steps(model)[1] == 50
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_do_not_replace_the_last_good_ones(value, tmp_path):
     class SpoilAtEnd(keras.callbacks.Callback):

@@ -50,6 +50,7 @@ def trained(folder, plan):
     return model, best
 
 
+@pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore:Epoch 3 is not kept")
 @pytest.mark.parametrize(
     ("again", "expected"), [([0.9, 0.5, 0.6, 0.7], 1), ([0.9, 0.5, 0.95, 0.7], 3)]

@@ -6,6 +6,8 @@ from kdl.layers.blocks.nasnet_cell import NASNetCell
 from kdl.layers.regularization.scheduled_drop_path import ScheduledDropPath
 from kdl.training.callbacks.drop_path_schedule import DropPathSchedule
 
+pytestmark = pytest.mark.every_backend
+
 IMAGES, TARGETS = np.ones((8, 4, 4, 2), "float32"), np.zeros((8, 4, 4, 4), "float32")
 
 

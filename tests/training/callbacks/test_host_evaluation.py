@@ -5,6 +5,8 @@ import pytest
 from kdl.metrics._host_metric import HostMetric
 from kdl.training import HostEvaluation
 
+pytestmark = pytest.mark.every_backend
+
 
 class Median(HostMetric):
     """Of the predictions: it needs them all."""

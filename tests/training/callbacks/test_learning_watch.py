@@ -5,6 +5,8 @@ import pytest
 
 from kdl.training.callbacks.learning_watch import LearningWatch
 
+pytestmark = pytest.mark.every_backend
+
 
 def watched(labels, *epochs):
     """Number of warnings after epochs of `(val_loss, val_accuracy)`."""

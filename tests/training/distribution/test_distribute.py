@@ -44,11 +44,9 @@ def losses():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(once_a_run):
     """What two devices trained, from one start of them."""
-    path = tmp_path_factory.mktemp("two") / "weights.npz"
-    run("two_devices.py", path)
-    found = np.load(path)
+    found = np.load(once_a_run("two_devices.npz", lambda path: run("two_devices.py", path)))
     assert found["count"] == 2
     return found
 
@@ -68,6 +66,7 @@ def equal(trained):
     return {kind: as_one(trained, kind, two_devices.train(kind)) for kind in two_devices.NORMS}
 
 
+@pytest.mark.every_backend
 def test_two_devices_train_like_one(equal):
     """Ten steps with momentum; on TensorFlow and PyTorch a plain norm shows that this can fail."""
     plain = BACKEND == "jax"
@@ -86,6 +85,7 @@ def test_no_norm_is_left_out():
     assert norms == {type(make()).__name__ for make in two_devices.NORMS.values()}
 
 
+@pytest.mark.every_backend
 def test_two_devices_train_losses_like_one(trained, losses):
     """Update and reported loss of each, its defaults, its sum and its arguments turned round."""
     one = loss_cases.train(losses)
@@ -93,12 +93,14 @@ def test_two_devices_train_losses_like_one(trained, losses):
     assert [kind for kind in one if not as_one(trained, kind, one[kind])] == []
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX maps over a named axis")
 def test_mapped_devices_have_the_loss_of_one(trained, losses):
     one = loss_cases.whole(loss_cases.of_whole_batches(losses))
     assert [kind for kind in one if not as_one(trained, f"{kind}, mapped", one[kind])] == []
 
 
+@pytest.mark.every_backend
 def test_two_devices_train_wrappers_like_one(trained):
     kinds = two_devices.WRAPPERS
     one = {kind: two_devices.train_wrapped(kind) for kind in kinds}

@@ -39,6 +39,7 @@ def train(folder, arguments=ARGUMENTS, overwrite=False, model=None, **settings):
     return run, run.train(model, data(True), data(False), names, epochs, **settings)
 
 
+@pytest.mark.every_backend
 def test_a_run_leaves_its_files(tmp_path):
     run, results = train(tmp_path / "run")
     assert sorted(os.listdir(run.folder)) == [

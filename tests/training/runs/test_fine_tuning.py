@@ -5,6 +5,8 @@ import pytest
 from kdl.applications import preprocessing
 from kdl.training.runs.fine_tuning import load_backbone, published_spec
 
+pytestmark = pytest.mark.every_backend
+
 
 def model(classes, filters=2):
     layers = [keras.layers.Conv2D(filters, 3), keras.layers.GlobalAveragePooling2D()]

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from kdl.training import WarmUpCosine
 
+pytestmark = pytest.mark.every_backend
+
 
 def rates(schedule, steps):
     return [float(keras.ops.convert_to_numpy(schedule(step))) for step in steps]
