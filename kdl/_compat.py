@@ -157,6 +157,24 @@ def inputs_of(tensor):
     return history.operation._inbound_nodes[history.node_index].input_tensors
 
 
+def call_of(tensor):
+    """The call that gave a symbolic tensor; None for an input.
+
+    Nothing public tells with which arguments an operation was called, and going through a model by
+    calling its operations once more takes as long as it took to make it.
+
+    Returns:
+        Tuple `(operation, args, kwargs, outputs)`, the outputs as a list; or None.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None:
+        return None
+    node = history.operation._inbound_nodes[history.node_index]
+    if node.is_input:
+        return None
+    return history.operation, node.arguments.args, node.arguments.kwargs, node.outputs
+
+
 def operations_before(tensors):
     """All layers and operations that symbolic tensors come from, the last first.
 

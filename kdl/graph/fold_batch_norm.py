@@ -1,4 +1,4 @@
-"""Batch normalisation as part of the convolution before it."""
+"""Batch normalization as part of the convolution before it."""
 
 import keras
 import numpy as np
@@ -6,10 +6,12 @@ import numpy as np
 from kdl import layers
 from kdl.graph import copy_layer
 from kdl.graph.copy_layer import ADAPTERS
-from kdl.graph.copy_model import keep_state
 from kdl.graph.copy_weights import set_weights, stored_weights
-from kdl.graph.flatten import flatten
-from kdl.graph.read_graph import kind_of, read_graph, rebuild
+from kdl.graph.inline import inline
+from kdl.graph.kinds import keras_class_of, kind_of
+from kdl.graph.read_graph import read_graph
+from kdl.graph.rebuild import FORM_ARGUMENTS, rebuild
+from kdl.graph.substitute import substitute
 
 # Class of Keras → axis of the output channels in the kernel; None: `(…, C, multiplier)`.
 _CHANNEL_AXIS = {
@@ -57,27 +59,26 @@ def fold_batch_norm(model):
         >>> any(isinstance(x, keras.layers.BatchNormalization) for x in folded.layers)
         False
     """
-    graph = read_graph(flatten(model))
+    return rebuild(fold(inline(read_graph(model))), copy=_fast_copy)
+
+
+def fold(graph):
+    """`fold_batch_norm` of a graph whose composite layers are inlined."""
     norms = _foldable(graph)
     absorbed = {id(conv): norm for conv, norm in norms.values()}
-    made = {}
 
-    def apply(node, args, kwargs):
-        if id(node.operation) in norms:
+    def replace(node, args, kwargs, once):
+        layer = node.operation
+        if id(layer) in norms:
             return args[0]
-        if not isinstance(node.operation, keras.layers.Layer):
-            return node.operation(*args, **kwargs)
-        if id(node.operation) not in made:
-            made[id(node.operation)] = _twin(node.operation, absorbed.get(id(node.operation)))
-        layer, weights = made[id(node.operation)]
-        outputs = layer(*args, **kwargs)
-        if weights is None:
-            keep_state(node.operation, layer)
-        else:
-            set_weights(layer, weights)
+        if id(layer) not in absorbed:
+            return None
+        folded = once("", lambda name: _folding_copy(layer, name))
+        outputs = folded(*args, **kwargs)
+        set_weights(folded, _folded(layer, absorbed[id(layer)]))
         return outputs
 
-    return rebuild(graph, apply)
+    return substitute(graph, replace)
 
 
 def _foldable(graph):
@@ -92,12 +93,12 @@ def _foldable(graph):
         if before is None or len(readers[id(x)]) > 1:
             continue
         alone = calls[id(node.operation)] == calls[id(before.operation)] == 1
-        if alone and takes_up(before.operation, node.operation, len(x.shape)):
+        if alone and is_foldable(before.operation, node.operation, len(x.shape)):
             found[id(node.operation)] = before.operation, node.operation
     return found
 
 
-def takes_up(layer, norm, rank):
+def is_foldable(layer, norm, rank):
     """Whether a batch norm of tensors of this rank can be folded into `layer` before it."""
     if kind_of(layer) not in _CHANNEL_AXIS or not _is_linear(layer):
         return False
@@ -109,21 +110,22 @@ def _is_linear(layer):
     return layer.activation in (None, keras.activations.linear)
 
 
-def _twin(layer, norm):
-    """A layer like `layer` that also does what `norm` does, and its weights if it does."""
-    kind = _fast_class(layer)
-    if norm is None:
-        return copy_layer(layer, kind), None
-    return copy_layer(layer, kind, drop=ADAPTERS, use_bias=True), _folded(layer, norm)
+def _folding_copy(layer, name):
+    """A layer like `layer` that can also do what a batch norm after it does."""
+    drop = (*ADAPTERS, *FORM_ARGUMENTS)
+    return copy_layer(layer, _fast_class(layer), drop=drop, use_bias=True, name=name)
+
+
+def _fast_copy(layer, name):
+    return copy_layer(layer, _fast_class(layer), drop=FORM_ARGUMENTS, name=name)
 
 
 def _fast_class(layer):
     """The class of kdl with the same results, where there is one."""
-    if type(layer) is keras.layers.Conv2D:
+    plain = keras_class_of(layer)
+    if plain is keras.layers.Conv2D:
         return layers.Conv2D if layer.groups == 1 else layers.GroupedConv2D
-    if type(layer) is keras.layers.DepthwiseConv2D:
-        return layers.DepthwiseConv2D
-    return type(layer)
+    return layers.DepthwiseConv2D if plain is keras.layers.DepthwiseConv2D else plain
 
 
 def _folded(layer, norm):

@@ -31,7 +31,7 @@ def replay(model, inputs=None, make=None, call=None):
 
     def call_densely(operation, *args, **kwargs):
         outputs = call(operation, *args, **kwargs)
-        if type(operation).__name__ == "Multiply" and not any(map(_is_sparse, (args, kwargs))):
+        if type(operation).__name__ == "Multiply" and not has_sparse((args, kwargs)):
             mark_dense(keras.tree.flatten(outputs))
         return outputs
 
@@ -52,5 +52,6 @@ def _call(operation, *args, **kwargs):
     return operation(*args, **kwargs)
 
 
-def _is_sparse(argument):
-    return any(getattr(x, "sparse", False) for x in keras.tree.flatten(argument))
+def has_sparse(structure):
+    """Whether a symbolic tensor in a structure is sparse."""
+    return any(getattr(x, "sparse", False) for x in keras.tree.flatten(structure))

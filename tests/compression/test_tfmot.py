@@ -7,8 +7,9 @@ from keras import ops
 
 from kdl import layers
 from kdl.compression import ConstantSparsity, PolynomialSparsity, flatten, tfmot
-from kdl.compression.quantization._elementary import elementary
+from kdl.compression.quantization._decompose import decompose
 from kdl.compression.tfmot import _twins
+from kdl.graph.inline import inline
 from kdl.graph.read_graph import read_graph
 from kdl.testing import _checks
 
@@ -114,7 +115,7 @@ def signal_to_noise(expected, actual):
 
 
 def kinds(model):
-    graph = read_graph(elementary(flatten(model), keep=_twins.AFFINE))
+    graph = decompose(inline(read_graph(model)), keep=_twins.AFFINE)
     return {(n.kind, isinstance(n.operation, K.Layer)) for n in graph.nodes}
 
 

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from kdl.graph.inline import functional
 from kdl.graph.read_graph import read_graph
 
 
@@ -24,7 +23,7 @@ class View:
     """
 
     def __init__(self, model, names, from_logits):
-        graph = read_graph(functional(model))
+        graph = read_graph(model)
         if not keras.backend.is_keras_tensor(graph.outputs):
             raise ValueError(
                 f"{model.name} must have one output, a tensor; received {graph.outputs}. Distil "
@@ -48,15 +47,15 @@ class View:
 
 
 def _output_of(graph, name):
-    made = {node.operation.name: node.outputs for node in graph.nodes}
+    made = {node.name: node.results for node in graph.nodes}
     if name not in made:
         raise ValueError(f"{graph.name} has no layer {name!r}. It has: {', '.join(made)}.")
-    if not keras.backend.is_keras_tensor(made[name]):
+    if len(made[name]) != 1:
         raise ValueError(
             f"Layer {name!r} of {graph.name} must give one tensor; it gives {made[name]}. Name one "
             f"of the layers that read them."
         )
-    return made[name]
+    return made[name][0]
 
 
 def _find_logits(graph, from_logits):

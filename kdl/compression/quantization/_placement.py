@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from kdl.compression.quantization._elementary import norms_after_convolutions
+from kdl.compression.quantization._decompose import norms_after_convolutions
 from kdl.compression.quantization._rules import (
     FIXED_RANGE,
     RELUS,
@@ -15,7 +15,7 @@ from kdl.compression.quantization._rules import (
     reason_for_float,
     ties_of,
 )
-from kdl.graph.read_graph import is_float
+from kdl.graph.kinds import is_float
 
 
 @dataclasses.dataclass
@@ -53,7 +53,7 @@ class Placement:
 
 
 def place(graph):
-    """`Placement` for an elementary graph.
+    """`Placement` for a decomposed graph.
 
     A tensor is rounded where it is made, except inside of what is computed in one (convolution,
     batch norm, ReLU). What only moves numbers rounds nothing: its inputs and outputs share a range.
@@ -108,7 +108,7 @@ def _makers(graph):
     for node in graph.nodes:
         for x in node.results:
             if is_float(x):
-                found[id(x)] = node.operation.name, node
+                found[id(x)] = node.name, node
     return found
 
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.graph import copy_model
-from kdl.graph.read_graph import make_model, read_graph, rebuild
+from kdl.graph.read_graph import read_graph
 from kdl.layers import FakeQuantize
+from kdl.layers.quantization.fake_quantize import ranges_observed_by
 
 
 def observe_ranges(model, data, batch_size=32, verbose="auto"):
@@ -23,50 +23,71 @@ def observe_ranges(model, data, batch_size=32, verbose="auto"):
     Raises:
         ValueError: If `data` does not fit the model, or an activation is not finite.
     """
-    probe, sites = _probe(model)
+    sites = _sites(model)
     if not sites:
         return
     _check_shapes(model, data)
-    seen = probe.predict(data, batch_size=batch_size, verbose=verbose)
+    seen = _Probe(model, sites).predict(data, batch_size=batch_size, verbose=verbose)
+    names = [(layer.name, site) for layer, site in sites]
     if not np.isfinite(seen).all():
-        raise ValueError(_not_finite(seen, sites))
+        raise ValueError(_not_finite(seen, names))
     low = np.minimum(seen[:, 0::2].min(axis=0), 0.0)
     high = np.maximum(seen[:, 1::2].max(axis=0), 0.0)
-    for layer in model.layers:
-        if isinstance(layer, FakeQuantize) and layer.fixed_range is None:
-            mine = [sites.index((layer.name, site)) for site in range(layer.sites)]
-            layer.low.assign(low[mine])
-            layer.high.assign(high[mine])
+    for layer in dict.fromkeys(layer for layer, _ in sites):
+        own = [names.index((layer.name, site)) for site in range(layer.sites)]
+        layer.low.assign(low[own])
+        layer.high.assign(high[own])
 
 
-def _probe(model):
-    """A model that gives smallest and largest value of each site, a row a sample."""
-    sites, extremes = [], []
-
-    def apply(node, args, kwargs):
-        layer = node.operation
-        if not isinstance(layer, FakeQuantize):
-            return layer(*args, **kwargs)
-        if layer.fixed_range is None:
-            sites.append((layer.name, kwargs.get("site", 0)))
-            extremes.extend([(ops.min, args[0]), (ops.max, args[0])])
-        return args[0]
-
-    graph = read_graph(copy_model(model))
-    inputs = rebuild(graph, apply).input
-    if not sites:
-        return None, sites
-    first = keras.tree.flatten(inputs)[0]
-    seen = [_of_a_sample(reduce, x, first) for reduce, x in extremes]
-    return make_model(inputs, ops.stack(seen, axis=-1)), sites
+def _sites(model):
+    """Dict: (observing layer, site) → whether its input has the samples along its first axis."""
+    graph = read_graph(model)
+    batch = keras.tree.flatten(graph.inputs)[0].shape[:1]
+    return {
+        (node.operation, node.kwargs.get("site", 0)): node.inputs[0].shape[:1] == batch
+        for node in graph.nodes
+        if isinstance(node.operation, FakeQuantize) and node.operation.fixed_range is None
+    }
 
 
-def _of_a_sample(reduce, x, first):
+class _Probe(keras.Model):
+    """Gives smallest and largest value of each site, a row a sample.
+
+    Args:
+        model: The model whose `FakeQuantize` layers are asked; it is called as it is.
+        sites: What `_sites` gives.
+    """
+
+    def __init__(self, model, sites):
+        # The model casts its inputs itself.
+        super().__init__(name="probe", dtype="float32", autocast=False)
+        self.model = model
+        self._sites = [(id(layer), site, by_sample) for (layer, site), by_sample in sites.items()]
+
+    def call(self, inputs):
+        """The extremes of a batch."""
+        seen = {}
+
+        def observe(layer, site, x):
+            seen[id(layer), site] = x
+
+        with ranges_observed_by(observe):
+            self.model(inputs, training=False)
+        first = keras.tree.flatten(inputs)[0]
+        columns = [
+            _of_a_sample(reduce, seen[layer, site], by_sample, first)
+            for layer, site, by_sample in self._sites
+            for reduce in (ops.min, ops.max)
+        ]
+        return ops.stack(columns, axis=-1)
+
+
+def _of_a_sample(reduce, x, by_sample, first):
     """The extreme of each sample; that of the batch for each, where no axis holds the samples."""
-    if x.shape[:1] != first.shape[:1]:
-        zeros = ops.zeros_like(ops.cast(_along_samples(ops.max, first), "float32"))
-        return ops.cast(reduce(x), "float32") + zeros
-    return ops.cast(_along_samples(reduce, x), "float32")
+    if by_sample:
+        return ops.cast(_along_samples(reduce, x), "float32")
+    zeros = ops.zeros_like(ops.cast(_along_samples(ops.max, first), "float32"))
+    return ops.cast(reduce(x), "float32") + zeros
 
 
 def _along_samples(reduce, x):

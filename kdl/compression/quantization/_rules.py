@@ -1,6 +1,6 @@
-"""What rounding does at each operation of an elementary graph."""
+"""What rounding does at each operation of a decomposed graph."""
 
-from kdl.compression.quantization._elementary import WEIGHTED, is_number
+from kdl.compression.quantization._operations import WEIGHTED, is_number
 
 # What changes its input in training alone: of it a file holds nothing.
 _TRAINING_ONLY = {
@@ -128,7 +128,7 @@ def reason_for_float(node, after_convolution):
     """Why an operation stays float; None if it has a quantised form.
 
     Args:
-        node: `Node` of an elementary graph.
+        node: `Node` of a decomposed graph.
         after_convolution: Whether it is a batch norm that folds into the layer before it.
     """
     kind, numbers, tensors = node.kind, _numbers(node), node.inputs

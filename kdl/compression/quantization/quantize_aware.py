@@ -1,18 +1,22 @@
 """Models that train with the rounding of their int8 file."""
 
+import functools
+
 import keras
 
 from kdl import layers
-from kdl.compression.quantization._elementary import ALMOST_ONE, elementary
+from kdl.compression.quantization._decompose import decompose
+from kdl.compression.quantization._operations import ALMOST_ONE
 from kdl.compression.quantization._placement import place
 from kdl.compression.quantization._ranges import observe_ranges
 from kdl.compression.quantization.quantization_report import KeptFloat, QuantizationReport
 from kdl.data.reading import inputs_for_predict
 from kdl.graph import copy_layer
-from kdl.graph.copy_model import keep_state
-from kdl.graph.flatten import flatten
-from kdl.graph.fold_batch_norm import fold_batch_norm
-from kdl.graph.read_graph import is_float, kind_of, read_graph, rebuild
+from kdl.graph.fold_batch_norm import fold
+from kdl.graph.inline import inline
+from kdl.graph.kinds import is_float, kind_of
+from kdl.graph.read_graph import read_graph
+from kdl.graph.rebuild import FORM_ARGUMENTS, plain_copy, rebuild
 from kdl.layers._block import check_choice
 from kdl.layers.quantization.fake_quantize import OBSERVERS
 from kdl.ops.quantization import check_bits
@@ -94,13 +98,13 @@ def quantize_aware(
     check_choice("observer", observer, OBSERVERS)
     weight_bits = check_bits("weight_bits", weight_bits, most=8)
     activation_bits = check_bits("activation_bits", activation_bits, most=8)
-    flat = fold_batch_norm(model) if batch_norm == "fold" else flatten(model)
-    graph = read_graph(elementary(flat))
+    graph = inline(read_graph(model))
     if any(isinstance(node.operation, layers.FakeQuantize) for node in graph.nodes):
         raise ValueError(
             f"{model.name} is quantized already. Train it further as it is, or pass the model that "
             f"it was made from."
         )
+    graph = decompose(fold(graph) if batch_norm == "fold" else graph)
     placement = place(graph)
     if not placement.roundings:
         raise ValueError(_nothing_to_quantize(graph, placement))
@@ -114,7 +118,6 @@ def quantize_aware(
 
 
 def _build(graph, placement, weight_bits, make_observer):
-    layer_of = _Copies(weight_bits)
     observers = [
         make_observer(f"range_{number}", sites=len(names))
         for number, names in enumerate(placement.groups)
@@ -133,13 +136,13 @@ def _build(graph, placement, weight_bits, make_observer):
             return new
         return observers[rounding.group](new, site=rounding.site, ties=rounding.ties)
 
-    def apply(node, args, kwargs):
+    def call(node, operation, args, kwargs):
         if id(node) in placement.lone_relus:
             # An int8 ReLU by itself runs on LiteRT's slow kernel, one after a product on XNNPACK.
             args = [keras.ops.multiply(args[0], ALMOST_ONE), *args[1:]]
         if node.kind in _PRODUCTS:
             args, kwargs = keras.tree.map_structure(_parted, (args, kwargs))
-        outputs = layer_of(node)(*args, **kwargs)
+        outputs = operation(*args, **kwargs)
         fresh = keras.tree.flatten(outputs)
         if node.kind == "Discretization" or not any(map(is_float, node.inputs)):
             # Of one-hot rows the converter would round the numbers that it writes them with.
@@ -147,9 +150,8 @@ def _build(graph, placement, weight_bits, make_observer):
         results = [rounded(old, new) for old, new in zip(node.results, fresh, strict=True)]
         return keras.tree.pack_sequence_as(outputs, results)
 
-    model = rebuild(graph, apply, begin=rounded)
-    layer_of.keep_state()
-    return model
+    copy = functools.partial(_quantized_copy, weight_bits)
+    return rebuild(graph, copy, call, begin=rounded)
 
 
 def _parted(x):
@@ -158,32 +160,13 @@ def _parted(x):
     return keras.ops.multiply(x, ALMOST_ONE) if floats else x
 
 
-class _Copies:
-    """New layers in place of a graph's: quantised where they have weights to round."""
-
-    def __init__(self, weight_bits):
-        self.weight_bits = weight_bits
-        self.made = {}
-
-    def __call__(self, node):
-        """The layer or operation to call for `node`."""
-        old = node.operation
-        if not isinstance(old, keras.layers.Layer):
-            return old
-        if id(old) not in self.made:
-            self.made[id(old)] = old, self._copy(old)
-        return self.made[id(old)][1]
-
-    def _copy(self, layer):
-        quantized = _QUANTIZED.get(kind_of(layer))
-        if quantized is None:
-            return copy_layer(layer)
-        return copy_layer(layer, quantized, drop=("lowering",), weight_bits=self.weight_bits)
-
-    def keep_state(self):
-        """Gives the new layers the weights of the old ones, and what is frozen of them."""
-        for old, new in self.made.values():
-            keep_state(old, new)
+def _quantized_copy(weight_bits, layer, name):
+    """A copy of a layer, quantized if it has a kernel."""
+    quantized = _QUANTIZED.get(kind_of(layer))
+    if quantized is None:
+        return plain_copy(layer, name)
+    settings = {"name": name, "weight_bits": weight_bits}
+    return copy_layer(layer, quantized, drop=FORM_ARGUMENTS, **settings)
 
 
 def _nothing_to_quantize(graph, placement):
@@ -200,7 +183,7 @@ def _nothing_to_quantize(graph, placement):
 def _report(graph, placement):
     quantized, kept = [], []
     for node in graph.nodes:
-        name, reason = node.operation.name, placement.reasons.get(id(node))
+        name, reason = node.name, placement.reasons.get(id(node))
         if reason:
             kept.append(KeptFloat(name, node.kind, reason))
         else:

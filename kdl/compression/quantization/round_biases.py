@@ -5,7 +5,6 @@ from keras import ops
 
 from kdl.compression.quantization._rules import SAME_RANGE, number_after
 from kdl.compression.quantization.quantize_aware import QUANTIZED_LAYERS
-from kdl.graph.inline import functional
 from kdl.graph.read_graph import read_graph
 from kdl.layers import FakeQuantize
 
@@ -39,7 +38,7 @@ def round_biases(model):
         >>> quantized, _ = quantize_aware(model, data, verbose=0)
         >>> round_biases(quantized)
     """
-    graph = read_graph(functional(model))
+    graph = read_graph(model)
     if not any(isinstance(node.operation, FakeQuantize) for node in graph.nodes):
         raise ValueError(
             f"Expected a model that calibrate or quantize_aware gave; no layer of {model.name} is "

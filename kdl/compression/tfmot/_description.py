@@ -5,7 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from kdl.compression.quantization._elementary import constants_of, elementary
+from kdl.compression.quantization._affine import constants_of
+from kdl.compression.quantization._decompose import decompose
 from kdl.compression.quantization._rules import reason_for_float
 from kdl.compression.tfmot._twins import (
     AFFINE,
@@ -19,8 +20,8 @@ from kdl.compression.tfmot._twins import (
     WITH_KERNEL,
     Twin,
 )
-from kdl.graph.flatten import flatten
-from kdl.graph.fold_batch_norm import takes_up
+from kdl.graph.fold_batch_norm import is_foldable
+from kdl.graph.inline import inline
 from kdl.graph.read_graph import read_graph
 
 _REGULARIZERS = ("L1", "L2", "L1L2")
@@ -33,7 +34,7 @@ class Description:
     Attributes:
         graph: Dict for JSON: `inputs`, `nodes`, `outputs`.
         weights: Dict: name of a node's layer → its arrays.
-        origin: Dict: name of a node's layer → name of the layer in the flat, elementary model whose
+        origin: Dict: name of a node's layer → name of the layer in the flat, decomposed graph whose
             weights it has.
     """
 
@@ -81,19 +82,20 @@ def describe(model, for_quantization):
     Raises:
         ValueError: If the model is not functional or not float32, or something in it has no twin.
     """
-    flat = flatten(model)
-    _check_dtypes(flat)
-    return _Describer(read_graph(elementary(flat, keep=AFFINE)), for_quantization).description()
+    graph = inline(read_graph(model))
+    _check_dtypes(graph)
+    return _Describer(decompose(graph, keep=AFFINE), for_quantization).description()
 
 
-def _check_dtypes(flat):
-    for layer in flat.layers:
-        if layer.compute_dtype != "float32":
+def _check_dtypes(graph):
+    for node in filter(_is_layer, graph.nodes):
+        dtype = node.operation.compute_dtype
+        if dtype != "float32":
             raise ValueError(
-                f"TensorFlow Model Optimization works in float32; {layer.name} computes in "
-                f"{layer.compute_dtype}. Build the model with dtype float32 and load its weights."
+                f"TensorFlow Model Optimization works in float32; {node.name} computes in "
+                f"{dtype}. Build the model with dtype float32 and load its weights."
             )
-    for x in flat.inputs:
+    for x in keras.tree.flatten(graph.inputs):
         if keras.backend.standardize_dtype(x.dtype) != "float32":
             raise ValueError(f"Expected inputs of float32; the input {x.name} has {x.dtype}.")
 
@@ -132,7 +134,7 @@ class _Describer:
         self.nodes.append(
             {
                 "name": name,
-                "label": node.operation.name,
+                "label": node.name,
                 "layer": twin.layer,
                 "config": self._config(node, twin),
                 "quantize": twin.quantize,
@@ -169,7 +171,7 @@ class _Describer:
         return twin
 
     def _stands_alone(self, node):
-        """Whether a node is a scale and a shift that no layer before it takes up."""
+        """Whether a node is a scale and a shift that no layer before it can hold."""
         if node.kind != "BatchNormalization":
             return node.kind in AFFINE
         return self.for_quantization and not self._joins_layer_before(node)
@@ -181,7 +183,7 @@ class _Describer:
             before is not None
             and before.kind in TAKES_NORM
             and len(self.readers[id(x)]) == 1
-            and takes_up(before.operation, node.operation, len(x.shape))
+            and is_foldable(before.operation, node.operation, len(x.shape))
         )
 
     def _affine_twin(self, node):
@@ -221,7 +223,7 @@ class _Describer:
             self.weights[name] = [np.broadcast_to(np.float32(a), x.shape[-1:]) for a in pair]
         elif node.operation.weights:
             self.weights[name] = node.operation.get_weights()
-            self.origin[name] = node.operation.name
+            self.origin[name] = node.name
 
 
 def _is_layer(node):
@@ -291,7 +293,7 @@ def _refusal(node, reason, for_quantization):
         else "Rewrite that part of the model in terms of these."
     )
     return (
-        f"{node.operation.name} ({node.kind}) cannot go to TensorFlow Model Optimization: "
+        f"{node.name} ({node.kind}) cannot go to TensorFlow Model Optimization: "
         f"{reason}. These can: {', '.join(known)}. {advice}"
     )
 

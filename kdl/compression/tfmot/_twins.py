@@ -112,7 +112,7 @@ OPERATIONS = {
     "Unstack": _operation("num", "axis", quantize=NONE),
 }
 
-# What becomes one channel's scale and shift where no layer before it takes it up.
+# What becomes one channel's scale and shift where no layer before it can hold it.
 AFFINE = ("BatchNormalization", "Normalization", "Rescaling")
 
 # Operations of two tensors that TF-MOT knows as layers of a list.

@@ -13,7 +13,8 @@ from kdl.data._input_form import fitted, form_of_model
 from kdl.data.reading import inputs_for_predict, samples_of_model
 from kdl.graph import copy_model
 from kdl.graph.copy_weights import set_weights
-from kdl.graph.flatten import flatten_with_origin
+from kdl.graph.inline import inline
+from kdl.graph.read_graph import read_graph
 
 # Inputs on which Keras 3 and tf_keras must agree before anything is trained.
 _PROOF_SAMPLES = 16
@@ -207,7 +208,7 @@ class TFMOTModel:
     def stripped(self):
         """See `kdl.compression.tfmot.strip`."""
         model = copy_model(self.model)
-        _, places = flatten_with_origin(model)
+        places = {x.name: x.operation for x in inline(read_graph(model)).nodes}
         origin = self._description.origin
         found = {origin[name]: self._weights[name] for name in origin}
         for name, layer in places.items():

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdl.compression.quantization._elementary import activation_name
+from kdl.compression.quantization._activations import activation_name
 from kdl.graph import copy_layer
 from kdl.graph.copy_layer import ADAPTERS
 from kdl.graph.copy_weights import set_weights, stored_weights
+from kdl.graph.rebuild import FORM_ARGUMENTS
 from kdl.ops import mobile_gpu_safe
 from kdl.ops.channels import channel_axis
 
@@ -48,7 +49,7 @@ def split(node, args, view):
     settings = {"filters": layer.filters // parts, **({"activation": None} if apart else {})}
     convolved = []
     for number, (image, part, shift) in enumerate(zip(images, kernels, biases, strict=True)):
-        conv = view.layer(layer, f"_part{number}", lambda name: _part(layer, settings, name))
+        conv = view.once(f"_part{number}", lambda name: _part(layer, settings, name))
         convolved.append(conv(image))
         dense = _block_diagonal(part, together)
         set_weights(conv, [dense] if shift is None else [dense, shift])
@@ -59,11 +60,12 @@ def split(node, args, view):
     def activation(name):
         return keras.layers.Activation(layer.activation, dtype=layer.dtype_policy, name=name)
 
-    return view.layer(layer, "_activation", activation)(outputs)
+    return view.once("_activation", activation)(outputs)
 
 
 def _part(layer, settings, name):
-    return copy_layer(layer, keras.layers.Conv2D, drop=ADAPTERS, name=name, groups=1, **settings)
+    drop = (*ADAPTERS, *FORM_ARGUMENTS)
+    return copy_layer(layer, keras.layers.Conv2D, drop=drop, name=name, groups=1, **settings)
 
 
 def _groups_in_a_part(groups, width):

@@ -3,12 +3,8 @@
 import numpy as np
 from keras import ops
 
-from kdl.compression.quantization._elementary import (
-    ALMOST_ONE,
-    ENDING_IN_ACTIVATION,
-    activation_name,
-    is_number,
-)
+from kdl.compression.quantization._activations import ENDING_IN_ACTIVATION, activation_name
+from kdl.compression.quantization._operations import ALMOST_ONE, is_number
 from kdl.ops.channels import channel_axis
 
 # Padding by numbers of this size stands for −∞, and drowns what is added to it.

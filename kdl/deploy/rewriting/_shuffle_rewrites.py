@@ -70,7 +70,7 @@ def is_wide_shuffle(node, view):
 def reshaped_shuffle(node, args, view):
     """The shuffle of kdl, of four axes."""
     image, groups, _ = _shuffle(node, view)
-    return channel_shuffle(view.new[id(image)], groups)
+    return channel_shuffle(view.once.new(image), groups)
 
 
 def convolved_shuffle(node, args, view):
@@ -89,8 +89,8 @@ def convolved_shuffle(node, args, view):
             name=f"{name}_permutation",
         )
 
-    conv = view.layer(node.operation, "", make)
-    outputs = conv(view.new[id(image)])
+    conv = view.once("", make)
+    outputs = conv(view.once.new(image))
     order = _shuffled(channels, groups)
     set_weights(conv, [np.eye(channels, dtype="float32")[:, order][None, None]])
     return outputs

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 
 from kdl.deploy.rewriting._rewrites import FORMS, View
-from kdl.graph.flatten import flatten
-from kdl.graph.read_graph import read_graph, rebuild
+from kdl.graph.inline import inline
+from kdl.graph.read_graph import read_graph
+from kdl.graph.rebuild import rebuild
+from kdl.graph.substitute import substitute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,35 +92,25 @@ def rewrite_for(model: keras.Model, target: str) -> tuple[keras.Model, list[Rewr
     if target not in FORMS:
         raise ValueError(f"target must be one of {tuple(FORMS)}; received {target!r}.")
     rewrites, found = [], True
-    model = flatten(model)
+    graph = inline(read_graph(model))
     while found:  # a convolution in groups may have an activation that needs a form of its own
-        model, found = _once(model, FORMS[target])
+        graph, found = _once(graph, FORMS[target])
         rewrites += found
-    return model, rewrites
+    return rebuild(graph), rewrites
 
 
-def _once(model, forms):
-    """The model with one form for each node that needs one, and the list of `Rewrite`s."""
-    graph = read_graph(model)
+def _once(graph, forms):
+    """The graph with one form for each node that needs one, and the list of `Rewrite`s."""
     view, rewrites = View(graph), []
 
-    def begin(old, new):
-        view.new[id(old)] = new
-        return new
-
-    def apply(node, args, kwargs):
+    def replace(node, args, kwargs, once):
         form = _form_for(node, view, forms)
         if form is None:
-            outputs = node.operation(*args, **kwargs)
-        else:
-            outputs = form.make(node, args, view)
-            rewrites.append(_rewrite(node, form))
-        fresh = keras.tree.flatten(outputs)
-        view.new.update({id(x): y for x, y in zip(node.results, fresh, strict=True)})
-        return outputs
+            return None
+        rewrites.append(_rewrite(node, form))
+        return form.make(node, args, view.at(once))
 
-    rebuilt = rebuild(graph, apply, begin)
-    return (flatten(rebuilt) if rewrites else model), rewrites
+    return substitute(graph, replace), rewrites
 
 
 def _form_for(node, view, forms):
@@ -131,7 +123,7 @@ def _form_for(node, view, forms):
 
 def _rewrite(node, form):
     difference = 0.0 if form.exact else _difference(node, form)
-    return Rewrite(node.operation.name, node.kind, form.text, form.exact, difference)
+    return Rewrite(node.name, node.kind, form.text, form.exact, difference)
 
 
 def _difference(node, form):

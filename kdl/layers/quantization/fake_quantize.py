@@ -1,5 +1,7 @@
 """Activations as a file of few bits will hold them."""
 
+import contextlib
+import contextvars
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,22 @@ from kdl.ops.lowering import lowering_scope, resolve_lowering
 from kdl.ops.quantization import check_bits, fake_quantize
 
 OBSERVERS = ("ema", "min_max")
+
+_observed_by = contextvars.ContextVar("kdl_observed_by", default=None)
+
+
+@contextlib.contextmanager
+def ranges_observed_by(observe):
+    """Within it `FakeQuantize` layers give their input as it is, once they have shown it.
+
+    Args:
+        observe: Called as `observe(layer, site, inputs)`.
+    """
+    token = _observed_by.set(observe)
+    try:
+        yield
+    finally:
+        _observed_by.reset(token)
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -96,6 +114,9 @@ class FakeQuantize(keras.layers.Layer):
         self, inputs: Tensor, site: int = 0, ties: Any = None, training: bool | None = None
     ) -> Tensor:
         """Rounds `inputs`; `site` tells which of the tensors they are, `ties` where halves go."""
+        if observe := _observed_by.get():
+            observe(self, site, inputs)
+            return inputs
         if training and self.trainable and self.fixed_range is None:
             self._observe(ops.stop_gradient(inputs), site)
         lowering = resolve_lowering("native" if training else "auto")

@@ -1,0 +1,138 @@
+"""A pass reads a model once, and makes each new layer once."""
+
+import collections
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from kdl.compression import calibrate, flatten, fold_batch_norm, quantize_aware
+from kdl.deploy import rewrite_for
+from kdl.graph.inline import inline
+from kdl.graph.read_graph import read_graph
+from kdl.graph.rebuild import rebuild
+from kdl.graph.substitute import substitute
+from kdl.layers._block import Block
+
+counts = collections.Counter()
+
+
+class Counted(keras.layers.Layer):
+    """Counts how often it is made, and called symbolically."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        counts["made"] += 1
+
+    def call(self, x):
+        return x
+
+    def compute_output_spec(self, x):
+        counts["called"] += 1
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+
+class CountedBlock(Block):
+    """Counts how often it is entered."""
+
+    def build(self, shape):
+        self.conv = keras.layers.Conv2D(3, 1, data_format="channels_last", name="conv")
+        self.conv.build(shape)
+
+    def call(self, x):
+        counts["entered"] += 1
+        return self.conv(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def images(samples=4):
+    return np.random.default_rng(0).random((samples, 6, 6, 3)).astype("float32")
+
+
+def model():
+    x = inputs = keras.Input((6, 6, 3))
+    x = CountedBlock(name="block")(x)
+    x = keras.layers.BatchNormalization(axis=-1)(x)
+    x = Counted(name="counted")(x)
+    inner = keras.Input((6, 6, 3))
+    outputs = keras.layers.DepthwiseConv2D(3, data_format="channels_last")(inner)
+    x = keras.Model(inner, keras.layers.ReLU()(outputs), name="nested")(x)
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+
+
+PASSES = {
+    "flatten": flatten,
+    "fold_batch_norm": fold_batch_norm,
+    "rewrite_for": lambda model: rewrite_for(model, "gpu"),
+    "quantize_aware": lambda model: quantize_aware(model, images(), verbose=0),
+    "live": lambda model: quantize_aware(model, images(), batch_norm="live", verbose=0),
+    "calibrate": lambda model: calibrate(model, images(), verbose=0),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_enters_a_block_once_and_makes_and_calls_a_new_layer_once(name):
+    original = model()
+    counts.clear()
+    PASSES[name](original)
+    assert counts == {"entered": 1, "made": 1, "called": 1}
+
+
+def test_reading_a_model_calls_and_makes_nothing():
+    original = model()
+    counts.clear()
+    graph = read_graph(original)
+    assert not counts
+    assert [node.kind for node in graph.nodes][1] == "BatchNormalization"
+    assert graph.nodes[0].operation is original.get_layer("block")
+
+
+def test_nodes_are_in_the_order_in_which_keras_runs_the_model():
+    inputs = keras.Input((4,))
+    long = keras.layers.Dense(4, name="b")(keras.layers.Dense(4, name="a")(inputs))
+    short = keras.layers.Dense(4, name="c")(inputs)
+    shared = keras.layers.Dense(4, name="s")
+    outputs = keras.layers.Add(name="add")([shared(short), long, shared(long)])
+    original = keras.Model(inputs, [outputs, shared(inputs)])
+    order = []
+    keras.models.clone_model(
+        original,
+        clone_function=lambda layer: layer,
+        call_function=lambda layer, *args, **kwargs: order.append(layer.name) or layer(*args),
+    )
+    assert [node.name for node in read_graph(original).nodes] == order
+
+
+def test_a_long_model_needs_no_deep_recursion():
+    x = inputs = keras.Input((2,))
+    for _ in range(300):
+        x = keras.ops.relu(x)
+    assert len(inline(read_graph(keras.Model(inputs, x))).nodes) == 300
+
+
+def test_a_shared_layer_s_replacement_stays_shared():
+    dense, inputs = keras.layers.Dense(3, name="d"), keras.Input((3,))
+    original = keras.Model(inputs, dense(keras.ops.relu(dense(inputs))))
+
+    def replace(node, args, kwargs, once):
+        if node.kind != "Dense":
+            return None
+        layer = once("_new", lambda name: keras.layers.Dense(3, use_bias=False, name=name))
+        return layer(*args)
+
+    graph = substitute(read_graph(original), replace)
+    first, _, last = graph.nodes
+    assert first.operation is last.operation
+    assert first.name == "d_new"
+    assert len(rebuild(graph).trainable_weights) == 1
+
+
+def test_new_layers_do_not_live_as_long_as_the_model_that_they_are_made_of():
+    original = model()
+    new = weakref.ref(fold_batch_norm(original).get_layer("block_conv"))
+    gc.collect()
+    assert new() is None
