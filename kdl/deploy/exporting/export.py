@@ -26,7 +26,7 @@ from kdl.deploy.exporting.signature import check_exportable, named_inputs
 from kdl.deploy.exporting.tolerances import TOLERANCES
 from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.exporting.verify import between_kernels, inputs_of_file, verify_tflite
-from kdl.deploy.tflite.file import read_tflite
+from kdl.deploy.tflite.file import parsed_once, read_tflite
 from kdl.deploy.tflite.metadata import write_metadata
 from kdl.layers import FakeQuantize
 
@@ -138,7 +138,7 @@ def export_tflite(
     shapes = {
         name: (batch_size, *slot.shape) for name, slot in named_inputs(network, data.form).items()
     }
-    with draft_of(path) as draft:
+    with draft_of(path) as draft, parsed_once():
         if network is not model:
             result = write_and_compare(
                 model, draft, shapes, samples, _QUANTIZE_AWARE_TOLERANCES, data.info

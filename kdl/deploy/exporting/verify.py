@@ -17,7 +17,7 @@ from kdl.deploy.exporting.signature import named_inputs, output_kinds, output_na
 from kdl.deploy.exporting.tolerances import TOLERANCES, Tolerances
 from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.runtime.runner import TFLiteRunner
-from kdl.deploy.tflite.file import read_tflite
+from kdl.deploy.tflite.file import parsed_once, read_tflite
 from kdl.deploy.tflite.metadata import find_info
 from kdl.deploy.tflite.tensor_names import unique_names
 
@@ -54,10 +54,12 @@ def verify_tflite(
         ValueError: If the file is damaged, or the data does not fit it or was read for another.
         ImportError: If `ai-edge-litert` is missing.
     """
-    summary = read_tflite(path)
-    samples = samples_of_model(data, model, VERIFICATION_SAMPLES).matched(find_info(path))
-    labels, inputs = class_numbers(samples.labels), inputs_of_file(model, samples.inputs)
-    runner = TFLiteRunner(path, input_shape=_shapes(inputs) if summary.open_sizes else None)
+    with parsed_once():
+        summary = read_tflite(path)
+        samples = samples_of_model(data, model, VERIFICATION_SAMPLES).matched(find_info(path))
+        inputs = inputs_of_file(model, samples.inputs)
+        runner = TFLiteRunner(path, input_shape=_shapes(inputs) if summary.open_sizes else None)
+    labels = class_numbers(samples.labels)
     actual = runner.predict(inputs)
     expected = _reference_outputs(model, samples.inputs, runner)
     form = summary.quantization

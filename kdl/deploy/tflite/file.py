@@ -1,6 +1,7 @@
 """Contents of a `.tflite` file: inputs, outputs, operations, quantization."""
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import os
@@ -9,6 +10,9 @@ from collections import Counter
 from kdl._typing import Path
 from kdl.deploy.tflite.tensor_names import unique_names
 from kdl.deploy.tflite.validation import CountedBytes, check_tables, validate
+
+# Within `parsed_once`: a list of the last content and what was parsed of it.
+_last_parsed = contextvars.ContextVar("kdl_last_parsed", default=None)
 
 _FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
 # Types of results and of weights → the kind of file.
@@ -95,6 +99,7 @@ def parse_tflite(path):
     """The content of a `.tflite` file as LiteRT's `ModelT` object, checked by `validate`.
 
     Every index in it is one of something that exists, and lists that the file leaves out are empty.
+    Change nothing in it within `parsed_once`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -115,7 +120,21 @@ def read_as(path, build):
         raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3.")
     schema = tflite_schema()
     with damage_named(path):
-        return build(_parse(buffer, schema), schema)
+        return build(_parse_again(buffer, schema), schema)
+
+
+@contextlib.contextmanager
+def parsed_once():
+    """Within it files are read as often as they are asked for, and each content is parsed once.
+
+    Who reads it there must leave the parsed model as it is.
+    """
+    token = None if _last_parsed.get() is not None else _last_parsed.set([])
+    try:
+        yield
+    finally:
+        if token is not None:
+            _last_parsed.reset(token)
 
 
 @contextlib.contextmanager
@@ -165,6 +184,16 @@ def tflite_schema():
     except ImportError as error:
         raise ImportError("Reading .tflite files needs: pip install ai-edge-litert") from error
     return schema
+
+
+def _parse_again(buffer, schema):
+    """The parsed content; that of before, if it is the same to the byte."""
+    last = _last_parsed.get()
+    if last is None:
+        return _parse(buffer, schema)
+    if not last or last[0] != buffer:
+        last[:] = buffer, _parse(buffer, schema)
+    return last[1]
 
 
 def _parse(buffer, schema):

@@ -1,5 +1,6 @@
 """Metadata in a `.tflite` file, for kdl and for TensorFlow Lite's own tools."""
 
+import copy
 import os
 import warnings
 import zipfile
@@ -11,12 +12,11 @@ from kdl._typing import Path
 from kdl.data.archives import opened, read_entry
 from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import LABELS_FILE, ModelInfo, read_model_info, write_model_info
+from kdl.deploy.tflite._aligned_buffer import AlignedBuffer
 from kdl.deploy.tflite.file import damage_named, parse_tflite, tflite_schema, type_name
 from kdl.deploy.tflite.tensor_names import SCORES
 
 _ENTRY = b"TFLITE_METADATA"
-# TFLite lets constants lie at such addresses only, so that processors read them at full speed.
-_ALIGNMENT = 16
 
 
 def write_metadata(path: Path, info: ModelInfo, name: str | None = None) -> None:
@@ -223,39 +223,21 @@ def _with_metadata(model, metadata):
 
     from kdl.deploy.tflite import metadata_schema
 
-    schema = tflite_schema()
-    entry = _find_entry(model)
-    if entry is None:
-        entry = schema.MetadataT()
-        entry.name = _ENTRY
-        entry.buffer = len(model.buffers)
-        model.metadata = [*model.metadata, entry]
-        model.buffers.append(schema.BufferT())
     packed = np.frombuffer(metadata_schema.pack(metadata), "uint8")
-    model.buffers[entry.buffer].data = packed
-    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
-    builder = flatbuffers.Builder(sum(len(b.data) for b in model.buffers if b.data is not None))
+    contents = [buffer.data for buffer in model.buffers]
+    entry = _find_entry(model)
+    model = copy.copy(model)  # what was parsed stays as it is
+    if entry is None:
+        entry = tflite_schema().MetadataT()
+        entry.name = _ENTRY
+        entry.buffer = len(contents)
+        model.metadata = [*model.metadata, entry]
+        contents.append(packed)
+    contents[entry.buffer] = packed
+    model.buffers = [*map(AlignedBuffer, contents)]
+    builder = flatbuffers.Builder(sum(len(data) for data in contents if data is not None))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
-
-
-class _AlignedBuffer:
-    """A buffer that begins at a multiple of 16 bytes, which LiteRT's own class does not see to."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def Pack(self, builder):
-        schema = tflite_schema()
-        place = None
-        if self.data is not None:
-            data = np.asarray(self.data, "uint8")
-            builder.Prep(_ALIGNMENT, len(data))
-            place = builder.CreateNumpyVector(data)
-        schema.BufferStart(builder)
-        if place is not None:
-            schema.BufferAddData(builder, place)
-        return schema.BufferEnd(builder)
 
 
 def _other_files(path):
