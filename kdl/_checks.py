@@ -37,7 +37,7 @@ def check_choice(name, value, choices):
     Args:
         name: Name of the argument, for the message.
         value: The value.
-        choices: Tuple of what it may be.
+        choices: What it may be.
 
     Raises:
         ValueError: If it is none of them.
@@ -47,7 +47,8 @@ def check_choice(name, value, choices):
         'same'
     """
     if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}; received {value!r}.")
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {known}; received {value!r}.")
     return value
 
 

@@ -175,6 +175,16 @@ def call_of(tensor):
     return history.operation, node.arguments.args, node.arguments.kwargs, node.outputs
 
 
+def operation_of(tensor):
+    """The layer or operation that gave a symbolic tensor; None for what is no such tensor.
+
+    Nothing public leads from a tensor to it. An input has its `InputLayer`, which knows whether it
+    is optional or sparse.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
 def operations_before(tensors):
     """All layers and operations that symbolic tensors come from, the last first.
 
@@ -252,11 +262,6 @@ def mark_dense(tensors):
     """
     for tensor in tensors:
         tensor._sparse = False
-
-
-def input_layer_of(tensor):
-    """The `InputLayer` of a model's input: what of it is optional or sparse, the tensor lacks."""
-    return tensor._keras_history.operation
 
 
 def is_plain_functional(model):

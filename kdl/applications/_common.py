@@ -4,9 +4,9 @@ import dataclasses
 
 import keras
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
+from kdl._compat import operation_of
 from kdl._typing import Activation, DType, Path, Shape, Tensor
-from kdl.layers._block import check_choice
 from kdl.layers._chain import run_chain
 from kdl.layers._layer_factory import LayerFactory
 from kdl.ops.channels import channel_axis
@@ -234,5 +234,4 @@ def chain(x: Tensor, *layers: keras.layers.Layer | list) -> Tensor:
 
 
 def _is_input(tensor):
-    history = getattr(tensor, "_keras_history", None)
-    return history is not None and isinstance(history.operation, keras.layers.InputLayer)
+    return isinstance(operation_of(tensor), keras.layers.InputLayer)

@@ -1,8 +1,7 @@
 """Skeleton of ResNet and its descendants: a stem and four stages of blocks."""
 
-from kdl._checks import check_integer, is_integer
+from kdl._checks import check_choice, check_integer, is_integer
 from kdl.applications._common import chain
-from kdl.layers._block import check_choice
 
 # Depth → blocks in each of the four stages.
 REPEATS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

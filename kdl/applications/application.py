@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kdl._compat import operation_of
 from kdl._typing import Path, Tensor
 from kdl.applications._common import CommonArguments, StrideTracker
 from kdl.applications.model_state import from_state, with_state
@@ -112,7 +113,7 @@ class Application(keras.Model):
     @property
     def pyramid_level_inputs(self) -> dict[str, str]:
         """Dict `"P1"…"P5"` → name of the layer that gives the level, for KerasCV."""
-        return {level: x._keras_history.operation.name for level, x in self._pyramid.items()}
+        return {level: operation_of(x).name for level, x in self._pyramid.items()}
 
     def reference_names(self) -> dict[str, dict[str, str]]:
         """Names of this network's layers in other projects, as data.

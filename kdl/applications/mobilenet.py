@@ -2,13 +2,13 @@
 
 import keras
 
+from kdl._checks import check_choice
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, DType, Path, Shape
 from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_tf
 from kdl.applications.weights.sources.mobilenet import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.separable_block import RELU_LIMITS, SeparableBlock
 
 # Widths of the blocks of each stage; from the second stage on the first block has stride 2.

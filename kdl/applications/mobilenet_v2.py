@@ -2,6 +2,7 @@
 
 import keras
 
+from kdl._checks import check_choice
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
 from kdl.applications._common import StrideTracker, bind_arguments, chain
@@ -9,7 +10,6 @@ from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_tf, scale_torch
 from kdl.applications.weights.names import mobilenet_v2 as names
 from kdl.applications.weights.sources.mobilenet_v2 import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.inverted_residual import InvertedResidual
 
 # Expansion, width, blocks and stride of each stage (paper, table 2).

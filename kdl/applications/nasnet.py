@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from kdl._checks import check_integer, is_integer
+from kdl._checks import check_choice, check_integer, is_integer
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, DType, Path, Shape
 from kdl.applications._common import StrideTracker, bind_arguments, chain
@@ -18,7 +18,6 @@ from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_tf
 from kdl.applications.weights.names import nasnet as names
 from kdl.applications.weights.sources.nasnet import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.nasnet_cell import (
     NASNET_A_NORMAL,
     NASNET_A_REDUCTION,

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdl._checks import check_choice
 from kdl._typing import ArrayLike, Tensor
 from kdl.data.input_spec import InputSpec
-from kdl.layers._block import check_choice
 from kdl.ops.channels import channel_axis
 
 # Mean and deviation of ImageNet's channels R, G, B on the scale 0 … 1.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, DType, Path, Shape
 from kdl.applications._common import StrideTracker, bind_arguments, chain
@@ -13,7 +13,6 @@ from kdl.applications._residual import stem as build_stem
 from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.weights.sources.resnet import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.resnext_block import ResNeXtBlock
 
 # depth → trainable parameters and multiply-adds at 224².

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from kdl._checks import check_choice
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
 from kdl.applications._common import StrideTracker, bind_arguments, chain
@@ -11,7 +12,6 @@ from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_bgr, scale_torch
 from kdl.applications.weights.names import shufflenet as names
 from kdl.applications.weights.sources.shufflenet import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.shuffle_unit import VARIANTS, ShuffleUnit
 
 _UNITS = (4, 8, 4)

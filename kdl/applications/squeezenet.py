@@ -2,13 +2,13 @@
 
 import keras
 
+from kdl._checks import check_choice
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, DType, Path, Shape
 from kdl.applications._common import StrideTracker, bind_arguments, chain
 from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_torch
 from kdl.applications.weights.sources.squeezenet import IMAGENET
-from kdl.layers._block import check_choice
 from kdl.layers.blocks.fire_module import FireModule
 from kdl.layers.convolution.conv2d import Conv2D
 from kdl.layers.pooling.max_pooling2d import MaxPooling2D

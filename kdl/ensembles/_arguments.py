@@ -6,12 +6,6 @@ TASKS = ("classification", "regression")
 _SET_BY_FIT = ("x", "y", "sample_weight")
 
 
-def check_choice(name, value, choices):
-    """Raise ValueError unless a value is among the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}.")
-
-
 def check_positive(name, value):
     """Raise ValueError unless a value is a positive, finite number."""
     if not isinstance(value, int | float | np.number) or not 0 < value < float("inf"):

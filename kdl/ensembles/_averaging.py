@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
+from kdl._checks import check_choice
 from kdl._typing import ArrayLike
 from kdl.ensembles import _graph, _votes
-from kdl.ensembles._arguments import check_choice
 from kdl.ensembles._ensemble import Ensemble, is_classifier
 
 

@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._typing import ArrayLike, Path
 from kdl.ensembles import _persistence, _store
-from kdl.ensembles._arguments import TASKS, check_choice, check_fit_arguments
+from kdl.ensembles._arguments import TASKS, check_fit_arguments
 from kdl.ensembles._keras_state import keras_settings
 from kdl.ensembles._member_outputs import check_probabilities, member_outputs, softmax
 from kdl.ensembles._member_trainer import member_trainer

@@ -8,10 +8,10 @@ from typing import Literal
 import keras
 import numpy as np
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._typing import ArrayLike
 from kdl.ensembles import _boosting, _graph
-from kdl.ensembles._arguments import check_choice, check_positive
+from kdl.ensembles._arguments import check_positive
 from kdl.ensembles._ensemble import Ensemble
 from kdl.ensembles._member_outputs import softmax
 from kdl.ensembles._types import Build, FitArguments

@@ -2,7 +2,7 @@
 
 import keras
 
-from kdl._compat import all_layers, input_layer_of, is_plain_functional
+from kdl._compat import all_layers, is_plain_functional, operation_of
 from kdl.data.model_info import get_model_info, set_model_info
 from kdl.graph._settings import keep_settings, keep_trainable
 from kdl.graph.copy_layer import copy_layer, copy_operation, made_from_config
@@ -165,11 +165,11 @@ class Copies:
         name = name or model.name
         if type(model) is keras.Sequential and hasattr(model, "inputs"):
             self._transparent.add(id(model))
-            layers = [self(input_layer_of(model.inputs[0])), *map(self, model.layers)]
+            layers = [self(operation_of(model.inputs[0])), *map(self, model.layers)]
             return self._keep(model, keras.Sequential(layers, name=name))
         if is_plain_functional(model):
             self._transparent.add(id(model))
-            inputs = keras.tree.map_structure(lambda x: self(input_layer_of(x)).output, model.input)
+            inputs = keras.tree.map_structure(lambda x: self(operation_of(x)).output, model.input)
             outputs = replay(model, inputs, make=self, call=self._call).output
             if self._sort_keys:
                 outputs = _with_sorted_keys(outputs)

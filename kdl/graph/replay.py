@@ -2,7 +2,7 @@
 
 import keras
 
-from kdl._compat import input_layer_of, mark_dense
+from kdl._compat import mark_dense, operation_of
 
 
 def replay(model, inputs=None, make=None, call=None):
@@ -40,7 +40,7 @@ def replay(model, inputs=None, make=None, call=None):
 
 def fresh_input(tensor):
     """A new input of a model, like this one."""
-    layer = input_layer_of(tensor)
+    layer = operation_of(tensor)
     return type(layer).from_config(layer.get_config()).output
 
 

@@ -96,10 +96,3 @@ def _then_frozen(build):
                 layer.trainable = False
 
     return then_frozen
-
-
-def check_choice(name, value, choices):
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        known = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} must be one of {known}; received {value!r}.")

@@ -141,7 +141,7 @@ def test_progress_bar_of_fewer_members_ends_its_line(capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"algorithm": "REAL"}, r"algorithm must be one of SAMME, SAMME\.R; received 'REAL'"),
+        ({"algorithm": "REAL"}, r"algorithm must be one of 'SAMME', 'SAMME\.R'; received 'REAL'"),
         ({"learning_rate": 0}, "learning_rate must be a positive number; received 0"),
         ({"n_members": -1}, "n_members must be a positive integer"),
     ],

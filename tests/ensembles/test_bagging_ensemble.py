@@ -221,7 +221,7 @@ def test_validation_data_labels_are_encoded():
         ({"n_members": 0}, "n_members must be a positive integer; received 0"),
         ({"max_samples": 1.5}, "max_samples must be a share"),
         ({"max_samples": True}, "max_samples must be a number"),
-        ({"voting": "loud"}, "voting must be one of soft, hard; received 'loud'"),
+        ({"voting": "loud"}, "voting must be one of 'soft', 'hard'; received 'loud'"),
         ({"task": "ranking"}, "task must be one of"),
         ({"task": "regression", "voting": "hard"}, "are for task='classification'"),
         ({"seed": -1}, "seed must be an integer of at least 0"),

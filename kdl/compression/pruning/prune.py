@@ -1,11 +1,10 @@
 """Magnitude pruning while a model trains."""
 
-from kdl._checks import is_integer
+from kdl._checks import check_choice, is_integer
 from kdl.compression.pruning._kernels import find_kernels
 from kdl.compression.pruning.pruned_model import PrunedModel
 from kdl.compression.pruning.sparsity_schedule import SparsitySchedule
 from kdl.graph import copy_model
-from kdl.layers._block import check_choice
 
 SCOPES = ("layer", "global")
 

@@ -5,6 +5,7 @@ import functools
 import keras
 
 from kdl import layers
+from kdl._checks import check_choice
 from kdl.compression.quantization._decompose import decompose
 from kdl.compression.quantization._operations import ALMOST_ONE
 from kdl.compression.quantization._placement import place
@@ -17,7 +18,6 @@ from kdl.graph.inline import inline
 from kdl.graph.kinds import is_float, kind_of
 from kdl.graph.read_graph import read_graph
 from kdl.graph.rebuild import FORM_ARGUMENTS, plain_copy, rebuild
-from kdl.layers._block import check_choice
 from kdl.layers.quantization.fake_quantize import OBSERVERS
 from kdl.ops.quantization import check_bits
 

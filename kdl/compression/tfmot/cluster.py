@@ -1,8 +1,7 @@
 """TF-MOT's clustering of weights."""
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
-from kdl.layers._block import check_choice
 
 _INITIALIZATIONS = {
     "kmeans++": "KMEANS_PLUS_PLUS",

@@ -1,9 +1,9 @@
 """TF-MOT's pruning."""
 
+from kdl._checks import check_choice
 from kdl.compression.pruning.constant_sparsity import ConstantSparsity
 from kdl.compression.pruning.polynomial_sparsity import PolynomialSparsity
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
-from kdl.layers._block import check_choice
 
 
 def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", n_of_m=None):

@@ -1,7 +1,7 @@
 """TF-MOT's quantisation-aware training."""
 
+from kdl._checks import check_choice
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
-from kdl.layers._block import check_choice
 
 _PRESERVE = (None, "sparsity", "clusters", "both")
 

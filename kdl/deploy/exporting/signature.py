@@ -7,7 +7,7 @@ import re
 
 import keras
 
-from kdl._compat import all_layers, inputs_of
+from kdl._compat import all_layers, call_of, inputs_of, operation_of
 from kdl.deploy.tflite.tensor_names import input_name, legal_name, unique_names
 from kdl.layers import FakeQuantize
 
@@ -85,7 +85,7 @@ def output_names(model):
         names = [_joined(path, "output") for path in paths]
         return _unique(map(legal_name, names), paths)
     if len(paths) > 1:
-        return unique_names(legal_name(_history(x).operation.name) for x in model.outputs)
+        return unique_names(legal_name(operation_of(_unrounded(x)).name) for x in model.outputs)
     if _activation(_last_operation(model, 0)) is not None:
         return ["probabilities"]
     return ["logits" if len(model.outputs[0].shape) == 2 else "features"]
@@ -228,17 +228,18 @@ def _activation(operation):
     return None
 
 
-def _history(tensor):
-    """Keras's record of what gave a tensor, before it was rounded as an int8 file rounds it."""
-    while isinstance(tensor._keras_history.operation, FakeQuantize):
+def _unrounded(tensor):
+    """What a tensor was before it was rounded as an int8 file rounds it."""
+    while isinstance(operation_of(tensor), FakeQuantize):
         [tensor] = inputs_of(tensor)
-    return tensor._keras_history
+    return tensor
 
 
 def _last_operation(model, place):
     """The operation that gives an output, in whatever model within the model."""
-    history = _history(model.outputs[place])
-    operation = history.operation
+    output = _unrounded(model.outputs[place])
+    operation = operation_of(output)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-        return _last_operation(operation, history.tensor_index)
+        _, _, _, outputs = call_of(output)
+        return _last_operation(operation, [x is output for x in outputs].index(True))
     return operation

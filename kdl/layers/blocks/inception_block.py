@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._typing import Shape, Tensor
-from kdl.layers._block import Block, check_choice
+from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.blocks.squeeze_excite import SqueezeExcite
 from kdl.layers.pooling.max_pooling2d import MaxPooling2D

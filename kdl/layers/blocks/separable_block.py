@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._typing import Shape, Tensor
-from kdl.layers._block import Block, check_choice
+from kdl.layers._block import Block
 from kdl.layers._chain import build_chain, run_chain
 
 # Name of the activation → value at which it is cut off.

@@ -8,10 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdl._checks import check_integer
+from kdl._checks import check_choice, check_integer
 from kdl._deprecation import renamed_attribute
 from kdl._typing import Shape, Tensor
-from kdl.layers._block import check_choice
 from kdl.ops.lowering import lowering_scope, resolve_lowering
 from kdl.ops.quantization import check_bits, fake_quantize
 

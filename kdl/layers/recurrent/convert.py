@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kdl._checks import check_choice
 from kdl._typing import ArrayLike
-from kdl.layers._block import check_choice
 from kdl.layers.recurrent._formats import READ, READ_GRU, WRITE, WRITE_GRU, Layout
 
 _LSTM = {
