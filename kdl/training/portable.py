@@ -1,15 +1,18 @@
-"""Saving a model so that every backend can load it."""
+"""Portable `.keras` files, which every backend can load."""
 
 import zlib
 
+import keras
+
 from kdl._compat import all_layers
 from kdl._files import check_space, draft_of
-from kdl.data.model_info import get_model_info, write_model_info
+from kdl._typing import Path
+from kdl.data.model_info import ModelInfo, get_model_info, write_model_info
 from kdl.graph.copy_model import portable_copy
 from kdl.graph.copy_weights import own_values, stored_weights
 
 
-def save_portable(model, path, info=None):
+def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None) -> None:
     """Saves `model` without its optimizer, whose state other backends cannot load.
 
     The file takes its place at `path` in one step, so that it is whole or not there.
@@ -43,12 +46,12 @@ def save_portable(model, path, info=None):
     plain = portable_copy(model)
     with draft_of(path, ".keras") as draft:
         plain.save(draft)
-        _check_kept(plain, draft)
+        _check_written(plain, draft)
         write_model_info(draft, info or get_model_info(model))
 
 
-def _check_kept(model, path):
-    """Whether the file at `path` holds the weights of `model`, into which it is loaded."""
+def _check_written(model, path):
+    """Raise ValueError unless the file holds the weights of `model`, into which it is loaded."""
     layers = all_layers(model)
     written = [_checksum(layer) for layer in layers]
     model.load_weights(path)

@@ -1,4 +1,4 @@
-"""Models that do something of their own after each optimizer step."""
+"""Base of models with a hook after each optimizer step."""
 
 import keras
 
@@ -12,11 +12,11 @@ class PostStepModel(keras.Model):
     """
 
     def after_step(self):
-        """What is to be done; it may read and assign variables of the model."""
+        """Called after each optimizer step; it may read and assign variables of the model."""
         raise NotImplementedError
 
     def after_fit(self):
-        """What is to be done when `fit` has ended: an optimizer may have put in averages then."""
+        """Called when `fit` has ended: an optimizer may have put in averages then."""
 
     def fit(self, *args, **kwargs):
         """Trains; see `keras.Model.fit`."""

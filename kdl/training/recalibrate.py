@@ -1,9 +1,10 @@
-"""Statistics of norms, exact over some batches."""
+"""Recalibration of batch-norm statistics (precise batch norm)."""
 
 import contextlib
 import functools
 import itertools
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,7 +42,13 @@ _INFERRING = (
 )
 
 
-def recalibrate(model, data, batch_size=32, steps=None, verbose="auto"):
+def recalibrate(
+    model: keras.Model,
+    data: Any,
+    batch_size: int = 32,
+    steps: int | None = None,
+    verbose: int | str = "auto",
+) -> None:
     """Replaces the moving averages of a model's norms by exact averages over batches.
 
     The model runs as in training, with its weights as they are and without chance: Keras's
@@ -53,7 +60,7 @@ def recalibrate(model, data, batch_size=32, steps=None, verbose="auto"):
     `n` samples; so do the batch statistics of `SwitchableNormalization` (the paper's batch
     average). `MovingAverageBatchNormalization` gets the average of its mean squares. Needed
     where weights changed and the averages did not follow: after weights were averaged or chosen
-    from a supernet, before quantisation, or after training in tiny batches.
+    from a supernet, before quantization, or after training in tiny batches.
 
     A norm that the model calls several times in a batch gets the statistics of the last call; one
     that is frozen (`trainable=False`), or that a layer calls in inference or not at all, is left.
@@ -149,18 +156,18 @@ def _as_observed(layers, norms):
     for layer in layers:
         settings += [(layer, *off) for kind, off in _RANDOM.items() if isinstance(layer, kind)]
         settings += [(layer, n, 0.0) for n in _RATES_OF_CELLS if _is_rate(vars(layer).get(n))]
-    kept = [(layer, name, getattr(layer, name)) for layer, name, _ in settings]
+    before = [(layer, name, getattr(layer, name)) for layer, name, _ in settings]
     try:
         for layer, name, value in settings:
             setattr(layer, name, value)
         yield
     finally:
-        for layer, name, value in kept:
+        for layer, name, value in before:
             setattr(layer, name, value)
 
 
 def _is_rate(value):
-    """Whether an attribute is a number, and no layer of that name."""
+    """True if an attribute is a number, and no layer of that name."""
     return isinstance(value, numbers.Real)
 
 

@@ -44,9 +44,9 @@ def test_out_of_bag_hard_votes_are_counted():
     data = ensemble._read_data(x, y, None)
     votes = np.zeros((len(x), 3))
     for model, samples in zip(ensemble.members_, ensemble._draw(data), strict=True):
-        answers = model.predict(x, verbose=0).argmax(-1)
+        outputs = model.predict(x, verbose=0).argmax(-1)
         for row in set(range(len(x))) - set(samples.tolist()):
-            votes[row, answers[row]] += 1
+            votes[row, outputs[row]] += 1
     expected = votes / votes.sum(-1, keepdims=True)
     assert ensemble.oob_decision_function_ == pytest.approx(expected)
     members = ensemble.predict_members(x).argmax(-1)
@@ -62,8 +62,8 @@ def test_bag_without_a_class_has_all_outputs():
     bags = ensemble._draw(ensemble._read_data(x, y, None))
     lacking = [number for number, bag in enumerate(bags) if "b" not in y[bag]]
     assert lacking
-    answers = ensemble.predict_members(x)
-    assert (answers[lacking][:, :, 1] == 0).all()
+    outputs = ensemble.predict_members(x)
+    assert (outputs[lacking][:, :, 1] == 0).all()
     assert ensemble.predict(x[:1]) == ["a"]
 
 
@@ -101,9 +101,9 @@ def test_seed_of_members_determines_their_weights():
     assert np.random.get_state()[1].tolist() == before
     np.random.seed(99)
     again = BaggingEnsemble(plain_mlp, 1, {"epochs": 1}, seed=4).fit(x, y)
-    answers = first.predict_members(x)
-    assert (answers[0] == again.predict_members(x)[0]).all()
-    assert abs(answers[0] - answers[1]).max() > 1e-3
+    outputs = first.predict_members(x)
+    assert (outputs[0] == again.predict_members(x)[0]).all()
+    assert abs(outputs[0] - outputs[1]).max() > 1e-3
     other = BaggingEnsemble(mlp, 1, seed=5).fit(x, y).predict_members(x)[0]
     assert abs(other - BaggingEnsemble(mlp, 1, seed=4).fit(x, y).predict_members(x)[0]).max() > 1e-3
     assert first.seed_ == 4

@@ -48,7 +48,7 @@ def test_samme_equals_scikit_learn(classes, learning_rate):
     theirs = AdaBoostClassifier(stump, n_estimators=8, learning_rate=learning_rate, random_state=0)
     theirs.fit(x, y)
     labels = np.searchsorted(theirs.classes_, y)
-    said = [np.searchsorted(theirs.classes_, each.predict(x)) for each in theirs.estimators_]
+    said = [np.searchsorted(theirs.classes_, tree.predict(x)) for tree in theirs.estimators_]
     weights = np.full(len(x), 1 / len(x))
     for number, each in enumerate(said):
         step = _boosting.samme_step(weights, each != labels, classes, learning_rate)

@@ -11,25 +11,25 @@ pytestmark = [pytest.mark.usefixtures("no_dry_run"), pytest.mark.every_backend]
 def test_members_of_one_seed_differ():
     x, y = blobs()
     ensemble = clone(DeepEnsemble(mlp, 3, {"epochs": 4, "batch_size": 16})).fit(x, y)
-    answers = ensemble.predict_members(x)
-    assert answers.shape == (3, 90, 3)
-    assert ensemble.predict_proba(x) == pytest.approx(answers.mean(0))
-    assert all(abs(answers[i] - answers[i - 1]).max() > 1e-3 for i in range(3))
+    outputs = ensemble.predict_members(x)
+    assert outputs.shape == (3, 90, 3)
+    assert ensemble.predict_proba(x) == pytest.approx(outputs.mean(0))
+    assert all(abs(outputs[i] - outputs[i - 1]).max() > 1e-3 for i in range(3))
     assert ensemble.score(x, y) > 0.5
 
 
 def test_uncertainty_is_decomposed_into_entropies():
     x, y = blobs()
     ensemble = DeepEnsemble(mlp, 2, {"epochs": 2}).fit(x, y)
-    found, answers = ensemble.uncertainty(x), ensemble.predict_members(x)
-    mean = answers.mean(0)
+    results, outputs = ensemble.uncertainty(x), ensemble.predict_members(x)
+    mean = outputs.mean(0)
     predictive = -(mean * np.log(mean)).sum(-1)
-    assert found["predictive_entropy"] == pytest.approx(predictive)
-    expected = -(answers * np.log(answers)).sum(-1).mean(0)
-    assert found["mean_entropy"] == pytest.approx(expected)
-    assert found["mutual_information"] == pytest.approx(predictive - expected, abs=1e-9)
-    assert found["mutual_information"].max() > 1e-4
-    assert _votes.uncertainty(answers)["mean_entropy"].shape == (90,)
+    assert results["predictive_entropy"] == pytest.approx(predictive)
+    expected = -(outputs * np.log(outputs)).sum(-1).mean(0)
+    assert results["mean_entropy"] == pytest.approx(expected)
+    assert results["mutual_information"] == pytest.approx(predictive - expected, abs=1e-9)
+    assert results["mutual_information"].max() > 1e-4
+    assert _votes.uncertainty(outputs)["mean_entropy"].shape == (90,)
 
 
 def test_regression_members_differ():

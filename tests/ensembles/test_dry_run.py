@@ -202,11 +202,11 @@ def test_dry_run_changes_no_random_numbers(monkeypatch):
     random.seed(1)
     np.random.seed(2)
     expected = random.Random(1).random(), np.random.RandomState(2).rand()
-    found = DeepEnsemble(dropping, 1, arguments).fit(x, y)
+    results = DeepEnsemble(dropping, 1, arguments).fit(x, y)
     assert (random.random(), np.random.rand()) == expected
     monkeypatch.setattr(_member_trainer.MemberTrainer, "_dry_run", lambda self, jobs: None)
     before = DeepEnsemble(dropping, 1, arguments).fit(x, y)
-    pairs = zip(found.members_[0].get_weights(), before.members_[0].get_weights(), strict=True)
+    pairs = zip(results.members_[0].get_weights(), before.members_[0].get_weights(), strict=True)
     assert all((a == b).all() for a, b in pairs)
 
 
@@ -234,7 +234,7 @@ def test_models_without_a_graph_are_saved_and_loaded(build, tmp_path):
     ensemble = DeepEnsemble(build, 1).fit(x, y, directory=tmp_path)
     expected = ensemble.predict_proba(x)
     assert (load(tmp_path).predict_proba(x) == expected).all()
-    found = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
-    assert found == pytest.approx(expected, abs=1e-6)
+    results = keras.ops.convert_to_numpy(ensemble.to_keras()(x))
+    assert results == pytest.approx(expected, abs=1e-6)
     with pytest.raises(RuntimeError, match=r"outputs of shape \(batch, 3\).*they have \(1, 5\)"):
         DeepEnsemble(lambda shape, outputs: build(shape, 5), 1).fit(x, y)

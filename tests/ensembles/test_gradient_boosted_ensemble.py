@@ -46,10 +46,10 @@ def test_classification_follows_its_definition():
         left = np.eye(3)[labels] - softmax(scores)
         fitted = regression_stump((4,), 3)
         fitted.fit(x, left)
-        answers = member.predict(x)
-        assert answers == pytest.approx(fitted.predict(x), abs=1e-6)
+        outputs = member.predict(x)
+        assert outputs == pytest.approx(fitted.predict(x), abs=1e-6)
         assert step > 0
-        scores = scores + step * answers
+        scores = scores + step * outputs
         assert stage == pytest.approx(softmax(scores))
         losses.append(-np.log(softmax(scores)[np.arange(90), labels]).mean())
     assert (np.diff([np.log(3), *losses]) < 0).all()

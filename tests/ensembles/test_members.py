@@ -148,13 +148,13 @@ def test_threads_train_with_settings_of_the_caller():
     expected = BaggingEnsemble(plain_mlp, 2).fit(x, y).predict_proba(x)
     policy = keras.config.dtype_policy()
     with ThreadPoolExecutor(2) as executor:
-        found = BaggingEnsemble(plain_mlp, 2).fit(x, y, executor=executor).predict_proba(x)
+        results = BaggingEnsemble(plain_mlp, 2).fit(x, y, executor=executor).predict_proba(x)
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
             low = BaggingEnsemble(stump, 1).fit(x, y, executor=executor)
         finally:
             keras.config.set_dtype_policy(policy)
-    assert (found == expected).all()
+    assert (results == expected).all()
     assert low.members_[0].layers[-1].compute_dtype == "bfloat16"
 
 
@@ -265,10 +265,10 @@ def test_environment_of_processes_shares_the_cores(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = environment(cores, "jax")
-    assert found["MKL_NUM_THREADS"] == "1"
-    assert found["OMP_NUM_THREADS"] == "7"  # the user's word
-    assert found["KERAS_BACKEND"] == "jax"
+    results = environment(cores, "jax")
+    assert results["MKL_NUM_THREADS"] == "1"
+    assert results["OMP_NUM_THREADS"] == "7"  # the user's word
+    assert results["KERAS_BACKEND"] == "jax"
     assert environment(1, "torch")["MKL_NUM_THREADS"] == str(cores)
 
 

@@ -148,7 +148,7 @@ def test_unwritable_directory_raises_before_training(tmp_path, monkeypatch):
 
 
 def test_disk_that_fills_up_keeps_finished_members(trainings, tmp_path, monkeypatch):
-    """The next call trains what found no place."""
+    """The next call trains what had no place."""
     x, y = blobs(count=30)
     write, names = _store.write_whole, []
 

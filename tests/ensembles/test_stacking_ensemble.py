@@ -81,8 +81,8 @@ def test_images_in_directory_are_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(_member_training, "train", stop)
     with pytest.raises(KeyboardInterrupt):
         make().fit(x, y, directory=tmp_path)
-    found = make().fit(x, y, directory=tmp_path).predict_proba(x)
-    assert (found == expected).all()
+    results = make().fit(x, y, directory=tmp_path).predict_proba(x)
+    assert (results == expected).all()
     assert names[2] == "member 'a', fold 0 of StackingEnsemble"
     assert len(names) == 5 + 4
     assert len(list(tmp_path.glob("*.keras"))) == 2

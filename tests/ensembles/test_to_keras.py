@@ -89,7 +89,7 @@ def test_to_keras_of_members_of_one_name():
         inputs = keras.Input(input_shape)
         features = keras.layers.Dense(4, name="a")(keras.layers.Flatten()(inputs))
         outputs = keras.layers.Dense(outputs, "softmax", name="b")(features)
-        model = keras.Model(inputs, outputs, name="twin")
+        model = keras.Model(inputs, outputs, name="copy")
         model.compile("sgd", "sparse_categorical_crossentropy")
         return model
 
@@ -106,10 +106,10 @@ def test_to_keras_of_other_final_estimator_raises():
 
 def test_votes_of_equal_outputs_go_to_the_first():
     """The first of the classes with as many votes, and of equal probabilities, as in predict."""
-    answers = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1, 0, 0], [0, 0.5, 0.5]], "float32")
-    [votes] = _graph.votes([keras.ops.convert_to_tensor(answers)], 3)
+    outputs = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1, 0, 0], [0, 0.5, 0.5]], "float32")
+    [votes] = _graph.votes([keras.ops.convert_to_tensor(outputs)], 3)
     assert keras.ops.convert_to_numpy(votes).argmax(-1).tolist() == [0, 1, 0, 1]
-    assert (keras.ops.convert_to_numpy(votes) == _votes.vote(answers[None])).all()
+    assert (keras.ops.convert_to_numpy(votes) == _votes.vote(outputs[None])).all()
 
 
 def test_samme_r_of_certain_members_is_finite():

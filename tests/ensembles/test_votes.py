@@ -17,11 +17,11 @@ def test_mean_vote_and_uncertainty_give_worked_numbers():
     """The mean picks the second class, the vote the first."""
     assert _votes.mean(MEMBERS)[0] == pytest.approx([0.433333, 0.566667], abs=1e-6)
     assert _votes.vote(MEMBERS)[0] == pytest.approx([2 / 3, 1 / 3])
-    found = _votes.uncertainty(MEMBERS)
-    assert found["predictive_entropy"] == pytest.approx([0.684232], abs=1e-6)
-    assert found["mean_entropy"] == pytest.approx([0.557035], abs=1e-6)
+    results = _votes.uncertainty(MEMBERS)
+    assert results["predictive_entropy"] == pytest.approx([0.684232], abs=1e-6)
+    assert results["mean_entropy"] == pytest.approx([0.557035], abs=1e-6)
     # The last digit of the difference of rounded numbers is off by one.
-    assert found["mutual_information"] == pytest.approx([0.127196], abs=1.5e-6)
+    assert results["mutual_information"] == pytest.approx([0.127196], abs=1.5e-6)
 
 
 def test_vote_with_ties_goes_to_first_class():
@@ -38,9 +38,9 @@ def test_vote_equals_scikit_learn(voting, weights):
     kinds = [DecisionTreeClassifier(max_depth=1), DecisionTreeClassifier(), LogisticRegression()]
     named = [(str(number), kind) for number, kind in enumerate(kinds)]
     theirs = VotingClassifier(named, voting=voting, weights=weights).fit(x, y)
-    answers = np.stack([each.predict_proba(x) for each in theirs.estimators_])
+    outputs = np.stack([tree.predict_proba(x) for tree in theirs.estimators_])
     combine = _votes.vote if voting == "hard" else _votes.mean
-    shares = combine(answers, weights)
+    shares = combine(outputs, weights)
     assert (theirs.classes_[shares.argmax(-1)] == theirs.predict(x)).all()
     if voting == "soft":
         assert shares == pytest.approx(theirs.predict_proba(x))
@@ -55,17 +55,17 @@ def test_out_of_bag_equals_scikit_learn(count):
     tree = DecisionTreeClassifier(max_depth=2)
     theirs = BaggingClassifier(tree, count, oob_score=True, random_state=0).fit(x, y)
     rows = [np.setdiff1d(np.arange(60), samples) for samples in theirs.estimators_samples_]
-    answers = [
+    outputs = [
         each.predict_proba(x[outside])
         for each, outside in zip(theirs.estimators_, rows, strict=True)
     ]
     if count == 2:
         with pytest.warns(UserWarning, match="samples are in the training set of every member"):
-            found = _votes.out_of_bag(answers, rows, 60)
-        assert np.isnan(found).any()
+            results = _votes.out_of_bag(outputs, rows, 60)
+        assert np.isnan(results).any()
     else:
-        found = _votes.out_of_bag(answers, rows, 60)
-    assert found == pytest.approx(theirs.oob_decision_function_, nan_ok=True)
+        results = _votes.out_of_bag(outputs, rows, 60)
+    assert results == pytest.approx(theirs.oob_decision_function_, nan_ok=True)
 
 
 @hypothesis.given(
@@ -77,14 +77,14 @@ def test_mean_and_vote_have_their_properties(raw, weights):
     probabilities = (raw + 1e-9) / (raw + 1e-9).sum(-1, keepdims=True)
     order = [2, 0, 3, 1]
     for combine in (_votes.mean, _votes.vote):
-        found = combine(probabilities, weights)
-        assert found.sum(-1) == pytest.approx(np.ones(3))
-        assert found == pytest.approx(combine(probabilities[order], weights[order]))
-        assert found == pytest.approx(combine(probabilities, weights * 3))
+        results = combine(probabilities, weights)
+        assert results.sum(-1) == pytest.approx(np.ones(3))
+        assert results == pytest.approx(combine(probabilities[order], weights[order]))
+        assert results == pytest.approx(combine(probabilities, weights * 3))
     doubt = _votes.uncertainty(probabilities, weights)
     assert (doubt["mutual_information"] >= 0).all()
     assert (doubt["predictive_entropy"] <= np.log(5) + 1e-9).all()
     same = _votes.uncertainty(probabilities[[0, 0, 0, 0]], weights)
     assert same["mutual_information"] == pytest.approx(np.zeros(3), abs=1e-12)
-    # A certain answer has no entropy, though its logarithm is infinite.
+    # A certain output has no entropy, though its logarithm is infinite.
     assert _votes.entropy(np.eye(3)).tolist() == [0, 0, 0]

@@ -18,10 +18,10 @@ MEMBERS = [("stump", stump), ("small", partial(mlp, units=4)), ("wide", mlp, {"e
 def test_voting_combines_its_members(voting):
     x, y = blobs()
     ensemble = clone(VotingEnsemble(MEMBERS, voting, weights=[1, 2, 3])).fit(x, y)
-    answers = ensemble.predict_members(x)
+    outputs = ensemble.predict_members(x)
     if voting == "hard":
-        answers = np.eye(3)[answers.argmax(-1)]
-    expected = (answers[0] + 2 * answers[1] + 3 * answers[2]) / 6
+        outputs = np.eye(3)[outputs.argmax(-1)]
+    expected = (outputs[0] + 2 * outputs[1] + 3 * outputs[2]) / 6
     assert ensemble.predict_proba(x) == pytest.approx(expected)
     assert (ensemble.predict(x) == ensemble.classes_[expected.argmax(-1)]).all()
     assert ensemble.uncertainty(x)["predictive_entropy"].shape == (90,)
@@ -73,8 +73,8 @@ def test_weights_of_any_kind_are_saved(weights, tmp_path):
     x, y = blobs()
     ensemble = VotingEnsemble([("a", stump), ("b", mlp)], weights=weights).fit(x, y)
     ensemble.save(tmp_path / "kept")
-    found = load(tmp_path / "kept").predict_proba(x)
-    np.testing.assert_array_equal(found, ensemble.predict_proba(x))
+    results = load(tmp_path / "kept").predict_proba(x)
+    np.testing.assert_array_equal(results, ensemble.predict_proba(x))
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])

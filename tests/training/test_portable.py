@@ -23,7 +23,7 @@ class TwoHeads(keras.Model):
         return {**super().get_config(), "units": self.units}
 
 
-def test_subclass_of_model(tmp_path):
+def test_subclassed_model_is_saved_and_loaded(tmp_path):
     x = np.arange(6, dtype="float32").reshape(2, 3)
     model = TwoHeads(4)
     model.compile("adam", "mse")
@@ -51,7 +51,7 @@ class Rounds(keras.layers.Layer):
         self.scale.assign(store["0"])
 
 
-def test_refuses_a_file_that_does_not_hold_the_weights(tmp_path):
+def test_file_without_the_weights_raises(tmp_path):
     model = keras.Sequential([keras.Input((3,)), Rounds(name="rounds")])
     model.layers[0].scale.assign([1.0, 2.0, -3.0])
     save_portable(model, tmp_path / "model.keras")

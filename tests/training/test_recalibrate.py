@@ -29,7 +29,7 @@ def model_of(*layers):
     return model
 
 
-def test_batch_norm_of_unequal_batches():
+def test_batch_norm_of_unequal_batches_gets_exact_statistics():
     """Ten images in batches of four, four and two count as ten images."""
     x = images()
     model = model_of(keras.layers.BatchNormalization(momentum=0.9))
@@ -65,7 +65,7 @@ def test_moving_average_norm_keeps_its_buffers():
     assert norm.warmup_steps == 0
 
 
-def test_dropout_is_silent_and_set_again():
+def test_dropout_is_off_and_restored():
     layers = [keras.layers.Dropout(0.5), keras.layers.GaussianNoise(0.9), ScheduledDropPath(0.3)]
     model = model_of(*layers, keras.layers.BatchNormalization())
     layers[2].total_steps.assign(1)
@@ -80,7 +80,7 @@ def test_dropout_is_silent_and_set_again():
     assert int(layers[2].step) == 1
 
 
-def test_norms_inside_of_blocks_and_frozen_ones():
+def test_norms_in_blocks_are_set_and_frozen_ones_unchanged():
     inputs = keras.Input((8, 8, 3))
     frozen = keras.layers.BatchNormalization(trainable=False)
     x = kdl.layers.InvertedResidual(4)(frozen(kdl.layers.Conv2D(4, 3)(inputs)))
@@ -98,7 +98,7 @@ def test_norms_inside_of_blocks_and_frozen_ones():
         np.testing.assert_array_equal(old, to_numpy(new))
 
 
-def test_a_dataset_with_labels_and_steps():
+def test_dataset_with_labels_and_steps_is_read():
     class Endless(keras.utils.PyDataset):
         def __len__(self):
             return 1000
@@ -127,7 +127,7 @@ class OddNorms(keras.layers.Layer):
         return self.norm(self.fixed(x, training=False), training=training)
 
 
-def test_norms_without_statistics_of_batches_are_left():
+def test_norms_without_batch_statistics_are_unchanged():
     """What is computed with a norm's own statistics is computed with them meanwhile, too."""
     model = model_of(OddNorms())
     [layer] = model.layers
@@ -142,7 +142,7 @@ def test_norms_without_statistics_of_batches_are_left():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_bad_data_leaves_the_model_as_it_was(bad):
+def test_bad_data_raises_and_leaves_model_unchanged(bad):
     x = images()
     x[3, 1, 1, 2] = bad
     model = model_of(CentralizedConv2D(4, 1), keras.layers.BatchNormalization(name="norm"))
@@ -154,7 +154,7 @@ def test_bad_data_leaves_the_model_as_it_was(bad):
     assert model.get_layer("norm").momentum == 0.99
 
 
-def test_averages_that_ran_away():
+def test_infinite_averages_are_replaced():
     x = images()
     model = model_of(keras.layers.BatchNormalization())
     norm = model.layers[-1]
@@ -164,7 +164,7 @@ def test_averages_that_ran_away():
     np.testing.assert_allclose(to_numpy(norm.moving_variance), x.var((0, 1, 2)), rtol=1e-5)
 
 
-def test_nothing_to_do():
+def test_model_without_norms_raises():
     with pytest.raises(ValueError, match="there is nothing to recalibrate"):
         recalibrate(model_of(SwitchableNormalization(use_batch_norm=False)), images(), verbose=0)
 
@@ -228,7 +228,7 @@ def test_random_preprocessing_and_spectral_norms_do_as_in_inference():
     assert not np.array_equal(*map(to_numpy, brightened))  # chance is back
 
 
-def test_an_endless_generator_of_inputs_and_rates_of_numpy():
+def test_endless_generator_with_steps_is_read():
     """The first batch alone counts; a rate of NumPy is a rate, and off."""
     inputs = keras.Input((4,))
     x = keras.layers.Reshape((2, 2))(inputs)

@@ -27,13 +27,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import loss_cases
 
-SUMMED = "synchronised batch, loss summed"
+SUMMED = "synchronized batch, loss summed"
 NORMS = {
     "batch": keras.layers.BatchNormalization,
-    "synchronised batch": SyncBatchNormalization,
+    "synchronized batch": SyncBatchNormalization,
     SUMMED: SyncBatchNormalization,
     "switchable": SwitchableNormalization,
-    "synchronised switchable": lambda: SwitchableNormalization(synchronized=True),
+    "synchronized switchable": lambda: SwitchableNormalization(synchronized=True),
     "moving average": lambda: MovingAverageBatchNormalization(
         buffer_size=2, warmup_steps=0, correction_steps=4, synchronized=True
     ),

@@ -1,4 +1,4 @@
-"""Backups that a kill at any moment can't spoil."""
+"""Backup and restore of a training, safe against a kill at any moment."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ from keras import ops
 
 from kdl._compat import forget_restored_epoch
 from kdl._files import check_space, draft_of, write_whole
+from kdl._typing import Path
 from kdl.ops.replicas import replica_number
 
 
@@ -28,8 +29,8 @@ class Backup(keras.callbacks.BackupAndRestore):
     limit sets it) is not finished: it comes again. Nor is an epoch kept after which weights are
     not finite, which would stay so for ever; a warning says so, and the epoch before it stays.
 
-    Of several processes that train one model (`kdl.training.distribute` on PyTorch) all take the
-    backup up, and the first one alone writes.
+    Of several processes that train one model (`kdl.training.distribute` on PyTorch) all restore
+    the backup, and the first one alone writes.
 
     The backup stays until `clear` is called, so that nothing is lost between the last epoch and the
     saving of the model.
@@ -57,7 +58,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         2
     """
 
-    def __init__(self, folder, history_path=None):
+    def __init__(self, folder: Path, history_path: Path | None = None) -> None:
         self.folder = os.path.abspath(folder)
         self.number = replica_number()
         current = f"current-{self.number}" if self.number else "current"
@@ -69,27 +70,27 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._warned = False
 
     @property
-    def finished_epochs(self):
+    def finished_epochs(self) -> int:
         """Number of epochs in the newest backup."""
         return max(self._kept(), default=0)
 
-    def kept_rows(self):
+    def kept_rows(self) -> list[dict]:
         """The rows of the newest backup, an empty list without one."""
         if not self.finished_epochs:
             return []
         return read_history(os.path.join(self._place(self.finished_epochs), "history.csv"))
 
-    def clear(self):
+    def clear(self) -> None:
         """Removes the backups."""
         shutil.rmtree(self.backup_dir if self.number else self.folder, ignore_errors=True)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Restores the newest backup, if there is one."""
         shutil.rmtree(self.backup_dir, ignore_errors=True)
         os.makedirs(self.folder, exist_ok=True)
         if self.finished_epochs:
-            kept = self._place(self.finished_epochs)
-            shutil.copytree(kept, self.backup_dir)
+            newest = self._place(self.finished_epochs)
+            shutil.copytree(newest, self.backup_dir)
             self.rows = self.kept_rows()
         if not self.number:
             write_history(self.history_path, self.rows)
@@ -97,25 +98,25 @@ class Backup(keras.callbacks.BackupAndRestore):
         _restore_seeds(self.model, self._seeds_path)
         self._steps = _Steps()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Lets the next `fit` begin by its own arguments."""
         super().on_train_end(logs)
         forget_restored_epoch(self.model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Begins to count the steps."""
         self._steps.begin()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Counts the steps."""
         super().on_train_batch_end(batch, logs)
         self._steps.seen = batch + 1
 
-    def on_test_begin(self, logs=None):
-        """Sees whether the epoch came to its last step, if that is validation after an epoch."""
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Notes whether the epoch came to its last step, if that is validation after an epoch."""
         self._steps.stopped = self.model.stop_training
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Keeps the epoch."""
         if self._steps.were_cut(self.model.stop_training, self.params.get("steps")):
             return
@@ -175,7 +176,7 @@ class _Steps:
         self.seen, self.stopped = 0, None
 
     def were_cut(self, stops, steps):
-        """Whether training was stopped before the last step of the epoch that ends.
+        """True if training was stopped before the last step of the epoch that ends.
 
         Args:
             stops: Whether training stops now: a callback may have said so at the epoch's end.
@@ -197,15 +198,15 @@ def _seeds(model):
 
 
 def _restore_seeds(model, path):
-    """Reads what was kept, if it was kept and fits."""
+    """Restore the states of random numbers from a file, if it is there and fits."""
     if not os.path.exists(path):
         return
     with open(path) as file:
-        kept = json.load(file)
+        states = json.load(file)
     seeds = _seeds(model)
-    if [len(state) for state in kept] != [seed.shape[0] for seed in seeds]:
+    if [len(state) for state in states] != [seed.shape[0] for seed in seeds]:
         return
-    for seed, state in zip(seeds, kept, strict=True):
+    for seed, state in zip(seeds, states, strict=True):
         seed.assign(state)
 
 

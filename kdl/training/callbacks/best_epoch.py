@@ -1,4 +1,4 @@
-"""The best epoch of a run, and its weights."""
+"""Early stopping, and a checkpoint of the best epoch."""
 
 import math
 import os
@@ -52,16 +52,16 @@ class BestEpoch(keras.callbacks.Callback):
         self.patience, self.first = patience, first
 
     def is_over(self, rows):
-        """Whether patience ended with these rows."""
+        """True if patience ended with these rows."""
         if self.patience is None or not rows:
             return False
         return rows[-1]["epoch"] - max(best_row(rows)["epoch"], self.first) >= self.patience
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Keeps the epoch that was just taken up, if a kill came before it was kept here."""
         self._keep_if_best()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Keeps the epoch if it is the best; one that was cut is none."""
         rows = self.backup.rows
         if rows and rows[-1]["epoch"] == epoch + 1:

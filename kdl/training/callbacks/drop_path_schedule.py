@@ -12,9 +12,9 @@ class DropPathSchedule(keras.callbacks.Callback):
     A step is one batch of training, as in `kdl.training.WarmUpCosine`, also where
     `gradient_accumulation_steps` of Keras's optimizers joins several batches to one update. The
     layers count their steps themselves, so that they see every step whatever the backend and
-    `steps_per_execution`. This callback tells them `T`, and at the begin of `fit` sets their count
+    `steps_per_execution`. This callback sets their `T`, and at the begin of `fit` sets their count
     to the optimizer's, so that a run that is taken up again goes on where it stopped. Layers in
-    blocks and nested models are found too.
+    blocks and nested models are stepped, too.
 
     Args:
         total_steps: `T`: steps until `keep` is `final_keep_probability`.
@@ -37,13 +37,13 @@ class DropPathSchedule(keras.callbacks.Callback):
         0.75
     """
 
-    def __init__(self, total_steps):
+    def __init__(self, total_steps: int) -> None:
         super().__init__()
         total_steps = check_integer("total_steps", total_steps)
         self.total_steps = total_steps
         self._begins = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Checks that there is something to step."""
         if not self._counters(STEP):
             raise ValueError(
@@ -52,7 +52,7 @@ class DropPathSchedule(keras.callbacks.Callback):
             )
         self._begins = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Sets total and count; here, since other callbacks may restore the optimizer before."""
         if not self._begins:
             return  # from here on the layers count: an optimizer leaves out batches that overflow

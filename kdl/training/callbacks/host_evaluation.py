@@ -1,5 +1,7 @@
 """Callback that evaluates metrics of whole sets after each epoch."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -40,7 +42,14 @@ class HostEvaluation(keras.callbacks.Callback):
         ['loss', 'val_error']
     """
 
-    def __init__(self, data, metrics, prefix="val_", frequency=1, batch_size=32):
+    def __init__(
+        self,
+        data: Any,
+        metrics: Any,
+        prefix: str = "val_",
+        frequency: int = 1,
+        batch_size: int = 32,
+    ) -> None:
         super().__init__()
         metrics = [metrics] if hasattr(metrics, "update_state") else list(metrics)
         if not metrics:
@@ -57,19 +66,19 @@ class HostEvaluation(keras.callbacks.Callback):
         self.prefix = prefix
         self.frequency = check_integer("frequency", frequency)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Predicts, computes, and adds the numbers to `logs`."""
         if (epoch + 1) % self.frequency:
             return
-        found = {self.prefix + name: value for name, value in self.evaluate(self.model).items()}
+        results = self.evaluate(self.model)
         if logs is not None:
-            logs.update(found)
+            logs.update({self.prefix + name: value for name, value in results.items()})
 
-    def evaluate(self, model):
+    def evaluate(self, model: keras.Model) -> dict[str, float]:
         """The metrics of `model` on the data, a dict of floats.
 
         Args:
-            model: What predicts.
+            model: The model that predicts.
         """
         for metric in self.metrics:
             metric.reset_state()
@@ -103,7 +112,7 @@ class HostEvaluation(keras.callbacks.Callback):
 
 
 def _is_arrays(data):
-    """Whether data is one tuple of arrays; batches of a tuple are tuples or lists themselves."""
+    """True if data is one tuple of arrays; batches of a tuple are tuples or lists themselves."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         return False
     return not any(isinstance(part, tuple | list) for part in data[1:])

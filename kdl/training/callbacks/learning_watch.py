@@ -1,4 +1,4 @@
-"""A warning where a classifier learns nothing."""
+"""Callback that warns where a classifier learns nothing."""
 
 import math
 import warnings
@@ -13,9 +13,9 @@ _NEAR = 0.02
 class LearningWatch(keras.callbacks.Callback):
     """Warns once if validation shows that nothing is learned.
 
-    A classifier that tells every image the shares of the classes has the loss `−Σ p ln p`, `ln C`
-    for `C` equal classes, and the accuracy of the largest class: its network is dead. So is one
-    whose loss is not finite.
+    A classifier that predicts the shares of the classes for every image has the loss `−Σ p ln p`,
+    `ln C` for `C` equal classes, and the accuracy of the largest class: its network is dead. So is
+    one whose loss is not finite.
 
     Args:
         labels: Integer labels of the validation set.
@@ -27,7 +27,7 @@ class LearningWatch(keras.callbacks.Callback):
         self.loss, self.accuracy = float(-(shares * np.log(shares)).sum()), float(shares.max())
         self.dead, self.warned = 0, False
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Looks at the epoch."""
         loss, accuracy = logs["val_loss"], logs["val_accuracy"]
         near = abs(loss - self.loss) < _NEAR and accuracy < self.accuracy + _NEAR

@@ -83,7 +83,7 @@ class BatchParts(keras.utils.PyDataset):
 
 
 def _checked(dataset, y, sample_weight):
-    """How a dataset is loaded, if it can be parted."""
+    """Loading arguments of a dataset; raises ValueError if it can't be split."""
     if y is not None or sample_weight is not None:
         raise ValueError("A PyDataset gives targets and weights itself: leave out y and these.")
     if dataset.num_batches is None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -10,7 +11,7 @@ from kdl._compat import layouts_of_each_batch
 
 
 @contextlib.contextmanager
-def distribute(devices=None):
+def distribute(devices: int | Sequence[str] | None = None) -> Iterator[int]:
     """Within this context `compile` and `fit` train a model on several devices.
 
     Make, compile and train the model inside. `batch_size` is that of all devices together; each
@@ -32,13 +33,13 @@ def distribute(devices=None):
     each of them. On PyTorch the context must run in several processes, which
     `kdl train --devices N` or `torchrun` starts, all with the same data in the same order, and in a
     single one it changes nothing; `fit` takes arrays and `keras.utils.PyDataset`s, of which each
-    process gets its part, or a `DataLoader` that gives this process's part. What `evaluate` and
-    `predict` do each process does whole. All but the first neither print nor write.
+    process gets its part, or a `DataLoader` that gives this process's part. In `evaluate` and
+    `predict` each process computes all of it. All but the first neither print nor write.
 
     Args:
         devices: Number of devices, or their names as the backend spells them (not on PyTorch, where
-            each process takes its own). Defaults to all accelerators, or the processor. A number
-            on a machine without accelerators makes as many of the processor; TensorFlow and JAX
+            each process takes its own). Defaults to all accelerators, or the CPU. A number
+            on a machine without accelerators makes as many of the CPU; TensorFlow and JAX
             can do that only before they have computed anything.
 
     Yields:
@@ -79,10 +80,10 @@ def _tensorflow(devices):
 def _tensorflow_devices(tf, count):
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if kind == "CPU":
-        [processor] = tf.config.list_physical_devices(kind)
+        [cpu] = tf.config.list_physical_devices(kind)
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun: what it has must do
-            tf.config.set_logical_device_configuration(processor, parts)
+        with contextlib.suppress(RuntimeError):  # TensorFlow has begun: its devices must do
+            tf.config.set_logical_device_configuration(cpu, parts)
     names = [device.name for device in tf.config.list_logical_devices(kind)]
     _check_count(count, names)
     return names[:count]
@@ -119,7 +120,7 @@ def _parallel():
 def _jax_devices(count):
     import jax
 
-    with contextlib.suppress(RuntimeError):  # JAX has begun: what it has must do
+    with contextlib.suppress(RuntimeError):  # JAX has begun: its devices must do
         jax.config.update("jax_num_cpu_devices", count)
     names = keras.distribution.list_devices()
     _check_count(count, names)
@@ -144,5 +145,5 @@ def _check_count(count, names):
     if count > len(names):
         raise ValueError(
             f"devices={count}, but the backend has {len(names)}: {', '.join(names)}. If these are "
-            f"parts of the processor, ask for them before anything is computed."
+            f"parts of the CPU, ask for them before anything is computed."
         )

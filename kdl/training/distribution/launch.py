@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import keras
 
@@ -16,12 +17,12 @@ from kdl.ops.replicas import PEER_LOST
 _GRACE = 3.0  # seconds that a process has to end by itself
 
 
-def launches_processes():
-    """Whether several devices need several processes, and this is not one of them."""
+def launches_processes() -> bool:
+    """True if several devices need several processes, and this is not one of them."""
     return keras.backend.backend() == "torch" and "RANK" not in os.environ
 
 
-def launch(command, count):
+def launch(command: Sequence[str], count: int) -> None:
     """Runs a command as `count` processes of one job, and waits for them.
 
     The first one's output is shown, its errors and warnings at the end. If any process fails, all
@@ -87,7 +88,7 @@ def _start(command, number, count, port, log):
 
 
 def _wait(processes):
-    """Whether a process has failed; False when all have come to their end."""
+    """Wait; True if a process has failed, False when all have come to their end."""
     while True:
         codes = [process.poll() for process in processes]
         if any(codes):
@@ -116,10 +117,10 @@ def _end(processes):
             process.wait()
 
 
-def _explain(codes, said):
-    """What happened, by the process that did not fail for missing another; a signal first."""
+def _explain(codes, lines):
+    """The failure of the process that did not fail for missing another; a signal first."""
     failed = [number for number, code in enumerate(codes) if code]
-    number = min(failed, key=lambda number: (PEER_LOST in said[number], codes[number]))
+    number = min(failed, key=lambda number: (PEER_LOST in lines[number], codes[number]))
     code = codes[number]
     if code < 0:
         return (
@@ -127,8 +128,8 @@ def _explain(codes, said):
             f"others were ended, too. Run the same command again: it goes on after the last "
             f"finished epoch."
         )
-    said = said[number].removeprefix("error: ")
-    return f"Process {number} of the training failed with exit status {code}: {said}"
+    line = lines[number].removeprefix("error: ")
+    return f"Process {number} of the training failed with exit status {code}: {line}"
 
 
 def _last_line(log):

@@ -1,13 +1,17 @@
-"""Training an image classifier in a folder that survives being killed."""
+"""Training of an image classifier in a folder, resumable after a kill."""
 
 import contextlib
 import os
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kdl._plots import make_figure
+from kdl._typing import Path
 from kdl._words import counted
+from kdl.data.model_info import ModelInfo
 from kdl.graph import copy_weights
 from kdl.ops.replicas import replica_number, wait_for_replicas
 from kdl.training.callbacks.backup import Backup, read_history
@@ -48,7 +52,7 @@ class ClassifierRun:
         False
     """
 
-    def __init__(self, folder, arguments, overwrite=False):
+    def __init__(self, folder: Path, arguments: dict[str, Any], overwrite: bool = False) -> None:
         self.arguments = plain_arguments(arguments)
         self._folder = RunFolder(folder)
         self.folder = self._folder.path
@@ -60,48 +64,48 @@ class ClassifierRun:
         self._of_head = Backup(self.path("backup-head"))
 
     @property
-    def finished(self):
-        """Whether the run has come to its end."""
+    def finished(self) -> bool:
+        """True if the run has come to its end."""
         return self._folder.read()["finished"]
 
     @property
-    def results(self):
-        """What the finished run reached: `epochs` and `steps`, and how good `model.keras` is.
+    def results(self) -> dict[str, Any] | None:
+        """Results of the finished run: `epochs`, `steps`, and the quality of `model.keras`.
 
         That is `best_epoch`, and its `accuracy` and `loss` in validation. None before.
         """
         return self._folder.read().get("results")
 
     @property
-    def finished_epochs(self):
+    def finished_epochs(self) -> int:
         """Number of epochs after which the run goes on, or has come to its end."""
         ended = (self.results or {}).get("epochs", 0)
-        kept = (self.backup.finished_epochs, self._of_head.finished_epochs)
-        return max(ended, self._begun_at, *kept)
+        backups = (self.backup.finished_epochs, self._of_head.finished_epochs)
+        return max(ended, self._begun_at, *backups)
 
-    def path(self, name):
+    def path(self, name: str) -> str:
         """Path of a file in the run's folder."""
         return self._folder.file(name)
 
     def train(
         self,
-        model,
-        train,
-        validation,
-        class_names,
-        epochs,
-        learning_rate=0.02,
-        warm_up_share=0.1,
-        weight_decay=0.02,
-        info=None,
-        verbose="auto",
+        model: keras.Model,
+        train: Any,
+        validation: Any,
+        class_names: Sequence[str],
+        epochs: int,
+        learning_rate: float = 0.02,
+        warm_up_share: float = 0.1,
+        weight_decay: float = 0.02,
+        info: ModelInfo | None = None,
+        verbose: int | str = "auto",
         *,
-        optimizer="adamw",
-        patience=None,
-        class_weight=None,
-        freeze_epochs=None,
-        callbacks=(),
-    ):
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        patience: int | None = None,
+        class_weight: dict[int, float] | None = None,
+        freeze_epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> dict[str, Any] | None:
         """Trains under `WarmUpCosine`, then saves the models and the plots.
 
         Of a finished run nothing is trained again: the model gets the weights of `model.keras`.

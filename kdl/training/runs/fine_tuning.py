@@ -1,4 +1,4 @@
-"""Fine-tuning: a backbone's weights, a new head, and what is trained when."""
+"""Fine-tuning: a backbone's weights, a new head, frozen layers."""
 
 import numpy as np
 

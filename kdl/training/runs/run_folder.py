@@ -1,4 +1,4 @@
-"""The folder of a training run: what defines the run, and how far it has come."""
+"""The folder of a training run: its arguments, state and results."""
 
 import contextlib
 import json
@@ -77,13 +77,13 @@ class RunFolder:
 
     def check_arguments(self, arguments):
         """Raises ValueError if the run in the folder was begun with others."""
-        known = self.read()["arguments"]
-        if known == arguments:
+        old = self.read()["arguments"]
+        if old == arguments:
             return
         changed = [
-            f"{key}: {known.get(key)!r} there, {arguments.get(key)!r} now"
-            for key in sorted({*known, *arguments})
-            if known.get(key) != arguments.get(key)
+            f"{key}: {old.get(key)!r} there, {arguments.get(key)!r} now"
+            for key in sorted({*old, *arguments})
+            if old.get(key) != arguments.get(key)
         ]
         raise ValueError(
             f"{self.path} holds a run with other arguments ({'; '.join(changed)}). Choose another "
@@ -91,7 +91,7 @@ class RunFolder:
         )
 
     def finish(self, results):
-        """Notes that the run has come to its end, and what it reached."""
+        """Mark the run as finished, with its results."""
         arguments = self.read()["arguments"]
         self._write({"arguments": arguments, "finished": True, "results": results})
 
@@ -166,7 +166,7 @@ def _is_state(state):
 
 
 def _has_grown(old, new):
-    """Whether more epochs are the only difference."""
+    """True if more epochs are the only difference."""
     return (
         {**old, "epochs": 0} == {**new, "epochs": 0}
         and "epochs" in old

@@ -22,7 +22,7 @@ _FINE = 0.1  # of the learning rate, for a backbone that is thawed
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """How a run trains; `kdl.training.ClassifierRun.train` explains the attributes.
+    """Settings of a run; `kdl.training.ClassifierRun.train` explains the attributes.
 
     Raises:
         ValueError: If one is out of range.
@@ -56,7 +56,7 @@ class RunSettings:
 
     @property
     def fine_tunes(self):
-        """Whether the model comes with trained weights."""
+        """True if the model comes with trained weights."""
         return self.freeze_epochs is not None
 
     @property

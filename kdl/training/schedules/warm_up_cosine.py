@@ -1,10 +1,13 @@
-"""Learning rate: linear warm-up, then half a cosine."""
+"""Learning-rate schedule: linear warm-up, then cosine decay."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from kdl._typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -45,13 +48,13 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(
         self,
-        peak_learning_rate,
-        total_steps,
-        warm_up_steps=0,
-        initial_learning_rate=0.0,
-        final_learning_rate=0.0,
-        name="warm_up_cosine",
-    ):
+        peak_learning_rate: float,
+        total_steps: int,
+        warm_up_steps: int = 0,
+        initial_learning_rate: float = 0.0,
+        final_learning_rate: float = 0.0,
+        name: str = "warm_up_cosine",
+    ) -> None:
         super().__init__()
         if total_steps < 1 or not 0 <= warm_up_steps < total_steps < math.inf:
             raise ValueError(
@@ -71,7 +74,7 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.final_learning_rate = final_learning_rate
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """The learning rate at `step`, a float32 scalar."""
         if isinstance(step, int | float | np.generic | np.ndarray):
             # May be larger than a tensor's whole numbers.
@@ -89,7 +92,7 @@ class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
         cosine = _mix(self.final_learning_rate, self.peak_learning_rate, share)
         return ops.where(step < self.warm_up_steps, warm, cosine)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "peak_learning_rate": self.peak_learning_rate,

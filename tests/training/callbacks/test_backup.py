@@ -56,7 +56,7 @@ def weights_and_steps(model):
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("kill_at", [0, 1, 3])
-def test_a_killed_run_ends_like_one_that_was_not(kill_at, tmp_path):
+def test_killed_run_resumed_equals_uninterrupted(kill_at, tmp_path):
     (tmp_path / "whole").mkdir()
     expected, steps = weights_and_steps(run(tmp_path / "whole")[0])
     with pytest.raises(Killed):
@@ -73,7 +73,7 @@ def test_a_killed_run_ends_like_one_that_was_not(kill_at, tmp_path):
     np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in whole], atol=1e-5)
 
 
-def test_a_half_written_backup_is_ignored(tmp_path):
+def test_half_written_backup_is_ignored(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, kill_at=2)
     current = tmp_path / "backup" / "current"
@@ -84,7 +84,7 @@ def test_a_half_written_backup_is_ignored(tmp_path):
     assert backup.finished_epochs == 4
 
 
-def test_only_the_newest_epoch_is_kept_until_cleared(tmp_path):
+def test_backup_has_only_newest_epoch_until_cleared(tmp_path):
     _, backup = run(tmp_path)
     assert os.listdir(tmp_path / "backup") == ["epoch-4"]
     model, _ = run(tmp_path)  # nothing is left to do
@@ -94,7 +94,7 @@ def test_only_the_newest_epoch_is_kept_until_cleared(tmp_path):
     assert backup.finished_epochs == 0
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_was_kept(tmp_path, monkeypatch):
+def test_full_disk_ends_run_and_leaves_last_backup(tmp_path, monkeypatch):
     class FillDisk(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -127,7 +127,7 @@ def finished(folder):
 
 
 @pytest.mark.parametrize("frequency", [2, [1]])
-def test_a_value_that_is_not_logged_in_every_epoch_is_left_out(frequency, tmp_path):
+def test_history_of_value_missing_in_an_epoch_is_empty_there(frequency, tmp_path):
     validation = {"validation_data": (np.ones((2, 2)), np.ones(2)), "validation_freq": frequency}
     small_fit(tmp_path, 2, **validation)
     small_fit(tmp_path, 3, **validation)
@@ -138,7 +138,7 @@ def test_a_value_that_is_not_logged_in_every_epoch_is_left_out(frequency, tmp_pa
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
-def test_a_value_that_is_new_when_a_run_is_taken_up_has_a_column(tmp_path):
+def test_history_of_value_new_in_resumed_run_has_a_column(tmp_path):
     small_fit(tmp_path, 1)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"])
@@ -148,7 +148,7 @@ def test_a_value_that_is_new_when_a_run_is_taken_up_has_a_column(tmp_path):
     assert read_history(tmp_path / "history.csv") == backup.rows
 
 
-def test_logs_that_are_no_numbers_or_have_odd_names(tmp_path):
+def test_logs_without_numbers_or_with_odd_names_are_written(tmp_path):
     class Log(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs.update({"epoch": 7, 'a, "b"\né': 1 / 3, "text": "x", "none": None, "nan": np.nan})
@@ -184,7 +184,7 @@ def unknown_length():
 @pytest.mark.every_backend
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize(("step", "kept"), [(13, 1), (19, 1), (20, 2)])
-def test_an_epoch_that_was_stopped_within_comes_again(step, kept, before, tmp_path):
+def test_epoch_stopped_within_is_repeated(step, kept, before, tmp_path):
     backup = Backup(tmp_path / "backup")
     both = [StopAt(step), backup] if before else [backup, StopAt(step)]
     small_fit(tmp_path, 5, both)
@@ -198,7 +198,7 @@ def test_an_epoch_that_was_stopped_within_comes_again(step, kept, before, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("before", [True, False])
-def test_a_cut_epoch_of_unknown_length_is_not_kept(before, tmp_path):
+def test_cut_epoch_of_unknown_length_is_repeated(before, tmp_path):
     backup = Backup(tmp_path / "backup")
     both = [StopAt(3), backup] if before else [backup, StopAt(3)]
     small_fit(tmp_path, 1, both, x=unknown_length(), shuffle=False)
@@ -207,7 +207,7 @@ def test_a_cut_epoch_of_unknown_length_is_not_kept(before, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("validate", [True, False])
-def test_stopping_at_the_end_of_an_epoch_keeps_it(validate, tmp_path):
+def test_epoch_stopped_at_its_end_is_backed_up(validate, tmp_path):
     class StopAtEnd(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
@@ -276,7 +276,7 @@ def test_fixed_weights_may_be_infinite(tmp_path):
     assert backup.finished_epochs == 1
 
 
-def test_a_later_fit_of_the_model_begins_where_it_is_told(tmp_path):
+def test_later_fit_begins_at_its_initial_epoch(tmp_path):
     small_fit(tmp_path, 2)
     model = small_fit(tmp_path, 3)
     epochs = []

@@ -11,7 +11,7 @@ from kdl.training.callbacks.best_epoch import BestEpoch, best_row
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_nan_is_the_worst(order):
+def test_best_row_with_nan_ranks_it_last(order):
     rows = [
         {"epoch": 1, "val_accuracy": 0.1, "val_loss": math.nan},
         {"epoch": 2, "val_accuracy": math.nan, "val_loss": 0.1},

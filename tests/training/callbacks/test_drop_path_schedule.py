@@ -89,7 +89,7 @@ def test_training_sees_each_step_within_an_epoch(steps_per_execution):
     assert history.history["loss"] == [0.25]
 
 
-def test_errors():
+def test_bad_models_and_arguments_raise():
     with pytest.raises(ValueError, match="total_steps must be a positive integer; received 0"):
         DropPathSchedule(0)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -124,7 +124,7 @@ def fit_accumulating(optimizer, epochs, batches=8, initial_epoch=0, model=None):
     return model, found
 
 
-def test_a_step_is_a_batch_where_gradients_are_accumulated():
+def test_step_with_gradient_accumulation_is_a_batch():
     optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=4)
     model, found = fit_accumulating(optimizer, epochs=2, batches=6)  # 4 does not divide 6
     assert found == [0, 6, 6, 12]

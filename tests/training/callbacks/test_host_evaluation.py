@@ -37,7 +37,7 @@ def test_logs_the_whole_set_every_second_epoch():
     assert seen[3]["test_batches"] == 2
 
 
-def test_compiled_step_says_what_to_do():
+def test_metric_in_compiled_step_raises_advice():
     if keras.backend.backend() == "torch":
         pytest.skip("Keras's training step on PyTorch is not compiled")
     model, batches = model_and_batches()
@@ -46,7 +46,7 @@ def test_compiled_step_says_what_to_do():
         model.evaluate(*batches[0], verbose=0)
 
 
-def test_weights_are_handed_on():
+def test_sample_weights_reach_the_metrics():
     model, batches = model_and_batches()
     weighted = [(x, np.zeros_like(y), np.arange(len(x), dtype="float32")) for x, y in batches]
     found = HostEvaluation(weighted, [keras.metrics.MeanSquaredError("mse")]).evaluate(model)
@@ -56,7 +56,7 @@ def test_weights_are_handed_on():
 
 
 @pytest.mark.tensorflow
-def test_data_of_tensorflow():
+def test_tensorflow_dataset_is_evaluated():
     import tensorflow as tf
 
     model, batches = model_and_batches()
@@ -65,7 +65,7 @@ def test_data_of_tensorflow():
     assert HostEvaluation(data.batch(2), [Median()]).evaluate(model)["median"] == 2.0
 
 
-def test_bad_input():
+def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="at least one metric"):
         HostEvaluation([], [])
     with pytest.raises(ValueError, match="frequency must be"):
@@ -78,7 +78,7 @@ def test_bad_input():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
-def test_arrays_and_a_single_metric(batch_size):
+def test_arrays_with_single_metric_are_evaluated(batch_size):
     model, batches = model_and_batches()
     x, y = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     weights = np.array([0.0, 1.0, 0.0], "float32")
@@ -89,13 +89,13 @@ def test_arrays_and_a_single_metric(batch_size):
     assert found == {"median": 2.0, "batches": -(-3 // batch_size)}
 
 
-def test_a_tuple_of_batches_stays_batches():
+def test_tuple_of_batches_is_read_as_batches():
     model, batches = model_and_batches()
     found = HostEvaluation(tuple(batches), [Median()]).evaluate(model)
     assert found == {"median": 2.0, "batches": 2}
 
 
-def test_several_inputs_are_cut_together():
+def test_several_inputs_are_batched_together():
     left, right = keras.Input((1,), name="left"), keras.Input((1,), name="right")
     model = keras.Model({"left": left, "right": right}, keras.layers.Add()([left, right]))
     x = {"left": np.ones((3, 1)), "right": np.arange(3.0)[:, None]}
@@ -103,7 +103,7 @@ def test_several_inputs_are_cut_together():
     assert found == {"median": 2.0, "batches": 2}
 
 
-def test_what_is_no_data_or_metric_is_told():
+def test_no_data_or_no_metric_raises():
     with pytest.raises(ValueError, match=r"must have one length; received \[2, 3\]"):
         HostEvaluation((np.ones((3, 1)), np.ones(2)), Median())
     with pytest.raises(ValueError, match=r"must be metric objects.*received 'accuracy'"):

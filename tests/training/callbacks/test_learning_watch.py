@@ -21,7 +21,7 @@ def watched(labels, *epochs):
 @pytest.mark.parametrize(
     ("labels", "guess"), [([0, 1, 2], (math.log(3), 1 / 3)), ([0, 0, 0, 1], (0.5623, 0.75))]
 )
-def test_a_guess_by_the_shares_of_classes_is_told_once(labels, guess):
+def test_guess_by_class_shares_warns_once(labels, guess):
     assert watched(labels, guess) == 0
     assert watched(labels, guess, guess) == 1
     assert watched(labels, *4 * [guess]) == 1
@@ -30,5 +30,5 @@ def test_a_guess_by_the_shares_of_classes_is_told_once(labels, guess):
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_told(loss):
+def test_infinite_loss_warns(loss):
     assert watched([0, 1], (loss, 0.5), (loss, 0.5)) == 1

@@ -35,7 +35,7 @@ def test_the_parts_of_a_batch_are_the_batch(samples, count, batch_size, shuffle)
             dataset.on_epoch_end()
 
 
-def test_each_epoch_has_an_order_of_its_own_that_all_processes_know():
+def test_order_of_each_epoch_is_alike_in_all_processes():
     datasets = parts(np.arange(64), 2, batch_size=64, shuffle=True)
     orders = []
     for _ in range(2):
@@ -46,16 +46,16 @@ def test_each_epoch_has_an_order_of_its_own_that_all_processes_know():
     assert (orders[0] != orders[1]).any()
 
 
-def test_a_dataset_is_cut_batch_by_batch():
+def test_dataset_is_split_batch_by_batch():
     x = np.arange(10, dtype="float32")[:, None]
-    whole, twin = (ArrayDataset(x, np.arange(10), batch_size=4, seed=1) for _ in range(2))
-    for expected, *cut in zip(whole, *parts(twin, 2), strict=True):
+    whole, copy = (ArrayDataset(x, np.arange(10), batch_size=4, seed=1) for _ in range(2))
+    for expected, *cut in zip(whole, *parts(copy, 2), strict=True):
         for part in range(2):
             joined = np.concatenate([batch[part] for batch in cut])
             np.testing.assert_array_equal(joined, expected[part])
 
 
-def test_structures_and_weights():
+def test_structures_and_weights_are_split():
     x = {"a": np.arange(6), "b": np.arange(12).reshape(6, 2)}
     first, second = parts(x, 2, y=None, weights=np.ones(6), batch_size=6)
     assert first[0][0]["b"].tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -64,7 +64,7 @@ def test_structures_and_weights():
     assert first[0][2].tolist() == [1, 1, 1]
 
 
-def test_a_batch_of_too_few():
+def test_batch_of_fewer_samples_than_processes_raises():
     dataset = parts(ArrayDataset(np.zeros((5, 1)), np.zeros(5), batch_size=4), 2)[0]
     with pytest.raises(ValueError, match=r"1 samples for 2 processes.*drop_remainder=True"):
         dataset[1]
@@ -72,7 +72,7 @@ def test_a_batch_of_too_few():
         parts(np.zeros(5), 2, batch_size=1)
 
 
-def test_a_pass_in_several_epochs():
+def test_pass_over_several_epochs_serves_every_batch():
     """After `steps_per_epoch` steps Keras ends an epoch, and goes on with the same pass."""
     [dataset] = parts(np.arange(64), 1, batch_size=8, shuffle=True)
     seen = []
@@ -95,7 +95,7 @@ class Loaded(keras.utils.PyDataset):
         return np.full((4, 1), index), np.zeros(4)
 
 
-def test_a_dataset_is_loaded_as_it_asks():
+def test_dataset_keeps_its_loading_arguments():
     [part] = parts(Loaded(workers=2, max_queue_size=7), 1)
     assert (len(part), part.workers, part.max_queue_size) == (3, 2, 7)
     with pytest.raises(ValueError, match="gives targets and weights itself"):
@@ -107,12 +107,12 @@ def test_a_dataset_is_loaded_as_it_asks():
 
 
 @pytest.mark.parametrize("data", [iter([1]), None, ["a"]])
-def test_what_is_no_data(data):
+def test_input_of_no_data_raises(data):
     with pytest.raises(ValueError, match=r"x must be arrays, a keras.utils.PyDataset, or"):
         parts(data, 2)
 
 
-def test_fit_takes_it():
+def test_fit_of_batch_parts_trains():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     [dataset] = parts(np.ones((9, 2), "float32"), 1, y=np.ones((9, 1), "float32"), batch_size=4)

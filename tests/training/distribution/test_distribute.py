@@ -26,9 +26,9 @@ PROCESSES = 2 if BACKEND == "torch" else 1
 # As the README names them → as the program does.
 ROWS = {
     "`keras.layers.BatchNormalization`": "batch",
-    "`SyncBatchNormalization`": "synchronised batch",
+    "`SyncBatchNormalization`": "synchronized batch",
     "`SwitchableNormalization()`": "switchable",
-    "`SwitchableNormalization(synchronized=True)`": "synchronised switchable",
+    "`SwitchableNormalization(synchronized=True)`": "synchronized switchable",
     "`MovingAverageBatchNormalization(synchronized=True)`": "moving average",
 }
 
@@ -72,15 +72,15 @@ def test_two_devices_train_like_one(equal):
     plain = BACKEND == "jax"
     assert equal == {
         "batch": plain,
-        "synchronised batch": True,
+        "synchronized batch": True,
         two_devices.SUMMED: True,
         "switchable": plain,
-        "synchronised switchable": True,
+        "synchronized switchable": True,
         "moving average": True,
     }
 
 
-def test_no_norm_is_left_out():
+def test_every_norm_is_among_the_cases():
     norms = {name for name in dir(kdl.layers) if name.endswith("Normalization")}
     assert norms == {type(make()).__name__ for make in two_devices.NORMS.values()}
 
@@ -107,7 +107,7 @@ def test_two_devices_train_wrappers_like_one(trained):
     assert [kind for kind in kinds if not as_one(trained, kind, one[kind])] == []
 
 
-def test_no_wrapper_is_left_out():
+def test_every_wrapper_is_among_the_cases():
     models = {
         name
         for name, cls in inspect.getmembers(kdl.compression, inspect.isclass)
@@ -116,7 +116,7 @@ def test_no_wrapper_is_left_out():
     assert models <= set(two_devices.WRAPPERS)
 
 
-def test_the_readme_says_so(equal, root):
+def test_readme_names_the_tested_layers(equal, root):
     text = (root / "README.md").read_text()
     for name, kind in ROWS.items():
         [row] = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", text, re.MULTILINE)
@@ -124,7 +124,7 @@ def test_the_readme_says_so(equal, root):
         assert told == ("yes" if equal[kind] else "no"), name
 
 
-def test_a_killed_worker_ends_the_job_which_goes_on(tmp_path):
+def test_killed_worker_ends_job_which_resumes(tmp_path):
     """And ends with the weights of one device that nobody disturbed."""
     start = time.monotonic()
     name = "SIGKILL; the others were ended, too. Run the same command again"
@@ -151,7 +151,7 @@ def test_one_device_changes_nothing():
         assert keras.Model.fit is before
 
 
-def test_more_devices_than_there_are():
+def test_more_devices_than_available_raise():
     with pytest.raises(ValueError, match="devices=7, but"), distribute(7):
         pass
 
@@ -177,6 +177,6 @@ for part in range(3):
 """
 
 
-def test_a_job_may_train_several_times():
+def test_second_fit_of_a_job_trains():
     """Such as training and fine-tuning, in one script."""
     launch([sys.executable, "-c", TWICE], PROCESSES)

@@ -14,7 +14,7 @@ def program(text):
     return [sys.executable, "-c", text]
 
 
-def test_each_process_knows_its_place(tmp_path):
+def test_launched_processes_have_rank_and_world_size(tmp_path):
     launch(program(SAY.format(tmp_path)), 3)
     found = [eval((tmp_path / str(n)).read_text()) for n in range(3)]
     for number, environment in enumerate(found):
@@ -23,7 +23,7 @@ def test_each_process_knows_its_place(tmp_path):
         assert environment["MASTER_PORT"] == found[0]["MASTER_PORT"]
 
 
-def test_one_failure_ends_all_with_its_last_line():
+def test_failed_process_ends_all_with_its_error_line():
     text = (
         "import os, sys, time\n"
         "if os.environ['RANK'] == '1': sys.exit('error: the data is gone')\n"
@@ -35,20 +35,20 @@ def test_one_failure_ends_all_with_its_last_line():
     assert time.monotonic() - start < 30
 
 
-def test_the_cause_is_told_and_not_its_consequence():
+def test_failures_of_two_processes_report_the_cause():
     text = (
         "import os, sys\n"
-        "if os.environ['RANK'] == '1': sys.exit('error: no such picture')\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: no such image')\n"
         "sys.exit('error: Another process of this training has ended, or is out of reach.')"
     )
-    with pytest.raises(RuntimeError, match=r"Process 1 .* exit status 1: no such picture"):
+    with pytest.raises(RuntimeError, match=r"Process 1 .* exit status 1: no such image"):
         launch(program(text), 2)
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_ending_the_launcher_ends_its_processes(number, code, tmp_path):
+def test_signal_to_launcher_ends_its_processes(number, code, tmp_path):
     """A cluster's time limit sends SIGTERM: nobody may go on writing."""
     say = f"import os, pathlib; pathlib.Path('{tmp_path}', os.environ['RANK']).write_text('')"
     text = f"{say}; import time; time.sleep(100)"
@@ -72,7 +72,7 @@ def test_warnings_of_the_first_process_are_shown(capsys):
     assert capsys.readouterr().err == "left out 0"
 
 
-def test_a_process_that_does_not_listen_is_ended_too():
+def test_process_that_ignores_sigterm_is_killed():
     text = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

@@ -40,7 +40,7 @@ def train(folder, arguments=ARGUMENTS, overwrite=False, model=None, **settings):
 
 
 @pytest.mark.every_backend
-def test_a_run_leaves_its_files(tmp_path):
+def test_finished_run_leaves_its_files(tmp_path):
     run, results = train(tmp_path / "run")
     assert sorted(os.listdir(run.folder)) == [
         "confusion.png",
@@ -79,7 +79,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_another_run_in_the_same_folder_is_refused(tmp_path):
+def test_another_run_in_same_folder_raises(tmp_path):
     train(tmp_path)
     before = (tmp_path / "model.keras").read_bytes()
     with pytest.raises(ValueError, match=r"other arguments \(epochs: 3 there, 2 now\)"):
@@ -131,7 +131,7 @@ def test_two_runs_do_not_share_a_folder_at_one_time(arguments, overwrite, tmp_pa
     train(tmp_path, {**ARGUMENTS, **arguments}, overwrite=True)
 
 
-def test_unwritable_folder(tmp_path):
+def test_unwritable_folder_raises(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         ClassifierRun(tmp_path / "file" / "run", ARGUMENTS)
@@ -192,7 +192,7 @@ def test_best_and_last_model_and_patience(kill_at, tmp_path):
     assert not os.path.exists(run.path("best"))
 
 
-def test_a_finished_run_goes_on_with_more_epochs(tmp_path):
+def test_finished_run_with_more_epochs_resumes(tmp_path):
     first, results = train(tmp_path)
     last = keras.models.load_model(first.path("last.keras")).get_weights()
     longer = {**ARGUMENTS, "epochs": 5}
@@ -212,7 +212,7 @@ def test_a_finished_run_goes_on_with_more_epochs(tmp_path):
     )
 
 
-def test_a_run_that_was_killed_at_its_very_end_goes_on_with_a_new_optimizer(tmp_path, monkeypatch):
+def test_run_killed_at_its_end_resumes_with_new_optimizer(tmp_path, monkeypatch):
     monkeypatch.setattr(ClassifierRun, "_clear", lambda *_: None)
     first, results = train(tmp_path)
     assert os.path.exists(first.path("backup"))
@@ -260,12 +260,12 @@ def test_fine_tuning_trains_the_head_first_and_no_norm_statistics(kill_at, tmp_p
     assert not any(os.path.exists(run.path(name)) for name in ("backup", "backup-head", "best"))
 
 
-def test_unknown_optimizer(tmp_path):
+def test_unknown_optimizer_raises(tmp_path):
     with pytest.raises(ValueError, match="optimizer must be one of adamw, adam, sgd; received 'x'"):
         train(tmp_path, optimizer="x")
 
 
-def test_a_dead_network_is_told(tmp_path):
+def test_dead_network_warns(tmp_path):
     model = small_model()
     model.layers[-1].set_weights([np.zeros((4, 3)), np.array([0.01, 0, 0])])
     with pytest.warns(UserWarning, match="Nothing is learned: after epoch 2 .* 1.0986 and the"):
@@ -273,7 +273,7 @@ def test_a_dead_network_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"arguments": {}}', '{"arguments": 1}', "no JSON"])
-def test_a_folder_of_something_else_is_left_as_it_is(content, tmp_path):
+def test_folder_of_other_files_is_unchanged(content, tmp_path):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is not what a run leaves, or is damaged"):
         ClassifierRun(tmp_path, ARGUMENTS)
@@ -282,7 +282,7 @@ def test_a_folder_of_something_else_is_left_as_it_is(content, tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_runs_is_neither_replaced_nor_removed(overwrite, tmp_path):
+def test_files_of_no_run_are_neither_replaced_nor_removed(overwrite, tmp_path):
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "image.png").write_text("of a class of that name")
     (tmp_path / "model.keras").write_text("of somebody else")
@@ -295,14 +295,14 @@ def test_what_is_no_runs_is_neither_replaced_nor_removed(overwrite, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [{"path": pathlib.Path("x")}, {"rate": float("nan")}, ["epochs"]]
 )
-def test_arguments_that_no_file_holds(arguments, tmp_path):
+def test_arguments_outside_json_raise(arguments, tmp_path):
     with pytest.raises(ValueError, match="plain values"):
         ClassifierRun(tmp_path / "run", arguments)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("missing", ["last.keras", "model.keras", "history.csv"])
-def test_a_finished_run_whose_files_are_gone_cannot_go_on(missing, finished, tmp_path):
+def test_finished_run_without_files_raises(missing, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / missing).unlink()
     with pytest.raises(ValueError, match=r"of 3 epochs that cannot go on: its history\.csv, last"):
@@ -322,7 +322,7 @@ def test_a_finished_run_whose_files_are_gone_cannot_go_on(missing, finished, tmp
         ({"epochs": 0}, "epochs must be a positive integer"),
     ],
 )
-def test_what_does_not_fit_is_told_before_training(settings, message, tmp_path):
+def test_mismatch_of_model_and_data_raises_before_training(settings, message, tmp_path):
     fitting = {
         "train": data(True),
         "validation": data(False),

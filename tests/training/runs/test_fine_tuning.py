@@ -24,7 +24,7 @@ def test_all_weights_but_the_head_are_copied():
     np.testing.assert_array_equal(same.get_weights()[2], one.get_weights()[2])
 
 
-def test_another_backbone_is_refused():
+def test_another_backbone_raises():
     one, other = model(3), model(3, filters=4)
     before = other.get_weights()
     with pytest.raises(ValueError, match="expected those of the same architecture"):

@@ -13,13 +13,13 @@ def rates(schedule, steps):
     return [float(keras.ops.convert_to_numpy(schedule(step))) for step in steps]
 
 
-def test_worked_numbers():
+def test_schedule_gives_worked_numbers():
     schedule = WarmUpCosine(0.4, total_steps=10, warm_up_steps=2)
     expected = [0, 0.2, 0.4, 0.384776, 0.341421, 0.276537, 0.2, 0.123463, 0.058579, 0.015224, 0, 0]
     np.testing.assert_allclose(rates(schedule, range(12)), expected, atol=1e-6)
 
 
-def test_equals_keras_cosine_decay():
+def test_schedule_equals_keras_cosine_decay():
     ours = WarmUpCosine(0.3, 50, 7, initial_learning_rate=0.01, final_learning_rate=0.03)
     keras_own = keras.optimizers.schedules.CosineDecay(
         0.01, 43, alpha=0.1, warmup_target=0.3, warmup_steps=7
@@ -32,7 +32,7 @@ def test_equals_keras_cosine_decay():
     share=st.floats(0, 0.99),
     ends=st.tuples(st.floats(0, 1), st.floats(0.001, 10), st.floats(0, 1)),
 )
-def test_endpoints_are_exact(total, share, ends):
+def test_schedule_endpoints_are_exact(total, share, ends):
     warm_up = int(share * total)
     first, peak, last = map(float, np.float32(ends))
     schedule = WarmUpCosine(peak, total, warm_up, first, last)
@@ -41,7 +41,7 @@ def test_endpoints_are_exact(total, share, ends):
     assert found == [start, peak, last, last]
 
 
-def test_never_jumps():
+def test_schedule_never_jumps():
     schedule = WarmUpCosine(1.0, total_steps=1000, warm_up_steps=100)
     assert np.abs(np.diff(rates(schedule, range(1001)))).max() <= 0.0101
 
@@ -49,8 +49,8 @@ def test_never_jumps():
 def test_drives_an_optimizer_and_round_trips():
     schedule = WarmUpCosine(0.5, 10, 2)
     optimizer = keras.optimizers.SGD(schedule)
-    twin = keras.optimizers.SGD.from_config(optimizer.get_config())
-    assert rates(twin._learning_rate, range(11)) == rates(schedule, range(11))
+    copy = keras.optimizers.SGD.from_config(optimizer.get_config())
+    assert rates(copy._learning_rate, range(11)) == rates(schedule, range(11))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(optimizer, "mse")
     model.fit(np.ones((4, 1)), np.ones(4), batch_size=1, epochs=1, verbose=0)
@@ -66,14 +66,14 @@ def formula(step, peak, total, warm_up):
 
 
 @pytest.mark.parametrize("step", [999_000, 999_990, 999_999])
-def test_the_end_keeps_its_digits(step):
+def test_schedule_near_end_keeps_its_digits(step):
     """½ (1 + cos) in float32 is 0 there, or off by several per cent."""
     expected = 2 * np.sin(np.pi / 2 * (1_000_000 - step) / 1_000_000) ** 2
     assert rates(WarmUpCosine(2.0, 1_000_000), [step])[0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("step", [2**24 - 1, 2**24 + 1, 39_999_999, 49_999_999])
-def test_more_steps_than_float32_counts(step):
+def test_schedule_of_more_steps_than_float32_counts(step):
     schedule = WarmUpCosine(0.5, 50_000_000, 10_000_000)
     found = rates(schedule, [step])[0]
     assert found == pytest.approx(formula(step, 0.5, 50_000_000, 10_000_000), rel=1e-5, abs=1e-15)
@@ -82,7 +82,7 @@ def test_more_steps_than_float32_counts(step):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "float32", "float64"])
-def test_kinds_of_steps(dtype):
+def test_schedule_takes_all_kinds_of_steps(dtype):
     schedule = WarmUpCosine(0.4, 10, 2)
     step = np.array(6, dtype)
     tensor = keras.ops.convert_to_tensor(step, "float32" if dtype == "float64" else "int32")
@@ -92,7 +92,7 @@ def test_kinds_of_steps(dtype):
     assert rates(schedule, [np.array(12, dtype)]) == [0]
 
 
-def test_steps_out_of_range():
+def test_schedule_out_of_range_is_constant():
     """Numbers beyond int32 that JAX's integers do not hold; and none before the first."""
     schedule = WarmUpCosine(0.5, 1000, 10, initial_learning_rate=0.1, final_learning_rate=0.01)
     assert rates(schedule, [2**31, 2**40, 1e30, np.int64(2**40)]) == [np.float32(0.01)] * 4
@@ -102,7 +102,7 @@ def test_steps_out_of_range():
 
 
 @pytest.mark.parametrize("accumulation", [None, 3])
-def test_a_step_is_a_batch(accumulation):
+def test_step_of_optimizer_is_a_batch(accumulation):
     """Also where only every third batch is an update."""
     schedule = WarmUpCosine(0.5, 9, 2)
     optimizer = keras.optimizers.SGD(schedule, gradient_accumulation_steps=accumulation)
@@ -112,7 +112,7 @@ def test_a_step_is_a_batch(accumulation):
     assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == rates(schedule, [6])[0]
 
 
-def test_saved_in_a_compiled_model(tmp_path):
+def test_schedule_in_compiled_model_is_saved(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.AdamW(WarmUpCosine(0.5, 9, 2, final_learning_rate=0.1)), "mse")
     model.fit(np.ones((6, 1)), np.ones(6), batch_size=2, verbose=0)
@@ -141,6 +141,6 @@ def test_saved_in_a_compiled_model(tmp_path):
         ((0.1, float("inf")), "warm_up_steps < total_steps"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         WarmUpCosine(*arguments)
