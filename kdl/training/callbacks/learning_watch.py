@@ -29,6 +29,7 @@ class LearningWatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Looks at the epoch."""
+        logs = logs or {}
         loss, accuracy = logs["val_loss"], logs["val_accuracy"]
         near = abs(loss - self.loss) < _NEAR and accuracy < self.accuracy + _NEAR
         self.dead = self.dead + 1 if near or not math.isfinite(loss) else 0
