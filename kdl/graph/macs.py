@@ -41,8 +41,22 @@ def macs(model: keras.Model, input_shape: Shape | None = None) -> int:
     def see(operation, args, outputs):
         counts.append(_count(operation, args, outputs))
 
+    if input_shape is None:
+        _check_sizes(model)
     visit(model if input_shape is None else _resized(model, tuple(input_shape)), see)
     return sum(counts)
+
+
+def _check_sizes(model):
+    """Raises ValueError if an input's size is dynamic and something counts by it.
+
+    Composite layers cannot be looked into without it, and would say so in their own words.
+    """
+    shapes = [tuple(x.shape) for x in model.inputs if None in x.shape[1:]]
+    if shapes and any(w.name.endswith("kernel") and len(w.shape) > 2 for w in model.weights):
+        raise ValueError(
+            f"The input size is dynamic: {model.name} takes the shape {shapes[0]}. Pass input_shape."
+        )
 
 
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
