@@ -20,10 +20,10 @@ EXPORTING_EXAMPLES = ["--ignore=kdl/deploy", "--ignore=kdl/testing/export_test.p
 
 # name → (backend, extra entries of the module path, what is run)
 RUNS = {
+    "torch": ("torch", [], ALL),
     "tensorflow": ("tensorflow", [], ALL),
     "jax without tensorflow": ("jax", [HIDDEN], [*ALL, *EXPORTING_EXAMPLES]),
     "jax with tensorflow": ("jax", [], ["-m", "export or tensorflow", "tests"]),
-    "torch": ("torch", [], ALL),
 }
 
 
