@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from kdl._compat import operation_of
 from kdl.applications import create_model, list_models, macs
 from kdl.compression import flatten
 from kdl.layers import AveragePooling2D
@@ -142,7 +143,7 @@ def test_stage_outputs_with_dilation_end_at_the_same_layers(model_name, shallow)
     strided, dilated = (
         create_model(model_name, **arguments, output_stride=stride) for stride in (32, 8)
     )
-    ends = {level: x._keras_history.operation.name for level, x in dilated.stage_outputs.items()}
+    ends = {level: operation_of(x).name for level, x in dilated.stage_outputs.items()}
     assert ends == strided.pyramid_level_inputs
     assert strided.stage_outputs == strided.pyramid_outputs
     assert set(dilated.pyramid_outputs) <= {"P1", "P2", "P3"}
