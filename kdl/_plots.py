@@ -1,10 +1,42 @@
 """Figures: made, checked and written whole."""
 
+import colorsys
 import importlib.util
 import os
 import warnings
 
+import numpy as np
+
 from kdl._files import draft_of
+
+# Those of matplotlib, in its order: "C0" … "C9".
+_FIRST_COLORS = ("1f77b4", "ff7f0e", "2ca02c", "d62728", "9467bd", "8c564b", "e377c2", "7f7f7f",
+                 "bcbd22", "17becf")  # fmt: skip
+
+
+def class_colors(count):
+    """A color for each class: matplotlib's ten, then others, none of them black.
+
+    The further ones go round the circle of hues in golden angles, so that neighbors differ.
+
+    Args:
+        count: Number of classes.
+
+    Returns:
+        uint8 array `(count, 3)` in RGB.
+
+    Example:
+        >>> class_colors(11)[[0, 10]].tolist()
+        [[31, 119, 180], [229, 91, 91]]
+    """
+    first = [list(bytes.fromhex(color)) for color in _FIRST_COLORS]
+    others = [_hue(number * 0.381966, 0.6, 0.9 - 0.2 * (number % 3)) for number in range(count)]
+    return np.array([*first, *others], "uint8")[:count]
+
+
+def _hue(turn, saturation, value):
+    rgb = colorsys.hsv_to_rgb(turn % 1, saturation, value)
+    return [int(255 * part) for part in rgb]
 
 
 def make_figure(size):

@@ -11,6 +11,7 @@ import typer
 from kdl.cli import console
 from kdl.cli._app import app
 from kdl.cli._inputs import images_only, load_model
+from kdl.cli._outputs import check_output
 from kdl.cli._packages import package, quiet_stderr
 
 _MODELS = (".tflite", ".keras")
@@ -25,30 +26,59 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="The model, if it is not the first file.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many classes to show; 3 of an image, all of its pixels."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="classifier or segmenter, if the model's outputs do not tell."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the label maps of a segmenter, as PNG files.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ):
     """Names what is in images: kdl predict model.tflite image.jpg folder/.
 
-    A .tflite file is run without Keras and TensorFlow. What cannot be read is told beside the
-    results, and makes the exit status 1.
+    A classifier gives the likeliest classes of each image; a segmenter the share of the pixels that
+    each class has, and with --output its label maps. A .tflite file is run without Keras and
+    TensorFlow. What cannot be read is told beside the results, and makes the exit status 1.
     """
     if as_json and as_csv:
         raise ValueError("Expected --json or --csv; received both.")
     model, names = _model_and_images(files, model)
-    classify = (_tflite_classifier if _is_tflite(model) else _keras_classifier)(model)
+    runner = _runner(model, task)
     images, failed = _images(names)
+    is_segmenter = isinstance(runner, package("deploy").ImageSegmenter)
+    if output is not None and not is_segmenter:
+        raise ValueError(f"--output is for label maps, which {model} does not give: leave it out.")
+    label_maps = _label_maps(output, images, model)
     results = []
-    for image in images:
+    for image, _ in images:
         try:
-            results.append((image, classify(image, top)))
+            found = (
+                _shares(runner, image, top, label_maps.get(image))
+                if is_segmenter
+                else runner.predict(image, top or 3)
+            )
+            results.append((image, found))
         except (OSError, ValueError) as error:
             console.error(error)
             failed = True
-    _print(results, as_json, as_csv)
+    _print(results, "share" if is_segmenter else "score", as_json, as_csv)
     if failed:
         raise typer.Exit(1)
+
+
+def _shares(runner, image, top, label_map):
+    """The `ClassShare`s of an image, whose label map is written on the way if it has a place."""
+    segmentation = runner.predict(image)
+    if label_map is not None:
+        label_map.parent.mkdir(parents=True, exist_ok=True)
+        segmentation.save(label_map)
+    return segmentation.shares[:top]
 
 
 def _model_and_images(files, model):
@@ -73,61 +103,54 @@ def _is_model(file):
 
 
 def _images(names):
-    """The files, and those in the folders among them, however deep; and whether one was empty."""
+    """The files, and those in the folders among them, however deep; and whether one was empty.
+
+    Beside each file stands where in its folder it lies.
+    """
     images, empty = [], False
     for name in names:
         if not name.is_dir():
-            images.append(name)
+            images.append((name, Path(name.name)))
             continue
         known = package("data._decoding").image_suffixes()
         found = sorted(path for path in name.rglob("*") if path.suffix.lower() in known)
         if not found:
             console.error(f"{name} holds no images.")
             empty = True
-        images += found
+        images += [(path, path.relative_to(name)) for path in found]
     return images, empty
 
 
-def _is_tflite(file):
-    return file.suffix.lower() == ".tflite"
+def _label_maps(folder, images, model):
+    """Dict: image → file for its label map, below a folder as the image lies below its own."""
+    if folder is None:
+        return {}
+    files = {image: folder / place.with_suffix(".png") for image, place in images}
+    sources = {}
+    for image, file in files.items():
+        if file in sources:
+            raise ValueError(
+                f"The label maps of {sources[file]} and {image} would both be {file}: give other "
+                f"names, or predict them one by one."
+            )
+        sources[file] = image
+        if file.exists():
+            check_output(file, [*files, model])
+    return files
 
 
-def _tflite_classifier(model):
-    """A function of an image's path and a number that gives `Classification`s."""
-    deploy = package("deploy")
+def _runner(model, task):
+    """The `ImageClassifier` or `ImageSegmenter` of a file."""
+    if model.suffix.lower() != ".tflite":
+        model = images_only(load_model(model))
     with quiet_stderr():
-        return deploy.ImageClassifier(model).predict
+        return package("deploy.runtime._open_image_runner").open_image_runner(model, task)
 
 
-def _keras_classifier(model):
-    network = images_only(load_model(model))
-    info = package("data").get_model_info(network)
-    if info.input_spec is None:
-        raise ValueError(
-            f"{model} does not say how an image becomes its input; use a file made by `kdl train`, "
-            f"or export it with --mean and --std."
-        )
-    shape = network.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] == 1:
-        raise ValueError(
-            f"{model} is no classifier: expected one output (batch, two classes or more); it has "
-            f"{shape}."
-        )
-    classification = package("deploy").Classification
-    labels = info.labels or list(map(str, range(shape[1])))
-    if len(labels) != shape[1]:
-        raise ValueError(f"{model} holds {len(labels)} labels for {shape[1]} classes.")
-
-    def classify(image, top):
-        scores = network.predict(info.input_spec.load(image)[None], verbose=0)[0]
-        order = (-scores).argsort(kind="stable")[:top]
-        return [classification(labels[i], int(i), float(scores[i])) for i in order]
-
-    return classify
-
-
-def _print(results, as_json, as_csv):
-    rows = [[image, a.label, a.score] for image, classes in results for a in classes]
+def _print(results, measure, as_json, as_csv):
+    rows = [
+        [image, found.label, getattr(found, measure)] for image, all_ in results for found in all_
+    ]
     if as_json:
         content = [
             {
@@ -139,8 +162,8 @@ def _print(results, as_json, as_csv):
         console.say_json(content)
     elif as_csv:
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([["image", "class", "score"], *rows])
+        csv.writer(lines, lineterminator="\n").writerows([["image", "class", measure], *rows])
         console.say(lines.getvalue().rstrip("\n"))
     elif rows:
-        rounded = [[image, label, f"{score:.3f}"] for image, label, score in rows]
-        console.table({"image": "text", "class": "text", "score": "number"}, rounded)
+        rounded = [[image, label, f"{number:.3f}"] for image, label, number in rows]
+        console.table({"image": "text", "class": "text", measure: "number"}, rounded)

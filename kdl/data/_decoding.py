@@ -1,5 +1,6 @@
 """Decode image files with Pillow: any format, orientation and depth, as bytes of one size."""
 
+import contextlib
 import importlib.util
 import os
 
@@ -18,6 +19,8 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+# Of these width and height change places.
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_image(file, size, channels):
@@ -40,6 +43,32 @@ def read_image(file, size, channels):
         _check_image(file)
         if file.shape == (*size, channels):
             return file.copy()
+    with _opened(file) as image:
+        return _resized(image, size, channels)
+
+
+def image_size(file):
+    """`(height, width)` of an image, upright; of a file no more than its beginning is read.
+
+    Args:
+        file: As `read_image` takes it; an open file must be one that can be read again.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no image, or the array is none.
+        ImportError: If Pillow is needed and not installed.
+    """
+    if isinstance(file, np.ndarray):
+        _check_image(file)
+        return file.shape[:2]
+    with _opened(file) as image:
+        lies_on_its_side = _orientation(image) in _SIDEWAYS
+        return image.size if lies_on_its_side else image.size[::-1]
+
+
+@contextlib.contextmanager
+def _opened(file):
+    """A Pillow image that may be changed; what fails within says which image it was."""
     _check_pillow()
     from PIL import Image, UnidentifiedImageError
 
@@ -48,11 +77,12 @@ def read_image(file, size, channels):
         if isinstance(file, np.ndarray):
             file = Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)
         if isinstance(file, Image.Image):
-            return _resized(file.copy(), size, channels)
+            yield file.copy()
+            return
         with Image.open(file) as image:
             if image.format in DRAWN_BY_PROGRAMS:
                 raise ValueError(f"{image.format} is a program that draws; save it as PNG.")
-            return _resized(image, size, channels)
+            yield image
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file {name}.") from error
     except UnidentifiedImageError as error:

@@ -9,25 +9,31 @@ from kdl.deploy.exporting.warm_converter import warm_converter
 from kdl.deploy.profiling.benchmark import Benchmark, OperationTime, benchmark
 from kdl.deploy.profiling.benchmark_plot import plot_benchmarks
 from kdl.deploy.profiling.latency import Latency, measure_latency
+from kdl.deploy.runtime.class_share import ClassShare
 from kdl.deploy.runtime.classification import Classification
 from kdl.deploy.runtime.image_classifier import ImageClassifier
+from kdl.deploy.runtime.image_segmenter import ImageSegmenter
 from kdl.deploy.runtime.runner import TFLiteRunner
+from kdl.deploy.runtime.segmentation import Segmentation
 from kdl.deploy.tflite.file import TFLiteFile, read_tflite
 from kdl.deploy.tflite.metadata import write_metadata
 from kdl.deploy.tflite.sidecar import write_sidecar
 
 __all__ = [
     "Benchmark",
+    "ClassShare",
     "Classification",
     "DeviceReport",
     "DeviceRun",
     "ExportError",
     "ImageClassifier",
+    "ImageSegmenter",
     "Latency",
     "OperationTime",
     "OperationVerdict",
     "OutputComparison",
     "Rewrite",
+    "Segmentation",
     "TFLiteFile",
     "TFLiteRunner",
     "Tolerances",

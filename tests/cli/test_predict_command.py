@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 from cli.command_line import error_line, kdl_here
+from deploy.segmenters import KERNEL, pooled_file, scores_file
 from PIL import Image
 
 from kdl.data import InputSpec, ModelInfo
+from kdl.deploy import write_metadata
 from kdl.training import save_portable
 
 
@@ -82,6 +85,85 @@ LABELS = [
 SHOWN = [*LABELS[:-1], r"\x1b[31mred\x07"]
 
 
+@pytest.fixture
+def scene(tmp_path):
+    """An image, three quarters of it red and one blue."""
+    pixels = np.zeros((20, 40, 3), "uint8")
+    pixels[:, :30, 0] = pixels[:, 30:, 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "scene.png")
+    return tmp_path / "scene.png"
+
+
+@pytest.fixture(params=["segmenter.tflite", "segmenter.keras"])
+def segmenter(request, tmp_path):
+    """A network whose three classes are the colors, as a file of either kind."""
+    path, info = tmp_path / request.param, ModelInfo(["red", "green", "blue"], InputSpec((8, 8)))
+    if path.suffix == ".tflite":
+        scores_file(path)
+        write_metadata(path, info)
+        return path
+    inputs = keras.Input((8, 8, 3))
+    conv = keras.layers.Conv2D(3, 1, use_bias=False)
+    model = keras.Model(inputs, conv(inputs))
+    conv.set_weights([KERNEL.transpose(1, 2, 3, 0)])
+    save_portable(model, path, info)
+    return path
+
+
+def test_predict_shares_of_classes(segmenter, scene, tmp_path):
+    done = kdl_here("predict", segmenter, scene)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "image\tclass\tshare",
+        f"{scene}\tred\t0.750",
+        f"{scene}\tblue\t0.250",
+    ]
+    done = kdl_here("predict", segmenter, scene, "--top", "1", "--csv")
+    assert done.stdout.splitlines() == ["image,class,share", f"{scene},red,0.75"]
+    [found] = json.loads(kdl_here("predict", segmenter, scene, "--json").stdout)
+    assert found["image"] == str(scene)
+    assert found["classes"][1] == {"label": "blue", "index": 2, "share": 0.25}
+
+
+def test_predict_writes_label_maps(segmenter, scene, tmp_path):
+    """Those of a folder's images lie as the images do."""
+    (tmp_path / "scenes" / "near").mkdir(parents=True)
+    (tmp_path / "scenes" / "near" / "a.png").write_bytes(scene.read_bytes())
+    folder = tmp_path / "maps"
+    done = kdl_here("predict", segmenter, scene, tmp_path / "scenes", "--output", folder)
+    assert done.returncode == 0, done.stderr
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    assert files == ["near/a.png", "scene.png"]
+    with Image.open(scene) as image, Image.open(folder / "scene.png") as label_map:
+        np.testing.assert_array_equal(np.asarray(label_map), np.asarray(image).argmax(-1))
+
+
+def test_label_maps_replace_no_images(segmenter, scene, tmp_path):
+    before = scene.read_bytes()
+    done = kdl_here("predict", segmenter, scene, "--output", tmp_path)
+    assert "scene.png is read by this command" in error_line(done)
+    assert scene.read_bytes() == before
+    (tmp_path / "scene.jpg").write_bytes(before)
+    done = kdl_here("predict", segmenter, scene, tmp_path / "scene.jpg", "--output", tmp_path / "m")
+    assert "scene.png and" in error_line(done)
+    assert not (tmp_path / "m").exists()
+
+
+def test_output_of_a_classifier_is_an_error(artifacts, three, tmp_path):
+    done = kdl_here("predict", artifacts / "int8.tflite", three, "--output", tmp_path / "m")
+    assert "--output is for label maps" in error_line(done)
+
+
+def test_task_that_cannot_be_told_is_asked_for(scene, tmp_path):
+    path = pooled_file(tmp_path / "coarse.tflite")
+    write_metadata(path, ModelInfo(None, InputSpec((8, 8))))
+    message = error_line(kdl_here("predict", path, scene))
+    assert "Say which: --task classifier or --task segmenter." in message
+    done = kdl_here("predict", path, scene, "--task", "segmenter")
+    assert done.stdout.splitlines()[1].split("\t")[1:] == ["0", "0.750"]
+    assert "--task must be" in error_line(kdl_here("predict", path, scene, "--task", "detector"))
+
+
 def test_labels_are_shown_as_they_are_and_control_nothing(three, tmp_path):
     inputs = keras.Input((8, 8, 3))
     scores = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(inputs))
@@ -111,7 +193,7 @@ main()
 """
 
 
-def test_commands_on_tflite_files_need_no_keras(artifacts, three):
+def test_commands_on_tflite_files_need_no_keras(artifacts, three, tmp_path):
     def alone(*arguments):
         return subprocess.run(
             [sys.executable, "-c", WITHOUT_KERAS, *map(str, arguments)],
@@ -125,6 +207,12 @@ def test_commands_on_tflite_files_need_no_keras(artifacts, three):
     assert done.returncode == 0, done.stderr
     assert rows(done)[0][1] == "3"
     assert done.stderr == ""
+    scores_file(tmp_path / "segmenter.tflite")
+    write_metadata(tmp_path / "segmenter.tflite", ModelInfo(["a", "b", "c"], InputSpec((8, 8))))
+    done = alone("predict", tmp_path / "segmenter.tflite", three, "--output", tmp_path / "maps")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("image\tclass\tshare\n")
+    assert (tmp_path / "maps" / "three.png").exists()
     done = alone("benchmark", artifacts / "int8.tflite", "--runs", "3")
     assert done.returncode == 0, done.stderr
     assert "int8" in done.stdout

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, JpegImagePlugin
 
 from kdl.data import InputSpec
-from kdl.data._decoding import image_suffixes
+from kdl.data._decoding import image_size, image_suffixes
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -104,6 +104,23 @@ UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_size_of_an_image_that_stands(tmp_path, orientation):
+    """A large JPEG file would be decoded at a part of its size: it is not decoded at all."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(Image.fromarray(smooth(40, 60)), tmp_path / "m.jpg", exif=exif)
+    expected = UPRIGHT[orientation](smooth(40, 60)).shape[:2]
+    assert image_size(path) == expected
+    with open(path, "rb") as file:
+        assert image_size(file) == expected
+        assert InputSpec((4, 4)).load(file).shape == (4, 4, 3)
+    array = smooth(40, 60)[..., :1]
+    assert image_size(array) == image_size(Image.fromarray(array[..., 0])) == (40, 60)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        image_size(tmp_path / "missing.jpg")
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from kdl.data._class_numbers import class_numbers
@@ -146,14 +147,32 @@ def _check_spec(spec, form):
 def _info(model, form, given, remembered, samples):
     """What is given, or else what the model remembers, or else what the data tells, if it fits."""
     known = [remembered, *(ModelInfo(s.class_names, s.input_spec) for s in samples if s)]
-    outputs, shapes = [tuple(output.shape[1:]) for output in model.outputs], _shapes(form)
-    labels = [i.labels for i in known if i.labels is not None and (len(i.labels),) in outputs]
+    shapes = _shapes(form)
+    named = [i.labels for i in known if i.labels is not None]
+    labels = [names for names in named if any(may_name(names, x) for x in model.outputs)]
     specs = [i.input_spec for i in known if i.input_spec]
     specs = [spec for spec in specs if spec.place_among(shapes) is not None]
     return ModelInfo(
         next(iter(labels), None) if given.labels is None else list(given.labels),
         given.input_spec or next(iter(specs), None),
     )
+
+
+def may_name(labels, output):
+    """Whether labels are as many as an output has classes, of an image or of its pixels.
+
+    One score parts two classes; how many there are in a label map of integers is not known.
+
+    Args:
+        labels: Names of classes.
+        output: Symbolic tensor.
+    """
+    shape = tuple(output.shape[1:])
+    whole = "int" in keras.backend.standardize_dtype(output.dtype)
+    if whole and (len(shape) == 2 or (len(shape) == 3 and shape[-1] == 1)):
+        return True
+    of_pixels = len(shape) == 3 and shape[-1] == 1 and len(labels) == 2
+    return of_pixels or (len(shape) in (1, 3) and shape[-1] == len(labels))
 
 
 def _checked(samples, info, form, argument):

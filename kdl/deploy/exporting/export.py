@@ -16,7 +16,7 @@ from kdl._typing import Path
 from kdl.compression.tfmot import TFMOTModel, strip
 from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import ModelInfo
-from kdl.deploy.exporting._data import read_export_data
+from kdl.deploy.exporting._data import may_name, read_export_data
 from kdl.deploy.exporting._tfmot import write_and_compare
 from kdl.deploy.exporting.conversion import ExportError, convert
 from kdl.deploy.exporting.float_operations import describe_float_operations
@@ -213,7 +213,8 @@ def _check_arguments(quantization, quantized, representative_data, labels, model
         )
     check_integer("batch_size", batch_size)
     classes = [output.shape[-1] for output in model.outputs]
-    if labels is not None and len(labels) not in classes:
+    fits = labels is None or any(may_name(labels, output) for output in model.outputs)
+    if not fits and len(labels) not in classes:
         numbers = " or ".join(map(str, dict.fromkeys(classes)))
         raise ValueError(f"Received {len(labels)} labels for a model of {numbers} classes.")
 

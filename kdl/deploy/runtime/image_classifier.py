@@ -1,6 +1,5 @@
 """Image classification with a `.tflite` file, without Keras and TensorFlow."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,12 @@ import numpy as np
 from kdl._checks import check_integer
 from kdl._typing import Path
 from kdl._words import counted
+from kdl.deploy.runtime._image_runner import ImageRunner
+from kdl.deploy.runtime._outputs import class_rows, described
 from kdl.deploy.runtime.classification import Classification
-from kdl.deploy.runtime.runner import TFLiteRunner
-from kdl.deploy.tflite.metadata import find_info
-from kdl.deploy.tflite.tensor_names import SCORES
 
 
-class ImageClassifier:
+class ImageClassifier(ImageRunner):
     """A classifier in a `.tflite` file, used with images.
 
     The file tells by itself how an image becomes its input and what its classes are called, if it
@@ -22,8 +20,8 @@ class ImageClassifier:
     images are read or resized: neither Keras nor TensorFlow.
 
     Args:
-        path: The file, with one input.
-        threads: Number of threads. Defaults to 1.
+        path: The file, with one input; or a Keras model, which is used alike.
+        threads: Number of threads that run a file. Defaults to 1.
 
     Attributes:
         info: The `kdl.data.ModelInfo` found in the file.
@@ -44,29 +42,14 @@ class ImageClassifier:
         ('7', 7)
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._runner = TFLiteRunner(path, threads)
-        self.path = os.fspath(path)
-        self.info = find_info(path)
-        self._check_input()
-        self._output = self._find_output()
+    def __init__(self, path: Path | Any, threads: int = 1) -> None:
+        super().__init__(path, threads)
         classes = self._runner.output_shapes[self._output][1]
-        labels = self.info.labels
-        if labels is not None and len(labels) != classes:
-            raise ValueError(
-                f"{self.path} holds {len(labels)} labels for {classes} classes. Export it again."
-            )
-        self.labels = labels or [str(index) for index in range(classes)]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of the file's input, batch included."""
-        return self._runner.input_shape
+        self._check_labels(classes)
+        self.labels = self.info.labels or [str(index) for index in range(classes)]
 
     def __repr__(self):
-        height_width_channels = "×".join(map(str, self.input_shape[1:]))
-        classes = counted(len(self.labels), "class", "classes")
-        return f"<ImageClassifier: {self.path}, input {height_width_channels}, {classes}>"
+        return f"<{self._describe()}, {counted(len(self.labels), 'class', 'classes')}>"
 
     def predict(self, images: Any, top: int = 3) -> list:
         """The likeliest classes of one image, or of each of several.
@@ -99,62 +82,15 @@ class ImageClassifier:
         classifications = [self._classifications(row, top) for row in scores]
         return classifications if several else classifications[0]
 
-    def _is_several(self, images):
-        if isinstance(images, list | tuple):
-            return True
-        if not isinstance(images, np.ndarray):
-            return False
-        if images.dtype == np.uint8:
-            return images.ndim == 4
-        return images.ndim == len(self._runner.input_shape)
-
-    def _input(self, image):
-        if isinstance(image, np.ndarray) and image.dtype != np.uint8:
-            return self._finished(image)
-        if self.info.input_spec is None:
-            raise ValueError(
-                f"{self.path} does not say how an image becomes its input. Export it with "
-                f"input_spec=, or pass float arrays of shape {self._runner.input_shape[1:]}."
-            )
-        return self.info.input_spec.load(image)
-
-    def _finished(self, array):
-        shape = self._runner.input_shape[1:]
-        if not np.issubdtype(array.dtype, np.floating) or array.shape != shape:
-            raise ValueError(
-                f"Expected a uint8 image, or a float input of shape {shape}; received "
-                f"{array.dtype} of shape {array.shape}."
-            )
-        if not np.isfinite(array).all():
-            raise ValueError("The input holds NaN or infinite numbers.")
-        return array.astype("float32")
-
     def _classifications(self, scores, top):
         order = np.argsort(-scores, kind="stable")[:top]
         return [Classification(self.labels[i], int(i), float(scores[i])) for i in order]
 
-    def _check_input(self):
-        names = self._runner.input_names
-        if len(names) > 1:
-            raise ValueError(
-                f"{self.path} takes {len(names)} inputs, {names}; ImageClassifier takes images "
-                f"alone. Use TFLiteRunner, with a dict of arrays."
-            )
-        spec, shape = self.info.input_spec, self._runner.input_shape[1:]
-        if spec is not None and shape != spec.shape:
-            raise ValueError(
-                f"{self.path} takes inputs of shape {shape}, but describes them as "
-                f"{spec.shape}. Export it with an input_spec that fits."
-            )
-
     def _find_output(self):
-        names, shapes = self._runner.output_names, self._runner.output_shapes
-        rows = [i for i, shape in enumerate(shapes) if len(shape) == 2 and shape[1] > 1]
-        named = [i for i in rows if names[i] in SCORES]
-        for found in (rows, named):
-            if len(found) == 1:
-                return found[0]
+        rows = class_rows(self._runner)
+        if len(rows) == 1:
+            return rows[0]
         raise ValueError(
             f"{self.path} is no classifier: expected one output (batch, two classes or more); it "
-            f"has {dict(zip(names, shapes, strict=True))}. Use TFLiteRunner for its arrays."
+            f"has {described(self._runner)}. Use TFLiteRunner for its arrays."
         )

@@ -99,6 +99,11 @@ class TFLiteRunner:
         """Shapes of the outputs, batch included, in the order of `output_names`."""
         return [_shape(details) for details in self._graph.outputs.values()]
 
+    @property
+    def output_dtypes(self) -> list[np.dtype]:
+        """Dtypes of what `predict` gives, in the order of `output_names`."""
+        return [_dtype(details) for details in self._graph.outputs.values()]
+
     def check_inputs(self, inputs: Any) -> Any:
         """Raises ValueError unless `inputs` are arrays of the file's input shapes."""
         arrays = self._as_dict(inputs)
@@ -323,6 +328,11 @@ def _named_details(interpreter):
 
 def _shape(details):
     return tuple(int(n) for n in details["shape"])
+
+
+def _dtype(details):
+    is_scaled = np.issubdtype(details["dtype"], np.integer) and details["quantization"][0]
+    return np.dtype("float32" if is_scaled else details["dtype"])
 
 
 def _open(shape):

@@ -141,12 +141,24 @@ def _described_input(graph, spec):
 def _labelled_output(graph, labels, names):
     """Place among the outputs of the one that has a number for each label, or None.
 
-    Of several, that whose name says so.
+    Of several, that whose name says so; rows of classes come before maps of them.
     """
-    shapes = [graph.tensors[index].shape for index in graph.outputs]
-    fitting = [i for i, x in enumerate(shapes) if len(x) == 2 and x[1] == len(labels)]
-    named = [i for i in fitting if names[graph.outputs[i]] in SCORES]
-    return next(iter([*named, *fitting]), None)
+    tensors = [graph.tensors[index] for index in graph.outputs]
+    rows = [i for i, x in enumerate(tensors) if len(x.shape) == 2 and x.shape[1] == len(labels)]
+    named = [i for i in rows if names[graph.outputs[i]] in SCORES]
+    maps = [i for i, x in enumerate(tensors) if _is_map(x, len(labels))]
+    main = [i for i in maps if names[graph.outputs[i]] in (*SCORES, "main")]
+    return next(iter([*named, *rows, *main, *maps]), None)
+
+
+def _is_map(tensor, classes):
+    """Whether an output gives these classes of pixels, as scores or as label maps."""
+    if len(tensor.shape) not in (3, 4):
+        return False
+    channels = tensor.shape[3] if len(tensor.shape) == 4 else 1
+    if type_name(tensor) in ("INT32", "INT64"):
+        return channels == 1
+    return len(tensor.shape) == 4 and max(2, channels) == classes
 
 
 def _describe(model, info, name):
@@ -156,12 +168,15 @@ def _describe(model, info, name):
     outputs = [{"name": names[i]} for i in graph.outputs]
     if info.input_spec is not None:
         inputs[_described_input(graph, info.input_spec)] |= _describe_input(info.input_spec)
+    task = "classifier"
     if info.labels is not None:
-        output = outputs[_labelled_output(graph, info.labels, names)]
-        output |= _describe_output(output["name"])
+        place = _labelled_output(graph, info.labels, names)
+        tensor = graph.tensors[graph.outputs[place]]
+        task = "classifier" if len(tensor.shape) == 2 else "segmenter"
+        outputs[place] |= _describe_output(outputs[place]["name"], tensor, info.labels)
     return {
         "name": name,
-        "description": "Image classifier made with kdl.",
+        "description": f"Image {task} made with kdl.",
         "subgraph_metadata": [{"input_tensor_metadata": inputs, "output_tensor_metadata": outputs}],
         "min_parser_version": "1.0.0",
     }
@@ -186,13 +201,14 @@ def _describe_input(spec):
     }
 
 
-def _describe_output(name):
-    from kdl.deploy.tflite.metadata_schema import TENSOR_AXIS_LABELS
+def _describe_output(name, tensor, labels):
+    from kdl.deploy.tflite.metadata_schema import TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
 
+    along_axis = tensor.shape[-1] == len(labels) and type_name(tensor) not in ("INT32", "INT64")
     labels = {
         "name": LABELS_FILE,
         "description": "Names of the classes, one a line.",
-        "type": TENSOR_AXIS_LABELS,
+        "type": TENSOR_AXIS_LABELS if along_axis else TENSOR_VALUE_LABELS,
     }
     limits = {"stats": {"max": [1.0], "min": [0.0]}} if name == "probabilities" else {}
     return {

@@ -13,6 +13,7 @@ from kdl.deploy.tflite.validation import CountedBytes
 
 IDENTIFIER = b"M001"
 TENSOR_AXIS_LABELS = 2
+TENSOR_VALUE_LABELS = 3
 COLOR_SPACES = {"UNKNOWN": 0, "RGB": 1, "GRAYSCALE": 2}
 
 _FEATURE, _IMAGE = "FeatureProperties", "ImageProperties"

@@ -133,7 +133,7 @@ def test_grey_and_bgr(path, tmp_path):
     assert color(InputSpec((4, 5), channels=1), grey) == 2
 
 
-def network_file(input_shape, output_shape):
+def network_file(input_shape, output_shape, output_type=schema.TensorType.FLOAT32):
     """A file with an input, an output and no operation."""
     model, graph = schema.ModelT(), schema.SubGraphT()
     tensors = []
@@ -141,12 +141,37 @@ def network_file(input_shape, output_shape):
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
         tensors.append(tensor)
+    tensors[1].type = output_type
     graph.tensors, graph.inputs, graph.outputs, graph.operators = tensors, [0], [1], []
     model.version, model.subgraphs, model.operatorCodes = 3, [graph], []
     model.buffers = [schema.BufferT()]
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "labels_kind"),
+    [((1, 4, 4, 10), "FLOAT32", 2), ((1, 4, 4), "INT64", 3), ((1, 4, 4, 1), "INT32", 3)],
+)
+def test_classes_of_pixels(tmp_path, shape, kind, labels_kind):
+    """Scores have a label for each channel, label maps for each of their values."""
+    path = tmp_path / "m.tflite"
+    path.write_bytes(network_file((1, 4, 4, 3), shape, getattr(schema.TensorType, kind)))
+    write_metadata(path, ModelInfo(NAMES, InputSpec((4, 4))))
+    written = read_metadata(path)
+    assert written["description"] == "Image segmenter made with kdl."
+    [output] = written["subgraph_metadata"][0]["output_tensor_metadata"]
+    [labels] = output["associated_files"]
+    assert (labels["name"], labels["type"]) == ("labels.txt", labels_kind)
+    assert find_info(path).labels == NAMES
+
+
+def test_scores_of_pixels_in_other_classes(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(network_file((1, 4, 4, 3), (1, 4, 4, 3)))
+    with pytest.raises(ValueError, match="no output for 10 classes"):
+        write_metadata(path, ModelInfo(NAMES))
 
 
 def contents(value):

@@ -1,0 +1,78 @@
+"""A Keras model with the interface of `TFLiteRunner`. Imports no Keras: the model has done so."""
+
+from typing import Any
+
+import numpy as np
+
+from kdl.data.model_info import ModelInfo, get_model_info
+
+
+class KerasRunner:
+    """A functional or Sequential Keras model, run on arrays.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ValueError: If it is none, or its outputs are nested.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+            raise ValueError(
+                f"Expected the path of a .tflite file, or a built functional or Sequential "
+                f"keras.Model; received {type(model).__name__}."
+            )
+        self._model = model
+        self.path = model.name
+        self._outputs = _named(model.output)
+        if any(isinstance(output, dict | list | tuple) for output in self._outputs.values()):
+            raise ValueError(
+                f"Expected one output of {model.name}, or a list or dict of them; its outputs are "
+                f"nested. Wrap it: keras.Model(model.inputs, the output that is meant)."
+            )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model remembers."""
+        return get_model_info(self._model)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs."""
+        return [x.name for x in self._model.inputs]
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of the first input, batch included; None where it is dynamic."""
+        return tuple(self._model.inputs[0].shape)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Keys of the outputs, or their numbers in a list."""
+        return list(self._outputs)
+
+    @property
+    def output_shapes(self) -> list[tuple[int | None, ...]]:
+        """Shapes of the outputs, batch included; None where a size is dynamic."""
+        return [tuple(x.shape) for x in self._outputs.values()]
+
+    @property
+    def output_dtypes(self) -> list[np.dtype]:
+        """Dtypes of what `predict` gives: float32 of all floating-point numbers."""
+        dtypes = [str(x.dtype) for x in self._outputs.values()]
+        return [np.dtype("float32" if "float" in dtype else dtype) for dtype in dtypes]
+
+    def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Outputs for `inputs` in the order of `output_names`."""
+        outputs = _named(self._model.predict_on_batch(inputs))
+        pairs = zip(self._outputs, self.output_dtypes, strict=True)
+        return [np.asarray(outputs[name]).astype(dtype, copy=False) for name, dtype in pairs]
+
+
+def _named(outputs):
+    """Dict: name → output, of one output, or a list or dict of them."""
+    if isinstance(outputs, dict):
+        return {str(name): output for name, output in outputs.items()}
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return {str(number): output for number, output in enumerate(outputs)}
