@@ -16,7 +16,7 @@ from kdl._packages import PACKAGES
 FLOORS = {
     **dict.fromkeys(("_child", "_packages", "_signals", "_typing", "_warn"), -1),
     **dict.fromkeys(("_checks", "_compat", "_deprecation", "_files", "_process", "_words"), 0),
-    **dict.fromkeys(("_lazy", "_plots", "_registry"), 0.5),
+    **dict.fromkeys(("_lazy", "_plots", "_registry", "_report"), 0.5),
     **{package.name: package.floor for package in PACKAGES},
     "__main__": 8,
 }

@@ -1,8 +1,10 @@
 """How many weights are zero."""
 
 import dataclasses
+from typing import Any
 
 from kdl._plots import make_figure, write_figure
+from kdl._report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class LayerSparsity:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsityReport:
+class SparsityReport(Report):
     """The zeros of a model's convolutions and dense layers.
 
     Attributes:
@@ -55,6 +57,12 @@ class SparsityReport:
     def sparsity(self):
         """Share of zeros in all kernels."""
         return self.zeros / self.size if self.size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        layers = [{**dataclasses.asdict(x), "sparsity": x.sparsity} for x in self.layers]
+        summary = {"zeros": self.zeros, "size": self.size, "sparsity": self.sparsity}
+        return {"layers": layers, **summary}
 
     def __str__(self):
         total = f"in total: {self.sparsity:.1%} of {self.size:,} weights are zero"

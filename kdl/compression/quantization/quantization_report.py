@@ -1,6 +1,9 @@
 """What a quantised model rounds, and what it does not."""
 
 import dataclasses
+from typing import Any
+
+from kdl._report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class KeptFloat:
 
 
 @dataclasses.dataclass(frozen=True)
-class QuantizationReport:
+class QuantizationReport(Report):
     """What `quantize_aware` and `calibrate` did.
 
     Attributes:
@@ -39,6 +42,10 @@ class QuantizationReport:
     def complete(self):
         """Whether all is quantised, so that a file of it holds integers only."""
         return not self.kept_float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        return {**super().to_dict(), "complete": self.complete}
 
     def __str__(self):
         total = len(self.quantized) + len(self.kept_float)

@@ -1,13 +1,10 @@
 """Device compatibility report of a `.tflite` file, operation by operation."""
 
 import dataclasses
-import json
-import os
 from collections import Counter
 from typing import Any
 
-from kdl._files import write_whole
-from kdl._typing import Path
+from kdl._report import Report
 from kdl.deploy.devices._report_page import page
 from kdl.deploy.devices._rule import REFUSED, RUNS, VERDICTS
 from kdl.deploy.devices.device_run import DeviceRun
@@ -57,7 +54,7 @@ class OperationVerdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class DeviceReport:
+class DeviceReport(Report):
     """Report of what a device will run of a `.tflite` file; never a promise.
 
     Attributes:
@@ -168,30 +165,9 @@ class DeviceReport:
             "agrees": self.agrees,
         }
 
-    def to_json(self) -> str:
-        """The report as JSON."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-
     def to_html(self) -> str:
         """The report as one page that needs nothing else: the operations colored by verdict."""
         return page(self)
-
-    def save(self, path: Path, form: str | None = None) -> Any:
-        """Writes the report, whole or not at all.
-
-        Args:
-            path: File to write.
-            form: `"html"`, `"json"` or `"txt"`. Defaults to the ending of `path`.
-
-        Raises:
-            ValueError: If the form is another.
-            OSError: If the file cannot be written.
-        """
-        forms = {"html": self.to_html, "json": self.to_json, "txt": self.__str__}
-        name = form or os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
-        if name not in forms:
-            raise ValueError(f"A report is saved as {', '.join(forms)}; received {form or path}.")
-        write_whole(path, f"{forms[name]()}\n")
 
     def _share(self, verdicts):
         if not self.macs:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from kdl._deprecation import renamed_attribute
+from kdl._report import Report
 from kdl._words import counted
 
 
 @dataclasses.dataclass(frozen=True)
-class Verification:
+class Verification(Report):
     """Comparison of a `.tflite` file with its Keras model on the same inputs.
 
     Every output is judged by itself, and the file passes if all of them do. `cosine`, `max_error`,
@@ -90,6 +91,12 @@ class Verification:
     def passed(self) -> bool:
         """Whether all outputs met their tolerances."""
         return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values, with the verdict and the worst of the outputs."""
+        names = ("passed", "failures", "cosine", "max_error", "output_range", "sqnr")
+        summary = {name: getattr(self, name) for name in (*names, "top1_agreement")}
+        return {**super().to_dict(), **summary}
 
     def __str__(self):
         inputs = counted(self.samples, "input")

@@ -9,7 +9,6 @@ import numpy as np
 
 from kdl._process import explain_death, run_child
 from kdl._typing import Path
-from kdl._words import counted
 from kdl.deploy.profiling.latency import Latency, measure_latency
 from kdl.deploy.tflite.file import read_tflite
 
@@ -68,14 +67,11 @@ class Benchmark(Latency):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values."""
-        summary = {name: getattr(self, name) for name in ("minimum", "median", "p90", "p99")}
-        return {**dataclasses.asdict(self), **summary, "unattributed": self.unattributed}
+        return {**super().to_dict(), "unattributed": self.unattributed}
 
     def __str__(self):
         return (
-            f"{self.path}: {self.quantization}, {self.size / 1024:.0f} KiB, median "
-            f"{self.median:.3f} ms (min {self.minimum:.3f}, 90 % {self.p90:.3f}, 99 % "
-            f"{self.p99:.3f}) of {self.runs} runs on {counted(self.threads, 'thread')}, "
+            f"{self.path}: {self.quantization}, {self.size / 1024:.0f} KiB, {super().__str__()}, "
             f"{self.memory / 2**20:.1f} MiB, {self.idle_memory / 2**20:.1f} without the file"
         )
 

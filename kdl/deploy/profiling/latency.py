@@ -2,16 +2,19 @@
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 
 from kdl._checks import check_integer
+from kdl._report import Report
 from kdl._typing import Path
+from kdl._words import counted
 from kdl.deploy.runtime.runner import TFLiteRunner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Latency:
+class Latency(Report):
     """Times of single runs in milliseconds.
 
     Attributes:
@@ -55,6 +58,17 @@ class Latency:
     def quantile(self, share: float) -> float:
         """Time in milliseconds below which this share of the runs lies."""
         return float(np.quantile(self.times, share))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python values."""
+        summary = {name: getattr(self, name) for name in ("minimum", "median", "p90", "p99")}
+        return {**super().to_dict(), **summary}
+
+    def __str__(self):
+        return (
+            f"median {self.median:.3f} ms (min {self.minimum:.3f}, 90 % {self.p90:.3f}, 99 % "
+            f"{self.p99:.3f}) of {self.runs} runs on {counted(self.threads, 'thread')}"
+        )
 
 
 def measure_latency(path: Path, threads: int = 1, runs: int = 100, warm_up: int = 10) -> Latency:

@@ -1,10 +1,10 @@
 """Several trainings side by side: a table, curves and a file."""
 
 import dataclasses
-import json
 import pathlib
+from typing import Any
 
-from kdl._files import write_whole
+from kdl._report import Report, as_json
 from kdl._typing import Path
 from kdl.training.comparisons.format_table import format_table
 from kdl.training.comparisons.plot_curves import plot_curves
@@ -21,7 +21,7 @@ def _columns():
 
 
 @dataclasses.dataclass
-class Comparison:
+class Comparison(Report):
     """Results of several trainings, side by side; printed, it is a table.
 
     Args:
@@ -52,12 +52,25 @@ class Comparison:
         """Draws the curves over the epochs, as `kdl.training.plot_curves`."""
         plot_curves(self.rows, path, key, ylabel, self.title)
 
-    def save(self, path: Path) -> None:
-        """Writes the rows as JSON; the folder is made if it does not exist.
+    def to_dict(self) -> dict[str, Any]:
+        """The title and the rows as plain Python values."""
+        return {"title": self.title, "rows": self.rows}
+
+    def to_json(self) -> str:
+        """The rows as JSON, a list of objects, with null for NaN and infinities."""
+        return as_json(self.rows)
+
+    def save(self, path: Path, form: str | None = None) -> None:
+        """Writes the rows, the table or the curves; the folder is made if it does not exist.
 
         Args:
             path: File to write.
+            form: `"json"`, `"txt"`, `"png"`, `"svg"` or `"pdf"`. Defaults to the ending of `path`.
+
+        Raises:
+            ValueError: If the form is another.
+            OSError: If the file cannot be written.
+            ImportError: If it is drawn, and matplotlib is missing.
         """
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(self.rows, indent=1).encode())
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        super().save(path, form)
