@@ -55,7 +55,8 @@ def _check_sizes(model):
     shapes = [tuple(x.shape) for x in model.inputs if None in x.shape[1:]]
     if shapes and any(w.name.endswith("kernel") and len(w.shape) > 2 for w in model.weights):
         raise ValueError(
-            f"The input size is dynamic: {model.name} takes the shape {shapes[0]}. Pass input_shape."
+            f"The input size is dynamic: {model.name} takes the shape {shapes[0]}. Pass "
+            f"input_shape."
         )
 
 
