@@ -8,6 +8,7 @@ from kdl.graph._settings import keep_settings, keep_trainable
 from kdl.graph.copy_layer import copy_layer, copy_operation, made_from_config
 from kdl.graph.copy_weights import copy_state, copy_weights, same_layers
 from kdl.graph.replay import replay
+from kdl.graph.wrapper import is_wrapper, strip_first
 
 
 def copy_model(model, name=None, weights=True, edit=None):
@@ -68,6 +69,9 @@ def is_portable(model):
 
 
 def _copied(copies, model, name=None, weights=True):
+    if not isinstance(model, keras.Model):
+        reason = strip_first(model) if is_wrapper(model) else f"received {model!r}."
+        raise ValueError(f"Expected a Keras model. {reason}")
     copy = copies.of_model(model, name)
     copies.finish(weights)
     set_model_info(copy, get_model_info(model))

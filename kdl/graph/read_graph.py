@@ -5,6 +5,7 @@ import keras
 from kdl._compat import call_of, runs_its_graph
 from kdl.data.model_info import get_model_info
 from kdl.graph.graph import Graph, Node, calls_before, tensors_in
+from kdl.graph.wrapper import is_wrapper, strip_first
 
 
 def read_graph(model):
@@ -51,6 +52,8 @@ def has_graph(model):
 
 def check_functional(model):
     """Raises ValueError unless a model computes its graph and nothing else."""
+    if is_wrapper(model):
+        raise ValueError(strip_first(model))
     if not has_graph(model):
         raise ValueError(
             f"{model.name} is a {type(model).__name__} whose graph is unknown: only functional and "

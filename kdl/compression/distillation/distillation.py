@@ -5,7 +5,8 @@ from keras import ops
 
 from kdl import layers
 from kdl.compression.distillation._view import View
-from kdl.compression.pruning.pruned_model import PrunedModel
+from kdl.graph import copy_model
+from kdl.graph.wrapper import is_wrapper, network_of, strip_first
 from kdl.training.post_step_model import PostStepModel
 
 
@@ -54,14 +55,19 @@ class Distillation(PostStepModel):
         name="distillation",
     ):
         super().__init__(name=name)
+        _check_model("student", student)
+        _check_model("teacher", teacher)
+        _check_loss(student)
         _check_apart(student, teacher)
         self.temperature = temperature
         self.alpha = alpha
         self.features = tuple(tuple(pair) for pair in features)
         self.feature_weight = feature_weight
         self.from_logits = from_logits
-        self._view = View(_inside(student), [ours for ours, _ in self.features], from_logits)
-        self._wanted = View(_inside(teacher), [theirs for _, theirs in self.features], from_logits)
+        self._view = View(network_of(student), [ours for ours, _ in self.features], from_logits)
+        self._wanted = View(
+            network_of(teacher), [theirs for _, theirs in self.features], from_logits
+        )
         _check_outputs(self._view.output_shape, self._wanted.output_shape)
         self.projections = [
             _projection(pair, *shapes, f"projection_{i}")
@@ -113,14 +119,24 @@ class Distillation(PostStepModel):
         return self.alpha * loss + (1 - self.alpha) * sum(self.losses) / _replicas()
 
     def after_step(self):
-        """Keeps the masks of a student that is pruned."""
-        if isinstance(self.student, PostStepModel):
-            self.student.after_step()
+        """Calls the hook of a student that has one: of one that is pruned it keeps the masks."""
+        self._call_student("after_step")
 
     def after_fit(self):
-        """Keeps the zeros of a student that is pruned, if weights were averaged."""
-        if isinstance(self.student, PostStepModel):
-            self.student.after_fit()
+        """Calls the hook of a student that has one: of one that is pruned it keeps the zeros."""
+        self._call_student("after_fit")
+
+    def _call_student(self, hook):
+        getattr(self.student, hook, lambda: None)()
+
+    def network(self):
+        """The student, or the network in it, which is trained."""
+        return network_of(self.student)
+
+    def stripped(self):
+        """A copy of the student, stripped itself if it is a pruned one."""
+        student = self.student
+        return student.stripped() if is_wrapper(student) else copy_model(student)
 
     def copy_with(self, copy, name):
         """This model around copies of student and teacher, for `kdl.graph.copy_model`."""
@@ -159,9 +175,21 @@ class Distillation(PostStepModel):
         return cls(**{**config, **made})
 
 
-def _inside(model):
-    """The functional model in a `PrunedModel`; any other model itself."""
-    return model.model if isinstance(model, PrunedModel) else model
+def _check_model(argument, model):
+    if isinstance(model, keras.Model):
+        return
+    if is_wrapper(model):
+        raise ValueError(f"{argument} must be a keras.Model. {strip_first(model)}")
+    raise ValueError(f"{argument} must be a keras.Model; received {model!r}.")
+
+
+def _check_loss(student):
+    """Raises ValueError if a model around the student's network has a loss, never computed here."""
+    if is_wrapper(student) and type(student).compute_loss is not keras.Model.compute_loss:
+        raise ValueError(
+            f"The student learns from a loss of its own, which would be left out. "
+            f"{strip_first(student)}"
+        )
 
 
 def _check_apart(student, teacher):

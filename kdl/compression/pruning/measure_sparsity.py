@@ -4,15 +4,16 @@ import numpy as np
 from keras import ops
 
 from kdl.compression.pruning._kernels import find_kernels
-from kdl.compression.pruning.pruned_model import PrunedModel
 from kdl.compression.pruning.sparsity_report import LayerSparsity, SparsityReport
+from kdl.graph.wrapper import network_of
 
 
 def measure_sparsity(model):
     """Counts the zeros of all convolutions and dense layers of a model, pruned or not.
 
     Args:
-        model: A functional or Sequential model, built, or a `PrunedModel`.
+        model: A functional or Sequential model, built, or one that `prune`, `distill` or
+            `tfmot` made around it.
 
     Returns:
         `SparsityReport`: print it, or draw it with its `plot`.
@@ -29,9 +30,8 @@ def measure_sparsity(model):
         dense (4×2): 50.0% of 8 weights are zero
         in total: 50.0% of 8 weights are zero
     """
-    inner = model.model if isinstance(model, PrunedModel) else model
     rows = []
-    for kernel in find_kernels(inner):
+    for kernel in find_kernels(network_of(model)):
         values = ops.convert_to_numpy(kernel.variable)
         zeros = int(values.size - np.count_nonzero(values))
         rows.append(LayerSparsity(kernel.name, tuple(values.shape), zeros, values.size))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kdl.compression.pruning._masks import largest_of_all, largest_of_each, n_of_m
+from kdl.graph import copy_model
 from kdl.training.post_step_model import PostStepModel
 
 
@@ -38,6 +39,7 @@ class PrunedModel(PostStepModel):
         self.scope = scope
         self.n_of_m = None if n_of_m is None else tuple(n_of_m)
         self._places = tuple(tuple(place) for place in kernels)
+        self._weight_count = len(model.weights)
         state = {"trainable": False, "aggregation": "only_first_replica"}
         self.step = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", name="pruning_step", **state
@@ -52,9 +54,36 @@ class PrunedModel(PostStepModel):
 
     @property
     def kernels(self):
-        """The variables that are pruned."""
-        variables = self.model.variables
+        """The variables that are pruned.
+
+        Raises:
+            ValueError: If the model inside has other weights than it had: adapters (LoRA), or
+                kernels that Keras has quantized.
+        """
+        variables, count = self.model.variables, len(self.model.weights)
+        if count != self._weight_count:
+            raise ValueError(
+                f"{self.model.name} had {self._weight_count} weights when it was pruned and has "
+                f"{count} now, so that the masks do not fit: strip the model before Keras "
+                f"quantizes it or gives it adapters (LoRA)."
+            )
         return [variables[index] for index, _ in self._places]
+
+    def network(self):
+        """The model inside, which is trained."""
+        return self.model
+
+    def stripped(self):
+        """A copy of the model inside, with zeros outside of the masks."""
+        self.apply_masks()
+        return copy_model(self.model)
+
+    def quantize(self, *args, **kwargs):
+        """Raises ValueError: the masks are those of kernels that Keras would replace."""
+        raise ValueError(
+            f"Keras's quantize replaces the kernels that {self.name} prunes: quantize "
+            f"kdl.compression.strip(model), whose zeros stay."
+        )
 
     def call(self, inputs, training=None):
         """Calls the model inside."""

@@ -90,6 +90,12 @@ def describe(model, for_quantization):
 def _check_dtypes(graph):
     for node in filter(_is_layer, graph.nodes):
         dtype = node.operation.compute_dtype
+        if getattr(node.operation, "lora_enabled", False):
+            raise ValueError(
+                f"{node.name} has adapters (LoRA): its kernel is a sum, of which TensorFlow Model "
+                f"Optimization knows nothing. Give the sum, layer.kernel, to a model without "
+                f"adapters."
+            )
         if dtype != "float32":
             raise ValueError(
                 f"TensorFlow Model Optimization works in float32; {node.name} computes in "

@@ -1,4 +1,6 @@
-"""Out of TF-MOT's hands."""
+"""Remove TF-MOT's wrappers from a model."""
+
+from kdl.compression.strip import strip as strip_any
 
 
 def strip(wrapped):
@@ -21,4 +23,4 @@ def strip(wrapped):
         >>> tfmot.strip(tfmot.cluster(model)).count_params()
         10
     """
-    return wrapped.stripped()
+    return strip_any(wrapped)

@@ -205,6 +205,10 @@ class TFMOTModel:
                 raise ValueError("x holds values that are not finite (NaN or infinite).")
         return arrays
 
+    def network(self):
+        """A Keras 3 model with the weights of now, a copy: training goes on in another process."""
+        return self.stripped()
+
     def stripped(self):
         """See `kdl.compression.tfmot.strip`."""
         model = copy_model(self.model)

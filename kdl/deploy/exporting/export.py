@@ -13,7 +13,7 @@ import numpy as np
 from kdl._checks import check_integer
 from kdl._files import check_writable, draft_of
 from kdl._typing import Path
-from kdl.compression.tfmot import TFMOTModel, strip
+from kdl.compression.tfmot import TFMOTModel
 from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import ModelInfo
 from kdl.deploy.exporting._data import may_name, read_export_data
@@ -28,6 +28,7 @@ from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.exporting.verify import between_kernels, inputs_of_file, verify_tflite
 from kdl.deploy.tflite.file import parsed_once, read_tflite
 from kdl.deploy.tflite.metadata import write_metadata
+from kdl.graph.wrapper import is_wrapper
 from kdl.layers import FakeQuantize
 
 _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
@@ -76,7 +77,8 @@ def export_tflite(
       kernels are to each other, and 10 dB at least.
 
     Args:
-        model: A built functional or Sequential model, or one that `kdl.compression.tfmot` trained.
+        model: A built functional or Sequential model, or one that `prune`, `distill` or
+            `tfmot` of `kdl.compression` made around it, which is stripped.
         path: File to write; its folder must exist.
         quantization: One of the above. Defaults to `"float32"`.
         representative_data: Inputs as in use, needed for int8, where 100 to 500 samples do: an
@@ -119,9 +121,10 @@ def export_tflite(
         >>> result.passed
         True
     """
-    if isinstance(model, TFMOTModel) and model.method != "quantize":
-        model = strip(model)
-    network = model.model if isinstance(model, TFMOTModel) else model
+    converts_itself = isinstance(model, TFMOTModel) and model.method == "quantize"
+    if is_wrapper(model) and not converts_itself:
+        model = model.stripped()
+    network = model.model if converts_itself else model
     check_exportable(network)
     quantized = network is not model or _is_quantized(model)
     _check_arguments(quantization, quantized, representative_data, labels, network, batch_size)

@@ -25,11 +25,16 @@ def convert_sync_batch_norm(model: keras.Model, axis_name: str | None = None) ->
     Returns:
         `model`.
 
+    Raises:
+        ValueError: If it is no Keras model.
+
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
         >>> type(convert_sync_batch_norm(model).layers[-1]).__name__
         'SyncBatchNormalization'
     """
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(f"Expected a built Keras model; received a {type(model).__name__}.")
     for layer in all_layers(model):
         if type(layer) in _PLAIN and not (layer.renorm or layer.synchronized):
             synchronize(layer, axis_name)
