@@ -36,9 +36,12 @@ def missing(function):
 # Packages join as their signatures are annotated.
 ANNOTATED = [
     "applications",
+    "compression",
+    "compression.tfmot",
     "data",
     "deploy",
     "ensembles",
+    "graph",
     "layers",
     "losses",
     "metrics",

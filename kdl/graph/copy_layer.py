@@ -3,6 +3,8 @@
 import contextlib
 import types
 import warnings
+from collections.abc import Callable, Collection
+from typing import Any
 
 import keras
 
@@ -14,7 +16,13 @@ from kdl.graph.copy_weights import copy_assets
 ADAPTERS = ("lora_rank", "lora_alpha")
 
 
-def copy_layer(layer, kind=None, drop=(), edit=None, **changes):
+def copy_layer(
+    layer: Any,
+    kind: type | None = None,
+    drop: Collection[str] = (),
+    edit: Callable[[dict], dict] | None = None,
+    **changes: Any,
+) -> Any:
     """Makes a layer like another one, without its weights, from its config.
 
     What a config loses stays: the functions themselves (a Lambda's, an activation), classes and

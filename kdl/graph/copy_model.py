@@ -1,5 +1,7 @@
 """One way to copy a model."""
 
+from collections.abc import Callable
+
 import keras
 
 from kdl._compat import all_layers, is_plain_functional, operation_of
@@ -11,7 +13,12 @@ from kdl.graph.replay import replay
 from kdl.graph.wrapper import is_wrapper, strip_first
 
 
-def copy_model(model, name=None, weights=True, edit=None):
+def copy_model(
+    model: keras.Model,
+    name: str | None = None,
+    weights: bool = True,
+    edit: Callable[[dict], dict] | None = None,
+) -> keras.Model:
     """A model like another one, with layers and weights of its own, not compiled.
 
     Where `keras.models.clone_model` and `from_config` lose something, this does not: the class of

@@ -9,7 +9,7 @@ import numpy as np
 from kdl._compat import all_layers, inner_layers, own_seeds, own_variables
 
 
-def copy_weights(source, target):
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     """Gives `target` all state of `source`: weights, what was adapted, and random seeds.
 
     Beside the weights some layers have state that follows from them (`Normalization` its mean and

@@ -1,11 +1,13 @@
 """A model as a flat graph of Keras's own layers."""
 
+import keras
+
 from kdl.graph.inline import inline
 from kdl.graph.read_graph import read_graph
 from kdl.graph.rebuild import rebuild
 
 
-def flatten(model):
+def flatten(model: keras.Model) -> keras.Model:
     """Turns a functional model into a flat functional graph of Keras's own layers.
 
     Composite layers and nested models are inlined, kdl's faster forms of a Keras layer become

@@ -29,7 +29,7 @@ _CHANNEL_AXIS = {
 }
 
 
-def fold_batch_norm(model):
+def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Multiplies batch normalisation into the layers before it; inference gives equal outputs.
 
     For a convolution or dense layer `y = w·x + b` with batch norm

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import keras
 
@@ -21,7 +22,7 @@ class Node:
         name: Name of the operation in this graph.
     """
 
-    operation: object
+    operation: Any
     args: tuple
     kwargs: dict
     results: list
@@ -53,9 +54,9 @@ class Graph:
     """
 
     name: str
-    inputs: object
-    outputs: object
-    nodes: list
+    inputs: Any
+    outputs: Any
+    nodes: list[Node]
     info: ModelInfo
 
     def readers(self):

@@ -1,5 +1,7 @@
 """Base of models with a hook after each optimizer step."""
 
+from typing import Any
+
 import keras
 
 
@@ -11,20 +13,20 @@ class PostStepModel(keras.Model):
     compiled step after each batch.
     """
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Called after each optimizer step; it may read and assign variables of the model."""
         raise NotImplementedError
 
-    def after_fit(self):
+    def after_fit(self) -> None:
         """Called when `fit` has ended: an optimizer may have put in averages then."""
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains; see `keras.Model.fit`."""
         history = super().fit(*args, **kwargs)
         self.after_fit()
         return history
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """One step of Keras's own, and `after_step`."""
         if keras.backend.backend() != "jax":
             logs = super().train_step(*args)
@@ -32,8 +34,8 @@ class PostStepModel(keras.Model):
             return logs
         logs, (trained, others, *rest) = super().train_step(*args)
         variables = [*self.trainable_variables, *self.non_trainable_variables]
-        values = zip(variables, [*trained, *others], strict=True)
-        with keras.StatelessScope(list(values)) as scope:
+        pairs = [*zip(variables, [*trained, *others], strict=True)]
+        with keras.StatelessScope(pairs) as scope:
             self.after_step()
         values = [scope.get_current_value(variable) for variable in variables]
         return logs, (values[: len(trained)], values[len(trained) :], *rest)

@@ -1,17 +1,19 @@
 """Knowledge distillation."""
 
+import keras
+
 from kdl.compression.distillation.distillation import Distillation
 
 
 def distill(
-    student,
-    teacher,
-    temperature=4.0,
-    alpha=0.1,
-    features=None,
-    feature_weight=1.0,
-    from_logits=None,
-):
+    student: keras.Model,
+    teacher: keras.Model,
+    temperature: float = 4.0,
+    alpha: float = 0.1,
+    features: dict[str, str] | None = None,
+    feature_weight: float = 1.0,
+    from_logits: bool | None = None,
+) -> Distillation:
     """Makes a model that trains a student on labels and on what a teacher says of the same inputs.
 
     With the logits `z_s` of the student, `z_t` of the teacher and the compiled loss `CE`,

@@ -1,9 +1,13 @@
 """A student that learns from labels and from a teacher."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl import layers
+from kdl._typing import Tensor
 from kdl.compression.distillation._view import View
 from kdl.graph import copy_model
 from kdl.graph.wrapper import is_wrapper, network_of, strip_first
@@ -45,15 +49,15 @@ class Distillation(PostStepModel):
 
     def __init__(
         self,
-        student,
-        teacher,
-        temperature=4.0,
-        alpha=0.1,
-        features=(),
-        feature_weight=1.0,
-        from_logits=None,
-        name="distillation",
-    ):
+        student: keras.Model,
+        teacher: keras.Model,
+        temperature: float = 4.0,
+        alpha: float = 0.1,
+        features: Iterable[tuple[str, str]] = (),
+        feature_weight: float = 1.0,
+        from_logits: bool | None = None,
+        name: str | None = "distillation",
+    ) -> None:
         super().__init__(name=name)
         _check_model("student", student)
         _check_model("teacher", teacher)
@@ -61,7 +65,7 @@ class Distillation(PostStepModel):
         _check_apart(student, teacher)
         self.temperature = temperature
         self.alpha = alpha
-        self.features = tuple(tuple(pair) for pair in features)
+        self.features = tuple((ours, theirs) for ours, theirs in features)
         self.feature_weight = feature_weight
         self.from_logits = from_logits
         self._view = View(network_of(student), [ours for ours, _ in self.features], from_logits)
@@ -70,8 +74,8 @@ class Distillation(PostStepModel):
         )
         _check_outputs(self._view.output_shape, self._wanted.output_shape)
         self.projections = [
-            _projection(pair, *shapes, f"projection_{i}")
-            for i, (pair, *shapes) in enumerate(
+            _projection(pair, ours, theirs, f"projection_{i}")
+            for i, (pair, ours, theirs) in enumerate(
                 zip(
                     self.features,
                     self._view.feature_shapes,
@@ -91,7 +95,7 @@ class Distillation(PostStepModel):
         self.teacher.trainable = False
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """The student's outputs; in training the teacher's part of the loss is added."""
         if not training:
             return self.student(inputs, training=False)
@@ -110,7 +114,14 @@ class Distillation(PostStepModel):
             _, target, targets = self._wanted(inputs, training=False)
         return ops.stop_gradient(target), [ops.stop_gradient(x) for x in targets]
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """`alpha` times the compiled loss, and all that was added besides."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
@@ -118,27 +129,27 @@ class Distillation(PostStepModel):
         # `loss` holds the compiled one and the added ones, of which nothing is to be taken off.
         return self.alpha * loss + (1 - self.alpha) * sum(self.losses) / _replicas()
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Calls the hook of a student that has one: of one that is pruned it keeps the masks."""
         self._call_student("after_step")
 
-    def after_fit(self):
+    def after_fit(self) -> None:
         """Calls the hook of a student that has one: of one that is pruned it keeps the zeros."""
         self._call_student("after_fit")
 
     def _call_student(self, hook):
         getattr(self.student, hook, lambda: None)()
 
-    def network(self):
+    def network(self) -> keras.Model:
         """The student, or the network in it, which is trained."""
         return network_of(self.student)
 
-    def stripped(self):
+    def stripped(self) -> keras.Model:
         """A copy of the student, stripped itself if it is a pruned one."""
         student = self.student
         return student.stripped() if is_wrapper(student) else copy_model(student)
 
-    def copy_with(self, copy, name):
+    def copy_with(self, copy: Callable, name: str | None) -> "Distillation":
         """This model around copies of student and teacher, for `kdl.graph.copy_model`."""
         return type(self)(
             copy(self.student),
@@ -151,7 +162,7 @@ class Distillation(PostStepModel):
             name,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         serialize = keras.saving.serialize_keras_object
         return {
@@ -166,7 +177,9 @@ class Distillation(PostStepModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Distillation":
         """The model with these arguments."""
         made = {
             key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)

@@ -1,8 +1,11 @@
 """Sparsity in one cut."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.compression.pruning.sparsity_schedule import SparsitySchedule, check_sparsity
 
 
@@ -23,14 +26,14 @@ class ConstantSparsity(SparsitySchedule):
         ([100], 0.5)
     """
 
-    def __init__(self, sparsity, begin_step=0):
+    def __init__(self, sparsity: float, begin_step: int = 0) -> None:
         super().__init__(begin_step, begin_step)
         self.sparsity = check_sparsity("sparsity", sparsity)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """The sparsity."""
         return ops.convert_to_tensor(self.sparsity, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"sparsity": self.sparsity, "begin_step": self.begin_step}

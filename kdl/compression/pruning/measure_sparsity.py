@@ -1,14 +1,15 @@
 """Counting zeros."""
 
+import keras
 import numpy as np
 from keras import ops
 
 from kdl.compression.pruning._kernels import find_kernels
 from kdl.compression.pruning.sparsity_report import LayerSparsity, SparsityReport
-from kdl.graph.wrapper import network_of
+from kdl.graph.wrapper import ModelWrapper, network_of
 
 
-def measure_sparsity(model):
+def measure_sparsity(model: keras.Model | ModelWrapper) -> SparsityReport:
     """Counts the zeros of all convolutions and dense layers of a model, pruned or not.
 
     Args:

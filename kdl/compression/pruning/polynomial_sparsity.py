@@ -1,8 +1,11 @@
 """Sparsity that grows fast at first and slowly at the end."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from kdl._typing import Tensor
 from kdl.compression.pruning.sparsity_schedule import SparsitySchedule, check_sparsity
 
 
@@ -38,13 +41,13 @@ class PolynomialSparsity(SparsitySchedule):
 
     def __init__(
         self,
-        final_sparsity,
-        end_step,
-        begin_step=0,
-        initial_sparsity=0.0,
-        power=3,
-        frequency=100,
-    ):
+        final_sparsity: float,
+        end_step: int,
+        begin_step: int = 0,
+        initial_sparsity: float = 0.0,
+        power: float = 3,
+        frequency: int = 100,
+    ) -> None:
         super().__init__(begin_step, end_step, frequency)
         if end_step == begin_step:
             raise ValueError(
@@ -62,14 +65,14 @@ class PolynomialSparsity(SparsitySchedule):
             raise ValueError(f"power must be above 0; received {power!r}.")
         self.power = power
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """`s_t`, a float32 scalar."""
         done = ops.cast(step, "float32") - self.begin_step
         left = 1 - ops.clip(done / (self.end_step - self.begin_step), 0.0, 1.0)
         change = self.initial_sparsity - self.final_sparsity
         return self.final_sparsity + change * ops.power(left, float(self.power))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),

@@ -1,5 +1,9 @@
 """Magnitude pruning while a model trains."""
 
+from collections.abc import Collection, Sequence
+
+import keras
+
 from kdl._checks import check_choice, is_integer
 from kdl.compression.pruning._kernels import find_kernels
 from kdl.compression.pruning.pruned_model import PrunedModel
@@ -11,7 +15,13 @@ SCOPES = ("layer", "global")
 _KINDS = ("first", "last", "depthwise", "grouped")
 
 
-def prune(model, schedule, scope="layer", n_of_m=None, skip=("depthwise",)):
+def prune(
+    model: keras.Model,
+    schedule: SparsitySchedule | None,
+    scope: str = "layer",
+    n_of_m: Sequence[int] | None = None,
+    skip: Collection[str] = ("depthwise",),
+) -> PrunedModel:
     """Makes a model that sets its smallest weights to zero while it trains.
 
     With the sparsity `s_t` that the schedule gives after step `t`, of `n` weights those stay whose

@@ -1,9 +1,13 @@
 """A model whose pruned weights stay zero in training."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from kdl.compression.pruning._masks import largest_of_all, largest_of_each, n_of_m
+from kdl.compression.pruning.sparsity_schedule import SparsitySchedule
 from kdl.graph import copy_model
 from kdl.training.post_step_model import PostStepModel
 
@@ -32,13 +36,21 @@ class PrunedModel(PostStepModel):
         name: Name of the model.
     """
 
-    def __init__(self, model, kernels, schedule=None, scope="layer", n_of_m=None, name=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        kernels: Sequence[tuple[int, int | None]],
+        schedule: SparsitySchedule | None = None,
+        scope: str = "layer",
+        n_of_m: Sequence[int] | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         self.model = model
         self.schedule = schedule
         self.scope = scope
         self.n_of_m = None if n_of_m is None else tuple(n_of_m)
-        self._places = tuple(tuple(place) for place in kernels)
+        self._places = tuple((index, axis) for index, axis in kernels)
         self._weight_count = len(model.weights)
         state = {"trainable": False, "aggregation": "only_first_replica"}
         self.step = self.add_weight(
@@ -53,7 +65,7 @@ class PrunedModel(PostStepModel):
         self.built = True
 
     @property
-    def kernels(self):
+    def kernels(self) -> list[keras.Variable]:
         """The variables that are pruned.
 
         Raises:
@@ -69,32 +81,32 @@ class PrunedModel(PostStepModel):
             )
         return [variables[index] for index, _ in self._places]
 
-    def network(self):
+    def network(self) -> keras.Model:
         """The model inside, which is trained."""
         return self.model
 
-    def stripped(self):
+    def stripped(self) -> keras.Model:
         """A copy of the model inside, with zeros outside of the masks."""
         self.apply_masks()
         return copy_model(self.model)
 
-    def quantize(self, *args, **kwargs):
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Raises ValueError: the masks are those of kernels that Keras would replace."""
         raise ValueError(
             f"Keras's quantize replaces the kernels that {self.name} prunes: quantize "
             f"kdl.compression.strip(model), whose zeros stay."
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Calls the model inside."""
         return self.model(inputs, training=training)
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Counts the step, chooses weights if it is time to, and sets the others to zero."""
         self.step.assign(self.step + 1)
         self.update_masks()
 
-    def update_masks(self):
+    def update_masks(self) -> None:
         """Chooses the weights that stay, if it is time to, and sets the others to zero."""
         masks = [ops.convert_to_tensor(mask) for mask in self.masks]
         if self.schedule is not None:
@@ -107,12 +119,12 @@ class PrunedModel(PostStepModel):
         for kernel, value in zip(self.kernels, self._masked(masks), strict=True):
             kernel.assign(value)
 
-    def keep_zeros(self):
+    def keep_zeros(self) -> None:
         """Makes masks of the zeros that there are."""
         for mask, kernel in zip(self.masks, self.kernels, strict=True):
             mask.assign(ops.not_equal(kernel, 0))
 
-    def apply_masks(self):
+    def apply_masks(self) -> None:
         """Sets all weights that are not in the masks to zero."""
         masks = [ops.convert_to_tensor(mask) for mask in self.masks]
         for kernel, value in zip(self.kernels, self._masked(masks), strict=True):
@@ -125,7 +137,7 @@ class PrunedModel(PostStepModel):
             for mask, kernel in zip(masks, kernels, strict=True)
         ]
 
-    def after_fit(self):
+    def after_fit(self) -> None:
         """Sets what was pruned to zero: an optimizer may have put in averages of the weights."""
         self.apply_masks()
 
@@ -144,12 +156,12 @@ class PrunedModel(PostStepModel):
         choose = largest_of_all if self.scope == "global" else largest_of_each
         return choose(kernels, sparsity)
 
-    def copy_with(self, copy, name):
+    def copy_with(self, copy: Callable, name: str | None) -> "PrunedModel":
         """This model around a copy of the model inside, for `kdl.graph.copy_model`."""
         model = copy(self.model)
         return type(self)(model, self._places, self.schedule, self.scope, self.n_of_m, name)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         serialize = keras.saving.serialize_keras_object
         return {
@@ -162,7 +174,9 @@ class PrunedModel(PostStepModel):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "PrunedModel":
         """The model with these arguments."""
         made = {
             key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)

@@ -5,6 +5,7 @@ from typing import Any
 
 from kdl._plots import make_figure, write_figure
 from kdl._report import Report
+from kdl._typing import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +20,12 @@ class LayerSparsity:
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     zeros: int
     size: int
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Share of zeros."""
         return self.zeros / self.size
 
@@ -41,20 +42,20 @@ class SparsityReport(Report):
         layers: A `LayerSparsity` for each kernel, in the order of the calls.
     """
 
-    layers: list
+    layers: list[LayerSparsity]
 
     @property
-    def zeros(self):
+    def zeros(self) -> int:
         """Number of zeros in all kernels."""
         return sum(layer.zeros for layer in self.layers)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of weights in all kernels."""
         return sum(layer.size for layer in self.layers)
 
     @property
-    def sparsity(self):
+    def sparsity(self) -> float:
         """Share of zeros in all kernels."""
         return self.zeros / self.size if self.size else 0.0
 
@@ -68,7 +69,7 @@ class SparsityReport(Report):
         total = f"in total: {self.sparsity:.1%} of {self.size:,} weights are zero"
         return "\n".join([*map(str, self.layers), total])
 
-    def plot(self, path):
+    def plot(self, path: Path) -> None:
         """Draws the share of zeros of each kernel, a bar a kernel.
 
         Args:

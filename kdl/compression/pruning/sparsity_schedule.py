@@ -1,10 +1,12 @@
 """What all schedules of sparsity share."""
 
 import numbers
+from typing import Any
 
 from keras import ops
 
 from kdl._checks import check_integer
+from kdl._typing import Tensor
 
 
 class SparsitySchedule:
@@ -33,7 +35,7 @@ class SparsitySchedule:
         [0, 5, 10]
     """
 
-    def __init__(self, begin_step=0, end_step=0, frequency=100):
+    def __init__(self, begin_step: int = 0, end_step: int = 0, frequency: int = 100) -> None:
         begin_step = check_integer("begin_step", begin_step, least=0)
         end_step = check_integer("end_step", end_step, least=0)
         if end_step < begin_step:
@@ -45,11 +47,11 @@ class SparsitySchedule:
         self.end_step = end_step
         self.frequency = frequency
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Share of zeros that is meant after `step` steps, a float32 scalar."""
         raise NotImplementedError(f"{type(self).__name__} must have a method __call__(step).")
 
-    def due(self, step):
+    def due(self, step: Tensor) -> Tensor:
         """Whether weights are chosen anew after `step` steps, a boolean scalar.
 
         That is so at the beginning, every `frequency` steps from there, and at the end.
@@ -59,7 +61,7 @@ class SparsitySchedule:
         regular = ops.equal(ops.mod(step - self.begin_step, self.frequency), 0)
         return ops.logical_and(running, ops.logical_or(regular, ops.equal(step, self.end_step)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "begin_step": self.begin_step,
@@ -68,12 +70,12 @@ class SparsitySchedule:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SparsitySchedule":
         """The schedule with these arguments."""
         return cls(**config)
 
 
-def check_sparsity(name, value):
+def check_sparsity(name: str, value: float) -> float:
     """Returns `value`, or raises ValueError unless it is a number from 0 to below 1."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"{name} must be from 0 to below 1; received {value!r}.")

@@ -1,11 +1,23 @@
 """Quantisation after training, without training."""
 
+from typing import Any
+
+import keras
+
+from kdl.compression.quantization.quantization_report import QuantizationReport
 from kdl.compression.quantization.quantize_aware import quantize_aware
 from kdl.compression.quantization.round_biases import round_biases
 from kdl.layers import FakeQuantize
 
 
-def calibrate(model, data, weight_bits=8, activation_bits=8, batch_size=32, verbose="auto"):
+def calibrate(
+    model: keras.Model,
+    data: Any,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    batch_size: int = 32,
+    verbose: int | str = "auto",
+) -> tuple[keras.Model, QuantizationReport]:
     """Makes a model that computes with the rounding of its int8 file, from data alone.
 
     The graph is that of `quantize_aware`, with batch norms folded. Ranges are the extremes that the

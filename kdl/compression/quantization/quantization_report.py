@@ -34,12 +34,12 @@ class QuantizationReport(Report):
         shared_ranges: Lists of the names whose outputs share one range.
     """
 
-    quantized: list
-    kept_float: list
-    shared_ranges: list
+    quantized: list[str]
+    kept_float: list[KeptFloat]
+    shared_ranges: list[list[str]]
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
         """Whether all is quantised, so that a file of it holds integers only."""
         return not self.kept_float
 

@@ -1,6 +1,7 @@
 """Models that train with the rounding of their int8 file."""
 
 import functools
+from typing import Any
 
 import keras
 
@@ -21,7 +22,7 @@ from kdl.graph.rebuild import FORM_ARGUMENTS, plain_copy, rebuild
 from kdl.layers.quantization.fake_quantize import OBSERVERS
 from kdl.ops.quantization import check_bits
 
-_QUANTIZED = {
+_QUANTIZED: dict[str, Any] = {
     "Conv2D": layers.QuantizedConv2D,
     "Conv2DTranspose": layers.QuantizedConv2DTranspose,
     "Dense": layers.QuantizedDense,
@@ -37,16 +38,16 @@ QUANTIZED_LAYERS = tuple(_QUANTIZED.values())
 
 
 def quantize_aware(
-    model,
-    data,
-    weight_bits=8,
-    activation_bits=8,
-    batch_norm="fold",
-    observer="ema",
-    momentum=0.99,
-    batch_size=32,
-    verbose="auto",
-):
+    model: keras.Model,
+    data: Any,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    batch_norm: str = "fold",
+    observer: str = "ema",
+    momentum: float = 0.99,
+    batch_size: int = 32,
+    verbose: int | str = "auto",
+) -> tuple[keras.Model, QuantizationReport]:
     """Makes a model that computes, and trains, with the rounding of its int8 file.
 
     Weights are rounded as `kdl.ops.fake_quantize_weights` says: symmetric, a scale for each channel

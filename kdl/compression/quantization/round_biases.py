@@ -1,5 +1,6 @@
 """Biases as an int8 file will hold them."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -9,7 +10,7 @@ from kdl.graph.read_graph import read_graph
 from kdl.layers import FakeQuantize
 
 
-def round_biases(model):
+def round_biases(model: keras.Model) -> None:
     """Rounds the biases of a quantised model, in place, to the integers that its file will hold.
 
     A file holds biases as 32-bit integers: `b ← s_x · s_w · round(b / (s_x · s_w))`, with the steps

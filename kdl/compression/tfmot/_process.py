@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -25,7 +26,7 @@ shared = SharedWorker(_make)
 
 
 @contextlib.contextmanager
-def warm_process():
+def warm_process() -> Iterator[None]:
     """Within this context all work of `kdl.compression.tfmot` shares one TensorFlow process.
 
     Starting TensorFlow and TF-MOT takes some seconds, as often as a model is trained, asked or

@@ -1,5 +1,9 @@
 """TF-MOT's clustering of weights."""
 
+from collections.abc import Sequence
+
+import keras
+
 from kdl._checks import check_choice, check_integer
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 
@@ -12,13 +16,13 @@ _INITIALIZATIONS = {
 
 
 def cluster(
-    model,
-    clusters=16,
-    initialization="kmeans++",
-    layers=None,
-    per_channel=False,
-    preserve_sparsity=False,
-):
+    model: keras.Model,
+    clusters: int = 16,
+    initialization: str = "kmeans++",
+    layers: Sequence[str] | None = None,
+    per_channel: bool = False,
+    preserve_sparsity: bool = False,
+) -> TFMOTModel:
     """Prepares a Keras 3 model for TensorFlow Model Optimization's clustering of weights.
 
     Each kernel takes no more than `clusters` distinct values, which `fit` trains, so that the file

@@ -1,12 +1,24 @@
 """TF-MOT's pruning."""
 
+from collections.abc import Sequence
+
+import keras
+
 from kdl._checks import check_choice
 from kdl.compression.pruning.constant_sparsity import ConstantSparsity
 from kdl.compression.pruning.polynomial_sparsity import PolynomialSparsity
+from kdl.compression.pruning.sparsity_schedule import SparsitySchedule
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 
 
-def prune(model, schedule, layers=None, block_size=(1, 1), block_pooling="avg", n_of_m=None):
+def prune(
+    model: keras.Model,
+    schedule: SparsitySchedule,
+    layers: Sequence[str] | None = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling: str = "avg",
+    n_of_m: tuple[int, int] | None = None,
+) -> TFMOTModel:
     """Prepares a Keras 3 model for TensorFlow Model Optimization's pruning of small weights.
 
     In `fit`, the weights of smallest magnitude of each kernel become zero, as many as the schedule

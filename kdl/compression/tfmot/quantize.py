@@ -1,12 +1,14 @@
 """TF-MOT's quantisation-aware training."""
 
+import keras
+
 from kdl._checks import check_choice
 from kdl.compression.tfmot.tfmot_model import TFMOTModel
 
 _PRESERVE = (None, "sparsity", "clusters", "both")
 
 
-def quantize(model, preserve=None):
+def quantize(model: keras.Model, preserve: str | None = None) -> TFMOTModel:
     """Prepares a Keras 3 model for TensorFlow Model Optimization's quantisation-aware training.
 
     TF-MOT's default 8-bit scheme: weights of convolutions rounded per output channel, all others

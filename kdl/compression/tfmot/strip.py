@@ -1,9 +1,12 @@
 """Remove TF-MOT's wrappers from a model."""
 
+import keras
+
 from kdl.compression.strip import strip as strip_any
+from kdl.compression.tfmot.tfmot_model import TFMOTModel
 
 
-def strip(wrapped):
+def strip(wrapped: TFMOTModel) -> keras.Model:
     """The Keras 3 model with the weights that TensorFlow Model Optimization left.
 
     After `prune` they hold the zeros, after `cluster` the few values, after `quantize` they are the

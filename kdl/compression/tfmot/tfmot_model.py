@@ -1,5 +1,8 @@
 """A model in the hands of TensorFlow Model Optimization."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -34,7 +37,9 @@ class TFMOTModel:
         method: `"quantize"`, `"prune"` or `"cluster"`.
     """
 
-    def __init__(self, model, settings, layers=None):
+    def __init__(
+        self, model: keras.Model, settings: dict[str, Any], layers: Sequence[str] | None = None
+    ) -> None:
         self._description = describe(model, settings["kind"] == "quantize")
         chosen = self._description.with_kernel(layers, frozen=settings["kind"] != "cluster")
         self._settings = {**settings, "layers": chosen}
@@ -45,18 +50,18 @@ class TFMOTModel:
 
     def fit(
         self,
-        x,
-        y=None,
-        epochs=1,
-        batch_size=32,
+        x: Any,
+        y: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
         *,
-        loss,
-        optimizer="adam",
-        metrics=(),
-        validation_data=None,
-        seed=None,
-        verbose="auto",
-    ):
+        loss: str | keras.losses.Loss,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        metrics: Sequence[str] = (),
+        validation_data: Any = None,
+        seed: int | None = None,
+        verbose: int | str = "auto",
+    ) -> dict[str, list[float]]:
         """Trains the wrapped model in its TensorFlow process.
 
         Args:
@@ -107,7 +112,7 @@ class TFMOTModel:
         self._weights = grouped(results, "weight")
         return progress.history
 
-    def predict(self, x):
+    def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:
         """Answers of the wrapped model: of a quantised one, with all its rounding.
 
         Args:
@@ -125,7 +130,9 @@ class TFMOTModel:
         outputs = numbered(results, "output")
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def convert(self, x, shapes, output_names):
+    def convert(
+        self, x: Any, shapes: dict[str, tuple[int, ...]], output_names: Sequence[str]
+    ) -> tuple[bytes, list[np.ndarray]]:
         """The int8 `.tflite` file of a quantised model, and its answers to compare with.
 
         `kdl.deploy.export_tflite` is what proves and writes the file; this is a part of it.
@@ -205,11 +212,11 @@ class TFMOTModel:
                 raise ValueError("x holds values that are not finite (NaN or infinite).")
         return arrays
 
-    def network(self):
+    def network(self) -> keras.Model:
         """A Keras 3 model with the weights of now, a copy: training goes on in another process."""
         return self.stripped()
 
-    def stripped(self):
+    def stripped(self) -> keras.Model:
         """See `kdl.compression.tfmot.strip`."""
         model = copy_model(self.model)
         places = {x.name: x.operation for x in inline(read_graph(model)).nodes}
