@@ -1,4 +1,4 @@
-"""Making trained models smaller and faster."""
+"""Model compression: quantization, pruning, knowledge distillation."""
 
 from kdl import _lazy
 from kdl.compression import tfmot

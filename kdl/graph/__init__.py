@@ -1,4 +1,4 @@
-"""A functional model as a graph: walked through, laid open, copied."""
+"""Functional models as graphs: read, inlined, rebuilt and copied."""
 
 import keras  # first: what Keras registers imports the packages, in their own order
 

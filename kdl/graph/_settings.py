@@ -1,4 +1,4 @@
-"""What of a layer is neither a weight nor in its config."""
+"""State of a layer that is neither a weight nor in its config."""
 
 import copy
 import types

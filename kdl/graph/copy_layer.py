@@ -1,4 +1,4 @@
-"""One layer made anew."""
+"""Copy of a layer."""
 
 import contextlib
 import types
@@ -49,15 +49,15 @@ def copy_layer(
         >>> copy.units, copy.name, copy.activation is layer.activation
         (3, 'head', True)
     """
-    wanted = {**_common_settings(layer), **changes}
+    settings = {**_common_settings(layer), **changes}
     with made_from_config(layer):
         config = {k: v for k, v in layer.get_config().items() if k not in drop}
         config.update((k, v) for k, v in changes.items() if k in config or k not in _COMMON)
         functions = _functions_in(layer, {*config} - {*changes})
         copy = _make(kind or type(layer), edit(config) if edit else config, functions)
-    copy.name = wanted["name"]
+    copy.name = settings["name"]
     if isinstance(layer, keras.layers.Layer):
-        _apply(copy, edit(wanted) if edit else wanted)
+        _apply(copy, edit(settings) if edit else settings)
     for old, new in _pairs(layer, copy):
         keep_functions(old, new, changes)
         copy_assets(old, new)  # the shape of what a layer gives may follow from its vocabulary
@@ -124,11 +124,11 @@ def _common_settings(layer):
     return {"name": layer.name, "trainable": layer.trainable, "dtype": policy}
 
 
-def _apply(layer, wanted):
+def _apply(layer, settings):
     """Sets what the constructor did not take, or lost."""
-    keep_policy(keras.dtype_policies.get(wanted["dtype"]), layer)
-    if layer.trainable != wanted["trainable"]:
-        layer.trainable = wanted["trainable"]
+    keep_policy(keras.dtype_policies.get(settings["dtype"]), layer)
+    if layer.trainable != settings["trainable"]:
+        layer.trainable = settings["trainable"]
 
 
 def _pairs(layer, copy):

@@ -1,4 +1,4 @@
-"""One way to copy a model."""
+"""Copy of a model."""
 
 from collections.abc import Callable
 
@@ -70,7 +70,7 @@ def portable_copy(model):
 
 
 def is_portable(model):
-    """Whether a file of the model itself is read by every backend, as one of its copy is."""
+    """Tell if a file of the model itself is read by every backend, as one of its copy is."""
     graphs = [x for x in all_layers(model) if is_plain_functional(x)]
     return all(_keys(x.output) == _keys(_with_sorted_keys(x.output)) for x in graphs)
 

@@ -1,4 +1,4 @@
-"""The weights of a layer or model, given to another one."""
+"""Copy of all state of a layer or model to another one."""
 
 import os
 import tempfile
@@ -55,7 +55,7 @@ def set_weights(layer, weights):
 
 
 def stored_weights(layer):
-    """What a layer holds of its own, as arrays, with its adapters (LoRA) in its kernel."""
+    """State that a layer holds of its own, as arrays, with its adapters (LoRA) in its kernel."""
     store = {}
     layer.save_own_variables(store)
     return [np.array(keras.ops.convert_to_numpy(x)) for x in store.values()]
@@ -103,7 +103,7 @@ def _pair(old, new, pairs):
 
 
 def _store(old, new):
-    """What `old` would write to a file, as arrays that `new` can take."""
+    """State that `old` would write to a file, as arrays that `new` can take."""
     store, expected = {}, {}
     old.save_own_variables(store)
     new.save_own_variables(expected)

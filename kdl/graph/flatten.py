@@ -1,4 +1,4 @@
-"""A model as a flat graph of Keras's own layers."""
+"""Flattening of a model to a graph of Keras's own layers."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""Batch normalization as part of the convolution before it."""
+"""Batch normalization folded into the layer before it."""
 
 import keras
 import numpy as np
@@ -30,15 +30,15 @@ _CHANNEL_AXIS = {
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Multiplies batch normalisation into the layers before it; inference gives equal outputs.
+    """Multiplies batch normalization into the layers before it; inference gives equal outputs.
 
     For a convolution or dense layer `y = w·x + b` with batch norm
     `z = γ·(y − μ) / √(v + ε) + β`, the new layer has
 
         w' = w · γ / √(v + ε),    b' = (b − μ) · γ / √(v + ε) + β
 
-    for each output channel. A batch norm stays where nothing comes before it that could take it
-    up: after an activation, a pooling, or a layer that is also read elsewhere.
+    for each output channel. A batch norm stays where no layer comes before it into which
+    it is foldable: after an activation, a pooling, or a layer that is also read elsewhere.
 
     Args:
         model: A functional or Sequential model, built.
@@ -83,14 +83,14 @@ def fold(graph):
 
 def _foldable(graph):
     """Dict: id of a batch norm → (layer before it, batch norm)."""
-    readers, makers, calls = graph.readers(), graph.makers(), graph.calls()
+    consumers, producers, calls = graph.consumers(), graph.producers(), graph.calls()
     found = {}
     for node in graph.nodes:
         if node.kind != "BatchNormalization":
             continue
         x = node.inputs[0]  # a mask that comes with it counts in training alone
-        before = makers.get(id(x))
-        if before is None or len(readers[id(x)]) > 1:
+        before = producers.get(id(x))
+        if before is None or len(consumers[id(x)]) > 1:
             continue
         alone = calls[id(node.operation)] == calls[id(before.operation)] == 1
         if alone and is_foldable(before.operation, node.operation, len(x.shape)):
@@ -99,7 +99,7 @@ def _foldable(graph):
 
 
 def is_foldable(layer, norm, rank):
-    """Whether a batch norm of tensors of this rank can be folded into `layer` before it."""
+    """Tell if a batch norm of tensors of this rank can be folded into `layer` before it."""
     if kind_of(layer) not in _CHANNEL_AXIS or not _is_linear(layer):
         return False
     channels_first = getattr(layer, "data_format", "channels_last") == "channels_first"

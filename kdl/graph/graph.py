@@ -59,7 +59,7 @@ class Graph:
     nodes: list[Node]
     info: ModelInfo
 
-    def readers(self):
+    def consumers(self):
         """Dict: id of a tensor → the nodes that read it; model outputs count as None."""
         found = {id(x): [] for x in keras.tree.flatten(self.inputs)}
         for node in self.nodes:
@@ -71,7 +71,7 @@ class Graph:
             found[id(x)].append(None)
         return found
 
-    def makers(self):
+    def producers(self):
         """Dict: id of a tensor → the node that made it; inputs of the model have none."""
         return {id(x): node for node in self.nodes for x in node.results}
 
@@ -84,7 +84,7 @@ class Graph:
 
     def in_order(self):
         """The same graph in Keras's order, without calls that no output needs."""
-        return dataclasses.replace(self, nodes=calls_before(self.outputs, self.makers()))
+        return dataclasses.replace(self, nodes=calls_before(self.outputs, self.producers()))
 
 
 def tensors_in(structure):
@@ -92,37 +92,37 @@ def tensors_in(structure):
     return [x for x in keras.tree.flatten(structure) if keras.backend.is_keras_tensor(x)]
 
 
-def calls_before(outputs, makers):
+def calls_before(outputs, producers):
     """The nodes that tensors come from, in the order in which Keras runs a model of them.
 
     Nodes far from the outputs come first; all calls of one operation count as far as the farthest.
 
     Args:
         outputs: Structure of KerasTensors.
-        makers: Dict: id of a tensor → the node that made it; for inputs there is none.
+        producers: Dict: id of a tensor → the node that made it; for inputs there is none.
     """
     depths, operation_depths = {}, {}  # ids of nodes and of operations → distance from the outputs
-    nodes = _inputs_first(outputs, makers)
+    nodes = _inputs_first(outputs, producers)
     for node in reversed(nodes):
         farthest = operation_depths.get(id(node.operation), 0)
         depth = max(depths.setdefault(id(node), 0), farthest)
         depths[id(node)] = operation_depths[id(node.operation)] = depth
-        for before in _nodes_before(node, makers):
+        for before in _nodes_before(node, producers):
             depths[id(before)] = max(depth + 1, depths.get(id(before), 0))
     by_id = {id(node): node for node in nodes}
     return [by_id[key] for key in sorted(depths, key=lambda key: -depths[key])]
 
 
-def _nodes_before(node, makers):
-    return [makers[id(x)] for x in node.inputs if id(x) in makers]
+def _nodes_before(node, producers):
+    return [producers[id(x)] for x in node.inputs if id(x) in producers]
 
 
-def _inputs_first(outputs, makers):
+def _inputs_first(outputs, producers):
     """The nodes that tensors come from, depth first, each after those that it reads."""
     order, seen = [], set()
     for output in keras.tree.flatten(outputs):
         # Without recursion, which ends at some thousand layers.
-        waiting = [(makers.get(id(output)), False)]
+        waiting = [(producers.get(id(output)), False)]
         while waiting:
             node, is_ready = waiting.pop()
             if is_ready:
@@ -130,5 +130,5 @@ def _inputs_first(outputs, makers):
             elif node is not None and id(node) not in seen:
                 seen.add(id(node))
                 waiting.append((node, True))
-                waiting += [(before, False) for before in reversed(_nodes_before(node, makers))]
+                waiting += [(before, False) for before in reversed(_nodes_before(node, producers))]
     return order

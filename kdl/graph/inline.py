@@ -1,4 +1,4 @@
-"""The graph inside composite layers and nested models."""
+"""Inlining of composite layers and nested models."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import keras
 
 from kdl._compat import runs_its_graph
 from kdl.graph.graph import calls_before
-from kdl.graph.read_graph import check_functional, has_graph, makers_of, read_graph
+from kdl.graph.read_graph import check_functional, has_graph, producers_of, read_graph
 from kdl.graph.substitute import Renewed, symbol_like
 from kdl.layers._block import Block
 from kdl.layers.convolution.channel_shuffle import ChannelShuffle
@@ -79,7 +79,7 @@ class _Inliner:
         outputs = keras.tree.flatten(operation.call(*args, **masks))
         # PyTorch takes no dots; those in the name of an outermost model do not matter.
         name = operation.name.replace(".", "_")
-        self._add(calls_before(outputs, makers_of(outputs, self._known)), f"{prefix}{name}_")
+        self._add(calls_before(outputs, producers_of(outputs, self._known)), f"{prefix}{name}_")
         return self._new(outputs)
 
     def _name(self, operation, prefix):
@@ -93,7 +93,7 @@ class _Inliner:
 
 
 def _is_transparent(operation):
-    """Whether a composite layer or a nested model is entered."""
+    """Tell if a composite layer or a nested model is entered."""
     if isinstance(operation, keras.Model):
         return not has_graph(operation) or runs_its_graph(operation)
     return isinstance(operation, Block | ChannelShuffle)

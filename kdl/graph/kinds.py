@@ -24,10 +24,10 @@ def keras_class_of(operation):
 
 
 def is_foreign(operation):
-    """Whether an operation's class is neither Keras's nor kdl's."""
+    """Tell if an operation's class is neither Keras's nor kdl's."""
     return type(operation).__module__.partition(".")[0] not in ("keras", "kdl")
 
 
 def is_float(x):
-    """Whether a KerasTensor holds floating-point numbers."""
+    """Tell if a KerasTensor holds floating-point numbers."""
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))

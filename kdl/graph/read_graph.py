@@ -1,4 +1,4 @@
-"""A functional model, read as a graph."""
+"""Reading of a functional model as a graph."""
 
 import keras
 
@@ -22,31 +22,31 @@ def read_graph(model):
     """
     check_functional(model)
     inputs, outputs = _ends(model)
-    nodes = calls_before(outputs, makers_of(outputs))
+    nodes = calls_before(outputs, producers_of(outputs))
     return Graph(model.name, inputs, outputs, nodes, get_model_info(model))
 
 
-def makers_of(outputs, known=()):
+def producers_of(outputs, known=()):
     """Dict: id of a tensor → the node that made it, for all that some tensors come from.
 
     Args:
         outputs: Structure of KerasTensors.
         known: Ids of tensors before which nothing is looked for.
     """
-    makers, waiting = {}, tensors_in(outputs)
+    producers, waiting = {}, tensors_in(outputs)
     while waiting:
         tensor = waiting.pop()
-        call = None if id(tensor) in makers or id(tensor) in known else call_of(tensor)
+        call = None if id(tensor) in producers or id(tensor) in known else call_of(tensor)
         if call is not None:
             operation, args, kwargs, results = call
             node = Node(operation, args, kwargs, results, operation.name)
-            makers.update({id(x): node for x in results})
+            producers.update({id(x): node for x in results})
             waiting += node.inputs
-    return makers
+    return producers
 
 
 def has_graph(model):
-    """Whether a model is functional or Sequential, whatever else it computes."""
+    """Tell if a model is functional or Sequential, whatever else it computes."""
     return isinstance(model, keras.Sequential) or hasattr(model, "operations")
 
 
@@ -57,12 +57,12 @@ def check_functional(model):
     if not has_graph(model):
         raise ValueError(
             f"{model.name} is a {type(model).__name__} whose graph is unknown: only functional and "
-            f"Sequential models can be laid open. Build it as keras.Model(inputs, outputs)."
+            f"Sequential models can be traced. Build it as keras.Model(inputs, outputs)."
         )
     if not runs_its_graph(model):
         raise ValueError(
             f"{model.name} is a {type(model).__name__}, which has a call of its own beside its "
-            f"graph, and only that graph could be laid open. Wrap it: keras.Model(inputs, "
+            f"graph, and only that graph could be traced. Wrap it: keras.Model(inputs, "
             f"model(inputs))."
         )
 

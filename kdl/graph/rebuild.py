@@ -1,4 +1,4 @@
-"""A model made of a graph."""
+"""Rebuilding of a model from a graph."""
 
 import keras
 

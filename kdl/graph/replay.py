@@ -1,4 +1,4 @@
-"""The calls of a functional model, made once more."""
+"""Replay of a functional model's calls on new inputs."""
 
 import keras
 
@@ -53,5 +53,5 @@ def _call(operation, *args, **kwargs):
 
 
 def has_sparse(structure):
-    """Whether a symbolic tensor in a structure is sparse."""
+    """Tell if a symbolic tensor in a structure is sparse."""
     return any(getattr(x, "sparse", False) for x in keras.tree.flatten(structure))

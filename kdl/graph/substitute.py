@@ -1,16 +1,16 @@
-"""Some calls of a graph in place of others."""
+"""Substitution of some calls of a graph by others."""
 
 import dataclasses
 
 import keras
 
 from kdl.graph.graph import calls_before
-from kdl.graph.read_graph import makers_of
+from kdl.graph.read_graph import producers_of
 from kdl.graph.replay import fresh_input
 
 
 class Replacements:
-    """What comes in place of a graph's operations: one for each, however often it is called."""
+    """Replacements of a graph's operations: one for each, however often it is called."""
 
     def __init__(self):
         self._made = {}  # id of an operation, part → (operation, what replaces it)
@@ -53,7 +53,7 @@ def substitute(graph, replace):
             calls = [dataclasses.replace(node, args=args, kwargs=kwargs, results=results)]
         else:
             results = keras.tree.flatten(outputs)
-            calls = calls_before(results, makers_of(results, known))
+            calls = calls_before(results, producers_of(results, known))
         nodes += calls
         known.update(id(x) for call in calls for x in call.results)
         new.add(node.results, results)
@@ -62,7 +62,7 @@ def substitute(graph, replace):
 
 
 class _Once:
-    """What `replace` gets for a node."""
+    """Argument `once` of `replace` for a node."""
 
     def __init__(self, node, replacements, new):
         self._node, self._replacements, self.new = node, replacements, new

@@ -11,7 +11,7 @@ import keras
 
 @runtime_checkable
 class ModelWrapper(Protocol):
-    """What a model around a network answers, so that `kdl.compression.strip` takes it."""
+    """Methods that a model around a network has, so that `kdl.compression.strip` takes it."""
 
     def network(self) -> keras.Model:
         """The functional network with its weights of now, which is trained where it is."""
@@ -23,7 +23,7 @@ class ModelWrapper(Protocol):
 
 
 def is_wrapper(model: Any) -> TypeGuard[ModelWrapper]:
-    """Tell if a model answers the protocol; a class of models does not, nor a network."""
+    """Tell if a model has the protocol; a class of models has not, nor a network."""
     return isinstance(model, ModelWrapper) and not isinstance(model, type)
 
 

@@ -8,7 +8,7 @@ from keras import ops
 from kdl import layers
 from kdl.compression import ConstantSparsity, PolynomialSparsity, flatten, tfmot
 from kdl.compression.quantization._decompose import decompose
-from kdl.compression.tfmot import _twins
+from kdl.compression.tfmot import _counterparts
 from kdl.graph.inline import inline
 from kdl.graph.read_graph import read_graph
 from kdl.testing import _checks
@@ -115,20 +115,20 @@ def signal_to_noise(expected, actual):
 
 
 def kinds(model):
-    graph = decompose(inline(read_graph(model)), keep=_twins.AFFINE)
+    graph = decompose(inline(read_graph(model)), keep=_counterparts.AFFINE)
     return {(n.kind, isinstance(n.operation, K.Layer)) for n in graph.nodes}
 
 
-def test_the_zoo_holds_all_that_has_a_twin():
+def test_the_zoo_holds_all_that_has_a_counterpart():
     found = kinds(zoo()) | kinds(float_only())
-    rows = {(kind, True) for kind in [*_twins.LAYERS, *_twins.AFFINE]}
-    rows |= {(kind, False) for kind in _twins.OPERATIONS}
+    rows = {(kind, True) for kind in [*_counterparts.LAYERS, *_counterparts.AFFINE]}
+    rows |= {(kind, False) for kind in _counterparts.OPERATIONS}
     assert not rows - found
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("make", [zoo, float_only])
-def test_the_twin_of_the_zoo_answers_alike(make, images):
+def test_counterpart_outputs_match_keras(make, images):
     """`predict` compares with Keras 3 within 1e-4 of the spread before it answers."""
     model = make()
     _checks.move_weights(model)
@@ -138,7 +138,7 @@ def test_the_twin_of_the_zoo_answers_alike(make, images):
 
 
 @pytest.mark.export
-def test_the_zoo_is_quantised_whole(images, labels, tmp_path):
+def test_zoo_is_quantized_whole(images, labels, tmp_path):
     from kdl.deploy import TFLiteRunner, export_tflite, read_tflite
 
     keras.utils.set_random_seed(0)
@@ -170,7 +170,7 @@ def test_the_zoo_is_quantised_whole(images, labels, tmp_path):
     [K.AveragePooling2D(3, 1, padding="same"), lambda x: ops.split(x, 2, axis=-1)[1]],
 )
 @pytest.mark.parametrize("backward", [False, True])
-def test_what_is_joined_keeps_its_order(last, backward, images):
+def test_concatenation_keeps_its_order(last, backward, images):
     """TF-MOT by itself goes by the order of the layers, and takes first outputs for others."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input(images.shape[1:])
@@ -280,7 +280,7 @@ def test_frozen_layers_are_not_clustered():
 
 
 @pytest.mark.parametrize("form", ["tuple", "list", "dataset"])
-def test_weights_of_samples_are_refused(form):
+def test_sample_weights_raise(form):
     """They were left out without a word."""
     inputs = keras.Input((6,))
     wrapped = tfmot.cluster(keras.Model(inputs, keras.layers.Dense(4)(inputs)), 4)
@@ -299,7 +299,7 @@ def test_weights_of_samples_are_refused(form):
 
 
 @pytest.mark.export
-def test_quantisation_keeps_zeros(images, labels):
+def test_quantization_keeps_zeros(images, labels):
     model = network()
     pruned = tfmot.prune(model, ConstantSparsity(0.5), layers=["dense"], n_of_m=(1, 3))
     pruned.fit(images, labels, 1, loss="mse", verbose=0)
@@ -314,11 +314,11 @@ def test_quantisation_keeps_zeros(images, labels):
 
 
 @pytest.mark.export
-def test_a_twin_that_answers_otherwise_is_not_trained(images, labels):
+def test_counterpart_with_other_outputs_is_not_trained(images, labels):
     model = network()
     wrapped = tfmot.prune(model, ConstantSparsity(0.5))
     wrapped.model.get_layer("dense").bias.assign([0, 0, 0, 0.1])
-    with pytest.raises(ValueError, match="does not answer like the Keras 3 model"):
+    with pytest.raises(ValueError, match="differ from the Keras 3 model's"):
         wrapped.fit(images, labels, loss="mse", verbose=0)
     np.testing.assert_array_equal(*(m.get_weights()[0] for m in (model, tfmot.strip(wrapped))))
 
@@ -329,24 +329,28 @@ def tripled(x):
 
 
 @pytest.mark.parametrize(
-    ("layer", "quantised", "reason"),
+    ("layer", "quantized", "reason"),
     [
-        (K.LayerNormalization(name="odd"), False, r"odd \(LayerNormalization\).*has no twin"),
+        (K.LayerNormalization(name="odd"), False, r"\(LayerNormalization\).*has no counterpart"),
         (K.Activation(tripled, name="odd"), False, r"odd \(Activation\).*activation tripled"),
         (lambda x: x * np.ones(3, "float32"), False, r"\(Multiply\).*is a constant array"),
-        (K.Conv2D(2, 1, kernel_constraint="non_neg"), False, "its kernel_constraint has no twin"),
+        (
+            K.Conv2D(2, 1, kernel_constraint="non_neg"),
+            False,
+            "its kernel_constraint has no counterpart",
+        ),
         (K.ReLU(max_value=2), True, r"\(ReLU\).*no int8 form"),
         (K.Activation("elu"), True, r"\(Activation\).*no int8 form.*quantize_aware takes"),
         (K.Activation("selu", name="odd"), True, r"odd.*These can: .*Conv2D.*Multiply"),
-        (K.BatchNormalization(axis=2), True, "no twin acts on this axis"),
+        (K.BatchNormalization(axis=2), True, "no counterpart acts on this axis"),
         (lambda x: ops.image.resize(x, (4, 4), "bicubic"), True, "bicubic interpolation"),
     ],
 )
-def test_what_has_no_twin_is_refused_by_name(layer, quantised, reason):
+def test_layer_without_counterpart_raises_its_name(layer, quantized, reason):
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layer(inputs))
     wrappers = [lambda: tfmot.quantize(model)]
-    if quantised:
+    if quantized:
         assert tfmot.cluster(model).method == "cluster"
     else:
         wrappers += [lambda: tfmot.prune(model, ConstantSparsity(0.5))]
@@ -355,7 +359,7 @@ def test_what_has_no_twin_is_refused_by_name(layer, quantised, reason):
             wrap()
 
 
-def test_models_that_are_refused():
+def test_unsupported_models_raise():
     class Own(keras.Model):
         pass
 
@@ -383,7 +387,7 @@ def test_models_that_are_refused():
         ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "no use_ema here"),
     ],
 )
-def test_what_cannot_be_trained(arguments, message, images, labels):
+def test_fit_with_bad_arguments_raises(arguments, message, images, labels):
     wrapped = tfmot.prune(network(), ConstantSparsity(0.5))
     with pytest.raises(ValueError, match=message):
         wrapped.fit(**{"x": images, "y": labels, "loss": "mse", **arguments})
@@ -412,11 +416,11 @@ def test_arguments_out_of_range(wrap, message):
         wrap(network())
 
 
-def test_an_untrained_model_has_no_ranges(images):
+def test_predict_before_fit_raises(images):
     with pytest.raises(ValueError, match="no ranges yet: call fit"):
         tfmot.quantize(network()).predict(images)
     pruned = tfmot.prune(network(), ConstantSparsity(0.5))
-    with pytest.raises(ValueError, match="Only a quantised model"):
+    with pytest.raises(ValueError, match="Only a quantized model"):
         pruned.convert(images, {"image": (1, 8, 8, 3)}, ["logits"])
 
 
@@ -426,7 +430,7 @@ def own_process(monkeypatch):
 
 
 @pytest.mark.usefixtures("own_process")
-def test_what_is_missing_is_said(root, monkeypatch, images, labels):
+def test_missing_package_raises(root, monkeypatch, images, labels):
     monkeypatch.syspath_prepend(root / "tests" / "no_tensorflow")
     wrapped = tfmot.prune(network(), ConstantSparsity(0.5))
     with pytest.raises(ImportError, match=r"pip install tensorflow tensorflow-model-optimization"):
@@ -434,7 +438,7 @@ def test_what_is_missing_is_said(root, monkeypatch, images, labels):
 
 
 @pytest.mark.usefixtures("own_process")
-def test_a_process_that_dies_is_noticed(monkeypatch, images, labels, tmp_path):
+def test_crashed_process_raises(monkeypatch, images, labels, tmp_path):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho out of memory >&2\nexit 3\n")
     program.chmod(0o755)

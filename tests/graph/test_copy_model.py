@@ -260,7 +260,7 @@ def test_part_without_weights_that_a_copy_has_twice(copy):
 
 
 @pytest.mark.every_backend
-def test_weights_that_a_copy_would_have_twice_are_refused():
+def test_weights_that_a_copy_would_have_twice_raise():
     part = L.Dense(3)
     part.build((None, 8, 8, 3))
     with pytest.raises(ValueError, match="has 4 layers where twice has 3"):
@@ -281,7 +281,7 @@ def test_layer_that_was_replaced_in_an_application_is_named():
 
 
 @pytest.mark.every_backend
-def test_weights_of_another_model_are_refused_and_nothing_changes():
+def test_weights_of_another_model_raise_and_change_nothing():
     model, other = strange.model(L.Conv2D(4, 3)), strange.model(L.Conv2D(5, 3))
     before = other.get_weights()
     with pytest.raises(ValueError, match=r"do not fit conv2d\w* \(Conv2D\): expected shapes"):

@@ -69,10 +69,10 @@ def test_outputs_are_equal_and_layers_are_keras_own(name):
 def test_the_copy_is_independent_and_named_by_path():
     model = resnext("c")
     flat = flatten(model)
-    twin = flat.get_layer("stage1_block0_conv1")
+    layer = flat.get_layer("stage1_block0_conv1")
     np.testing.assert_array_equal(*(m.get_weights()[0] for m in (model, flat)))
     before = model.get_layer("stage1_block0").get_weights()
-    twin.kernel.assign(np.zeros(twin.kernel.shape))
+    layer.kernel.assign(np.zeros(layer.kernel.shape))
     for old, new in zip(before, model.get_layer("stage1_block0").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -108,7 +108,7 @@ def test_frozen_layers_stay_frozen():
     assert not flatten(model).trainable_weights
 
 
-def test_subclassed_models_are_refused():
+def test_flatten_of_subclassed_model_raises():
     class Own(keras.Model):
         def call(self, x):
             return x
@@ -117,7 +117,7 @@ def test_subclassed_models_are_refused():
         flatten(Own())
 
 
-def test_open_sizes_are_refused_where_a_layer_needs_them():
+def test_flatten_with_dynamic_dimension_raises_where_a_layer_needs_it():
     model = ShuffleNetV2(0.5, input_shape=(None, None, 3), include_top=False)
     with pytest.raises(ValueError, match=r"must be known to inline .* Give the model a full"):
         flatten(model)

@@ -89,7 +89,7 @@ def of_another_axis(x):
 @pytest.mark.parametrize(
     "graph", [after_an_activation, read_elsewhere_too, called_twice, of_another_axis]
 )
-def test_what_cannot_be_folded_stays(graph):
+def test_norm_that_is_not_foldable_stays(graph):
     inputs = keras.Input((5, 6, 4))
     model = keras.Model(inputs, graph(inputs))
     _checks.move_weights(model)

@@ -1,4 +1,4 @@
-"""A model with its logits and the outputs of some layers, as distillation sees it."""
+"""Outputs, logits and features of a model in one call, for knowledge distillation."""
 
 import keras
 from keras import ops
@@ -13,7 +13,7 @@ class View:
 
     Args:
         model: A functional or Sequential model with one output.
-        names: Names of layers whose outputs are wanted.
+        names: Names of layers whose outputs to give.
         from_logits: Whether the outputs are logits (True) or probabilities (False); None to see it
             from the last layer.
 
@@ -26,7 +26,7 @@ class View:
         graph = read_graph(model)
         if not keras.backend.is_keras_tensor(graph.outputs):
             raise ValueError(
-                f"{model.name} must have one output, a tensor; received {graph.outputs}. Distil "
+                f"{model.name} must have one output, a tensor; received {graph.outputs}. Distill "
                 f"a keras.Model that ends in one of them."
             )
         logits, self._is_probability = _find_logits(graph, from_logits)
@@ -79,15 +79,15 @@ def _find_logits(graph, from_logits):
 
 def _last(graph):
     """The call that made the outputs, before any rounding; None if they are an input."""
-    makers = graph.makers()
-    node = makers.get(id(graph.outputs))
+    producers = graph.producers()
+    node = producers.get(id(graph.outputs))
     while node is not None and node.kind == "FakeQuantize":
-        node = makers.get(id(node.inputs[0]))
+        node = producers.get(id(node.inputs[0]))
     return node
 
 
 def _is_softmax_alone(node, rank):
-    """Whether a call is a softmax over the last axis and nothing besides."""
+    """Tell if a call is a softmax over the last axis and nothing besides."""
     if node.kind == "Activation":
         return node.operation.activation is keras.activations.softmax
     return node.kind == "Softmax" and node.operation.axis in (-1, rank - 1)

@@ -27,7 +27,7 @@ def distill(
     place, and `.student` is what to save, export or train on. It runs once a step, and so does the
     teacher. The student may come from `prune` or `quantize_aware`.
 
-    The student's regularisers are added in full. Sample weights count for `CE` alone: images
+    The student's regularizers are added in full. Sample weights count for `CE` alone: images
     without labels teach too, with any label and the weight 0. Where no labels are at all, take
     `alpha=0` and compile without a loss. Models that end in a softmax are fine: its input, or the
     logarithm of a probability, is a logit.

@@ -1,4 +1,4 @@
-"""A student that learns from labels and from a teacher."""
+"""Knowledge distillation: a student that learns from labels and from a teacher."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,7 +24,7 @@ class Distillation(PostStepModel):
 
     The losses of `keras.distillation` are used, but not its `Distiller`: with features that one
     runs the student twice a step and lets its batch norms follow the data of `evaluate`, and it
-    leaves out sample weights and regularisers (Keras 3.15.1).
+    leaves out sample weights and regularizers (Keras 3.15.1).
 
     Attributes:
         student: The model that is trained.
@@ -69,17 +69,17 @@ class Distillation(PostStepModel):
         self.feature_weight = feature_weight
         self.from_logits = from_logits
         self._view = View(network_of(student), [ours for ours, _ in self.features], from_logits)
-        self._wanted = View(
+        self._teacher_view = View(
             network_of(teacher), [theirs for _, theirs in self.features], from_logits
         )
-        _check_outputs(self._view.output_shape, self._wanted.output_shape)
+        _check_outputs(self._view.output_shape, self._teacher_view.output_shape)
         self.projections = [
             _projection(pair, ours, theirs, f"projection_{i}")
             for i, (pair, ours, theirs) in enumerate(
                 zip(
                     self.features,
                     self._view.feature_shapes,
-                    self._wanted.feature_shapes,
+                    self._teacher_view.feature_shapes,
                     strict=True,
                 )
             )
@@ -100,18 +100,18 @@ class Distillation(PostStepModel):
         if not training:
             return self.student(inputs, training=False)
         outputs, logits, features = self._view(inputs, training=True)
-        target, targets = self._ask_teacher(inputs)
+        target, targets = self._teacher_outputs(inputs)
         loss = self._soft_loss.compute_loss(target, logits)
-        for wanted, feature, project in zip(targets, features, self.projections, strict=True):
+        for theirs, feature, project in zip(targets, features, self.projections, strict=True):
             feature = feature if project is None else ops.cast(project(feature), "float32")
-            loss = loss + self.feature_weight * self._feature_loss.compute_loss(wanted, feature)
+            loss = loss + self.feature_weight * self._feature_loss.compute_loss(theirs, feature)
         self.add_loss((1 - self.alpha) * loss)
         return outputs
 
-    def _ask_teacher(self, inputs):
+    def _teacher_outputs(self, inputs):
         # What the teacher's layers add to the losses is dropped in this scope.
         with keras.StatelessScope([(v, v.value) for v in self.teacher.variables]):
-            _, target, targets = self._wanted(inputs, training=False)
+            _, target, targets = self._teacher_view(inputs, training=False)
         return ops.stop_gradient(target), [ops.stop_gradient(x) for x in targets]
 
     def compute_loss(

@@ -1,4 +1,4 @@
-"""The kernels of a model that pruning is about."""
+"""Kernels of a model, for pruning."""
 
 import dataclasses
 
@@ -39,12 +39,12 @@ class Kernel:
 
     @property
     def quantization_mode(self):
-        """How Keras has quantized the layer; None if it has not."""
+        """Mode in which Keras has quantized the layer; None if it has not."""
         return getattr(self.layer.dtype_policy, "quantization_mode", None)
 
     @property
     def traits(self):
-        """Which of `"depthwise"` and `"grouped"` it is."""
+        """Set of `"depthwise"` and `"grouped"`, as far as it is."""
         grouped = self.input_axis is not None and getattr(self.layer, "groups", 1) > 1
         depthwise = self.input_axis is None
         return {name for name, has in (("depthwise", depthwise), ("grouped", grouped)) if has}

@@ -1,4 +1,4 @@
-"""Which weights stay: the largest."""
+"""Magnitude pruning masks."""
 
 import math
 

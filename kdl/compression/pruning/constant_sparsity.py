@@ -1,4 +1,4 @@
-"""Sparsity in one cut."""
+"""Constant sparsity."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Counting zeros."""
+"""Sparsity measurement."""
 
 import keras
 import numpy as np

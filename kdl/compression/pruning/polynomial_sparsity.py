@@ -1,4 +1,4 @@
-"""Sparsity that grows fast at first and slowly at the end."""
+"""Polynomial sparsity schedule: fast at first, slow at the end."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Magnitude pruning while a model trains."""
+"""Magnitude pruning."""
 
 from collections.abc import Collection, Sequence
 
@@ -32,7 +32,7 @@ def prune(
     joins several batches to one update.
 
     Train the result with `compile` and `fit`, then take the plain model with zeros in it by
-    `strip`; it quantises (zeros stay zeros) and exports as every other. To train that one further,
+    `strip`; it quantizes (zeros stay zeros) and exports as every other. To train that one further,
     prune it with `schedule=None`.
 
     Args:

@@ -1,4 +1,4 @@
-"""A model whose pruned weights stay zero in training."""
+"""Magnitude pruning in training: pruned weights stay zero after each step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How many weights are zero."""
+"""Sparsity report of a model."""
 
 import dataclasses
 from typing import Any

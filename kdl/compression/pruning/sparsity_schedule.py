@@ -1,4 +1,4 @@
-"""What all schedules of sparsity share."""
+"""Base of the sparsity schedules."""
 
 import numbers
 from typing import Any
@@ -52,7 +52,7 @@ class SparsitySchedule:
         raise NotImplementedError(f"{type(self).__name__} must have a method __call__(step).")
 
     def due(self, step: Tensor) -> Tensor:
-        """Whether weights are chosen anew after `step` steps, a boolean scalar.
+        """Tell if weights are chosen anew after `step` steps, a boolean scalar.
 
         That is so at the beginning, every `frequency` steps from there, and at the end.
         """

@@ -1,1 +1,1 @@
-"""Quantization-aware training and calibration after training."""
+"""Quantization-aware training and post-training quantization."""

@@ -1,4 +1,4 @@
-"""Activations in the operations that devices know."""
+"""Activations, decomposed into operations of an int8 file."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""A scale and a shift for each channel, as a depthwise convolution."""
+"""Per-channel scale and shift as a depthwise convolution."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def constants_of(layer, shape):
 
 
 def _is_for_channels(constant, shape):
-    """Whether `Rescaling` takes a constant for a number, or for one of each last index."""
+    """Tell if `Rescaling` takes a constant for a number, or for one of each last index."""
     if constant.size == 1 and constant.ndim < 2:
         return True
     last = keras.config.image_data_format() == "channels_last"

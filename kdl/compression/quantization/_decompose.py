@@ -1,4 +1,4 @@
-"""A graph in the operations that devices know, one at a time."""
+"""Decomposition of a graph into operations of an int8 file."""
 
 import functools
 
@@ -56,12 +56,12 @@ def decompose(graph, keep=()):
 
 def norms_after_convolutions(graph):
     """Ids of the batch norms that the converter folds, as they come right after a convolution."""
-    makers, readers = graph.makers(), graph.readers()
+    producers, consumers = graph.producers(), graph.consumers()
 
     def folds(node):
         x = node.inputs[0]
-        before = makers.get(id(x))
-        if before is None or before.kind not in WEIGHTED or len(readers[id(x)]) > 1:
+        before = producers.get(id(x))
+        if before is None or before.kind not in WEIGHTED or len(consumers[id(x)]) > 1:
             return False
         return is_foldable(before.operation, node.operation, len(x.shape))
 

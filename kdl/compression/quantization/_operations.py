@@ -1,4 +1,4 @@
-"""What the operations of a quantized model have in common."""
+"""Facts about operations that the quantization passes share."""
 
 # Layers whose kernel is quantized.
 WEIGHTED = ("Conv2D", "GroupedConv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense")
@@ -8,5 +8,5 @@ ALMOST_ONE = 1 + 2**-23
 
 
 def is_number(x):
-    """Whether `x` is a plain number."""
+    """Tell if `x` is a Python number."""
     return isinstance(x, int | float) and not isinstance(x, bool)

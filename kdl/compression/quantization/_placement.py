@@ -1,4 +1,4 @@
-"""Where a graph is rounded, and which tensors share a range."""
+"""Placement of fake quantization in a graph, and the tensors that share a range."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from kdl.graph.kinds import is_float
 
 @dataclasses.dataclass
 class Rounding:
-    """How one tensor is rounded.
+    """Quantization of one tensor.
 
     Attributes:
         fixed_range: Range that TFLite prescribes, or None.
@@ -43,13 +43,13 @@ class Placement:
         roundings: Dict: id of a tensor → `Rounding`.
         groups: For each range the names of what makes its tensors.
         reasons: Dict: id of a node → why it stays float.
-        lone_relus: Ids of the ReLUs that read what was rounded.
+        standalone_relus: Ids of the ReLUs that read a quantized tensor.
     """
 
     roundings: dict
     groups: list
     reasons: dict
-    lone_relus: set
+    standalone_relus: set
 
 
 def place(graph):
@@ -60,26 +60,26 @@ def place(graph):
     So do those of an average, which is rounded.
     """
     reasons = _reasons(graph)
-    makers, readers = _makers(graph), graph.readers()
-    leader = _shared(graph, reasons)
+    producers, consumers = _producers(graph), graph.consumers()
+    representative = _shared(graph, reasons)
     members = {}
-    for tensor, (name, node) in makers.items():
+    for tensor, (name, node) in producers.items():
         rounds = not _keeps_range(node, reasons) or makes_numbers(node)
-        if rounds and not _is_inside(tensor, node, readers, reasons):
-            members.setdefault(leader(tensor), []).append((tensor, name, node))
-    wanted = _wanted(graph, reasons, leader)
+        if rounds and not _is_inside(tensor, node, consumers, reasons):
+            members.setdefault(representative(tensor), []).append((tensor, name, node))
+    required = _required(graph, reasons, representative)
     roundings, groups = {}, []
     for root, tensors in members.items():
-        if root in wanted:
+        if root in required:
             _round_group(tensors, roundings, groups, reasons)
-    lone_relus = {
+    standalone_relus = {
         id(node)
         for node in graph.nodes
         if node.kind in RELUS
         and id(node) not in reasons
-        and not _is_inside(id(node.inputs[0]), makers[id(node.inputs[0])][1], readers, reasons)
+        and not _is_inside(id(node.inputs[0]), producers[id(node.inputs[0])][1], consumers, reasons)
     }
-    return Placement(roundings, groups, reasons, lone_relus)
+    return Placement(roundings, groups, reasons, standalone_relus)
 
 
 def _reasons(graph):
@@ -101,7 +101,7 @@ def _reasons(graph):
     return found
 
 
-def _makers(graph):
+def _producers(graph):
     """Dict: id of a float tensor → (name, node that made it or None for an input)."""
     inputs = keras.tree.flatten(graph.inputs)
     found = {id(x): ("the input", None) for x in inputs if is_float(x)}
@@ -113,15 +113,15 @@ def _makers(graph):
 
 
 def _keeps_range(node, reasons):
-    """Whether the output of `node` (None for an input of the model) has its inputs' range."""
+    """Tell if the output of `node` (None for an input of the model) has its inputs' range."""
     return node is not None and node.kind in SAME_RANGE and id(node) not in reasons
 
 
-def _is_inside(tensor, node, readers, reasons):
-    if node is None or id(node) in reasons or len(readers[tensor]) != 1:
+def _is_inside(tensor, node, consumers, reasons):
+    if node is None or id(node) in reasons or len(consumers[tensor]) != 1:
         return False
-    [reader] = readers[tensor]
-    return reader is not None and id(reader) not in reasons and goes_unrounded(node, reader)
+    [consumer] = consumers[tensor]
+    return consumer is not None and id(consumer) not in reasons and goes_unrounded(node, consumer)
 
 
 def _shared(graph, reasons):
@@ -142,13 +142,13 @@ def _shared(graph, reasons):
     return find
 
 
-def _wanted(graph, reasons, leader):
-    """Ranges that some quantised operation reads or makes."""
+def _required(graph, reasons, representative):
+    """Ranges that some quantized operation reads or makes."""
     found = set()
     for node in graph.nodes:
         quantized = id(node) not in reasons and any(map(is_float, node.results))
         if quantized and not _keeps_range(node, reasons):
-            found.update(leader(id(x)) for x in node.inputs + node.results)
+            found.update(representative(id(x)) for x in node.inputs + node.results)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Adaptive poolings as poolings of the windows that they cover."""
+"""Adaptive poolings, decomposed into poolings of their windows."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Ranges of activations, observed on data without training."""
+"""Calibration: ranges of activations, observed on data."""
 
 import keras
 import numpy as np

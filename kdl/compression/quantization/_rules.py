@@ -1,4 +1,4 @@
-"""What rounding does at each operation of a decomposed graph."""
+"""Rules of int8 quantization, an entry for each kind of operation."""
 
 from kdl.compression.quantization._operations import WEIGHTED, is_number
 
@@ -125,7 +125,7 @@ _NORM = "BatchNormalization"
 
 
 def reason_for_float(node, after_convolution):
-    """Why an operation stays float; None if it has a quantised form.
+    """Why an operation stays float; None if it has a quantized form.
 
     Args:
         node: `Node` of a decomposed graph.
@@ -143,14 +143,14 @@ def reason_for_float(node, after_convolution):
     if kind in INTERPOLATIONS:
         return _reason_of_resizing(node.operation)
     if kind == _NORM and not after_convolution:
-        return "no layer before it can take it up"
+        return "no layer before it can be folded with it"
     if kind == "Softmax" and node.operation.axis not in (-1, len(tensors[0].shape) - 1):
         return "its axis is not the last"
     return None
 
 
 def makes_numbers(node):
-    """Whether the output of `node`, which has the scale of its inputs, is rounded anew."""
+    """Tell if the output of `node`, which has the scale of its inputs, is rounded anew."""
     bilinear = getattr(node.operation, "interpolation", None) == "bilinear"
     return node.kind in AVERAGES or (node.kind in INTERPOLATIONS and bilinear)
 
@@ -170,23 +170,23 @@ def _reason_of_resizing(operation):
     return None
 
 
-def goes_unrounded(node, reader):
-    """Whether `reader`, the only one of `node`'s output, is computed in one with it."""
+def goes_unrounded(node, consumer):
+    """Tell if `consumer`, the only one of `node`'s output, is fused with it."""
     folds = node.kind in (*WEIGHTED, _NORM)
-    if reader.kind in RELUS:
+    if consumer.kind in RELUS:
         return folds or node.kind in (*_SUMS, "Multiply")
-    adds_number = reader.kind in _SUMS and bool(_numbers(reader))
-    return folds and (adds_number or reader.kind == _NORM)
+    adds_number = consumer.kind in _SUMS and bool(_numbers(consumer))
+    return folds and (adds_number or consumer.kind == _NORM)
 
 
-def number_after(node, readers):
+def number_after(node, consumers):
     """The number that is added to what a layer with weights makes, and to nothing else; else 0."""
-    reader, *others = readers[id(node.results[0])]
-    if others or reader is None or reader.kind not in _SUMS or not _numbers(reader):
+    consumer, *others = consumers[id(node.results[0])]
+    if others or consumer is None or consumer.kind not in _SUMS or not _numbers(consumer):
         return 0.0
-    [number] = _numbers(reader)
-    if reader.kind == "Subtract":
-        return 0.0 if is_number(reader.args[0]) else -number
+    [number] = _numbers(consumer)
+    if consumer.kind == "Subtract":
+        return 0.0 if is_number(consumer.args[0]) else -number
     return number
 
 

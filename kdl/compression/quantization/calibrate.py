@@ -1,4 +1,4 @@
-"""Quantisation after training, without training."""
+"""Post-training quantization."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def calibrate(
     batch_size: int = 32,
     verbose: int | str = "auto",
 ) -> tuple[keras.Model, QuantizationReport]:
-    """Makes a model that computes with the rounding of its int8 file, from data alone.
+    """Post-training quantization: a model that computes as its int8 file does, from data alone.
 
     The graph is that of `quantize_aware`, with batch norms folded. Ranges are the extremes that the
     activations reach on `data`, and stay so. Train the result further, and only the weights move.

@@ -1,4 +1,4 @@
-"""What a quantised model rounds, and what it does not."""
+"""Report of the quantized operations of a model and of those that stay float."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ class KeptFloat:
     """An operation that stays in floating point.
 
     Attributes:
-        name: Name of the layer or operation in the quantised model.
+        name: Name of the layer or operation in the quantized model.
         kind: Name of its class.
         reason: Why it stays so.
     """
@@ -26,10 +26,10 @@ class KeptFloat:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizationReport(Report):
-    """What `quantize_aware` and `calibrate` did.
+    """Quantized and float operations of a model of `quantize_aware` or `calibrate`.
 
     Attributes:
-        quantized: Names of the layers and operations that have a quantised form.
+        quantized: Names of the layers and operations that have a quantized form.
         kept_float: A `KeptFloat` for each of the others.
         shared_ranges: Lists of the names whose outputs share one range.
     """
@@ -40,7 +40,7 @@ class QuantizationReport(Report):
 
     @property
     def complete(self) -> bool:
-        """Whether all is quantised, so that a file of it holds integers only."""
+        """True if all is quantized, so that a file of it holds integers only."""
         return not self.kept_float
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,5 +49,5 @@ class QuantizationReport(Report):
 
     def __str__(self):
         total = len(self.quantized) + len(self.kept_float)
-        lines = [f"{len(self.quantized)} of {total} operations are quantised."]
+        lines = [f"{len(self.quantized)} of {total} operations are quantized."]
         return "\n".join([*lines, *map(str, self.kept_float)])

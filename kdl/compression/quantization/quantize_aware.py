@@ -1,4 +1,4 @@
-"""Models that train with the rounding of their int8 file."""
+"""Quantization-aware training."""
 
 import functools
 from typing import Any
@@ -48,13 +48,13 @@ def quantize_aware(
     batch_size: int = 32,
     verbose: int | str = "auto",
 ) -> tuple[keras.Model, QuantizationReport]:
-    """Makes a model that computes, and trains, with the rounding of its int8 file.
+    """Quantization-aware training: a model that computes and trains as its int8 file computes.
 
-    Weights are rounded as `kdl.ops.fake_quantize_weights` says: symmetric, a scale for each channel
-    of a convolution. Activations are rounded by `kdl.layers.FakeQuantize` where they are made, to a
-    range that was first observed on `data` and in training follows the batches. What only moves
-    numbers (concatenation, split, channel shuffle, pooling, padding, resizing) keeps the range of
-    its inputs, and what it joins shares one. Sums need none: TFLite rescales their terms.
+    Weights are quantized as `kdl.ops.fake_quantize_weights` says: symmetric, a scale for each
+    channel of a convolution. `kdl.layers.FakeQuantize` quantizes activations where they are made,
+    to a range that was first observed on `data` and in training follows the batches. What only
+    moves numbers (concatenation, split, channel shuffle, pooling, padding, resizing) keeps the
+    range of its inputs, and what it joins shares one. Sums need none: TFLite rescales their terms.
 
     Train the result with `fit`, on any backend, call `round_biases` on it, save and load it, and
     export it with `kdl.deploy.export_tflite(model, path, "int8")`, which then needs no data. Where
@@ -93,7 +93,7 @@ def quantize_aware(
         >>> data = np.random.default_rng(0).random((16, 8, 8, 3), "float32")
         >>> quantized, report = quantize_aware(model, data, verbose=0)
         >>> print(report)
-        3 of 3 operations are quantised.
+        3 of 3 operations are quantized.
     """
     check_choice("batch_norm", batch_norm, ("fold", "live"))
     check_choice("observer", observer, OBSERVERS)
@@ -138,7 +138,7 @@ def _build(graph, placement, weight_bits, make_observer):
         return observers[rounding.group](new, site=rounding.site, ties=rounding.ties)
 
     def call(node, operation, args, kwargs):
-        if id(node) in placement.lone_relus:
+        if id(node) in placement.standalone_relus:
             # An int8 ReLU by itself runs on LiteRT's slow kernel, one after a product on XNNPACK.
             args = [keras.ops.multiply(args[0], ALMOST_ONE), *args[1:]]
         if node.kind in _PRODUCTS:

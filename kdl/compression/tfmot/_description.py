@@ -1,4 +1,4 @@
-"""A Keras 3 model as plain data, from which another process builds it in tf_keras."""
+"""Description of a Keras 3 model as data, from which another process builds it in tf_keras."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 from kdl.compression.quantization._affine import constants_of
 from kdl.compression.quantization._decompose import decompose
 from kdl.compression.quantization._rules import reason_for_float
-from kdl.compression.tfmot._twins import (
+from kdl.compression.tfmot._counterparts import (
     AFFINE,
     LAYERS,
     MERGES,
@@ -18,7 +18,7 @@ from kdl.compression.tfmot._twins import (
     SAME_ACTIVATIONS,
     TAKES_NORM,
     WITH_KERNEL,
-    Twin,
+    Counterpart,
 )
 from kdl.graph.fold_batch_norm import is_foldable
 from kdl.graph.inline import inline
@@ -80,7 +80,7 @@ def describe(model, for_quantization):
         for_quantization: Whether each operation must have an int8 form.
 
     Raises:
-        ValueError: If the model is not functional or not float32, or something in it has no twin.
+        ValueError: If the model is not functional or not float32, or a part has no counterpart.
     """
     graph = inline(read_graph(model))
     _check_dtypes(graph)
@@ -112,9 +112,9 @@ class _Describer:
     def __init__(self, graph, for_quantization):
         self.graph = graph
         self.for_quantization = for_quantization
-        self.makers, self.readers = graph.makers(), graph.readers()
+        self.producers, self.consumers = graph.producers(), graph.consumers()
         self.tensors = {}  # id → number
-        self.names = {}  # id of a layer → name of its twin
+        self.names = {}  # id of a layer → name of its counterpart
         self.nodes, self.weights, self.origin = [], {}, {}
 
     def description(self):
@@ -135,64 +135,64 @@ class _Describer:
         if node.kind in NOTHING or idle:
             self.tensors[id(node.results[0])] = self.tensors[id(node.inputs[0])]
             return
-        twin = self._twin(node)
+        counterpart = self._counterpart(node)
         name = self._name(node)
         self.nodes.append(
             {
                 "name": name,
                 "label": node.name,
-                "layer": twin.layer,
-                "config": self._config(node, twin),
-                "quantize": twin.quantize,
+                "layer": counterpart.layer,
+                "config": self._config(node, counterpart),
+                "quantize": counterpart.quantize,
                 "inputs": [self.tensors[id(x)] for x in node.inputs],
                 "outputs": [self._number(x) for x in node.results],
             }
         )
         if _is_layer(node) and name not in self.weights:
-            self._keep_weights(name, node, twin)
+            self._keep_weights(name, node, counterpart)
 
     def _name(self, node):
-        """Name of the twin; the calls of a shared layer share it."""
+        """Name of the counterpart; the calls of a shared layer share it."""
         fresh = f"n{len(self.nodes)}"
         return self.names.setdefault(id(node.operation), fresh) if _is_layer(node) else fresh
 
-    def _twin(self, node):
-        """The twin of a node, or ValueError."""
+    def _counterpart(self, node):
+        """The counterpart of a node, or ValueError."""
         if self._stands_alone(node):
-            return self._affine_twin(node)
+            return self._affine_counterpart(node)
         known = LAYERS if _is_layer(node) else OPERATIONS
         tensors_only = len(node.args) == len(node.inputs) == 2
         if node.kind in MERGES and not _is_layer(node) and tensors_only:
             known = MERGES
-        twin = known.get(node.kind)
-        reason = None if twin else "tf_keras has no twin of it"
-        if twin and node.kind == "Activation" and _activation(node) not in SAME_ACTIVATIONS:
+        counterpart = known.get(node.kind)
+        reason = None if counterpart else "tf_keras has no counterpart of it"
+        if counterpart and node.kind == "Activation" and _activation(node) not in SAME_ACTIVATIONS:
             reason = f"tf_keras has no activation {_activation(node)} that computes the same"
         if not reason and self.for_quantization:
             reason = reason_for_float(node, after_convolution=True)
-            if not reason and twin.quantize is None:
+            if not reason and counterpart.quantize is None:
                 reason = "it has no int8 form"
         if reason:
-            raise ValueError(_refusal(node, reason, self.for_quantization))
-        return twin
+            raise ValueError(_unsupported(node, reason, self.for_quantization))
+        return counterpart
 
     def _stands_alone(self, node):
-        """Whether a node is a scale and a shift that no layer before it can hold."""
+        """Tell if a node is a scale and a shift that no layer before it can hold."""
         if node.kind != "BatchNormalization":
             return node.kind in AFFINE
         return self.for_quantization and not self._joins_layer_before(node)
 
     def _joins_layer_before(self, node):
         [x] = node.inputs
-        before = self.makers.get(id(x))
+        before = self.producers.get(id(x))
         return (
             before is not None
             and before.kind in TAKES_NORM
-            and len(self.readers[id(x)]) == 1
+            and len(self.consumers[id(x)]) == 1
             and is_foldable(before.operation, node.operation, len(x.shape))
         )
 
-    def _affine_twin(self, node):
+    def _affine_counterpart(self, node):
         [x] = node.inputs
         rank = len(x.shape)
         last = node.kind != "BatchNormalization" or node.operation.axis in (-1, rank - 1)
@@ -200,21 +200,22 @@ class _Describer:
             node.kind != "BatchNormalization" and constants_of(node.operation, x.shape) is None
         )
         if rank not in (2, 4) or not last or constant:
-            raise ValueError(_refusal(node, "no twin acts on this axis", self.for_quantization))
-        return Twin("ChannelAffine", quantize=OUTPUT)
+            reason = "no counterpart acts on this axis"
+            raise ValueError(_unsupported(node, reason, self.for_quantization))
+        return Counterpart("ChannelAffine", quantize=OUTPUT)
 
-    def _config(self, node, twin):
+    def _config(self, node, counterpart):
         config = node.operation.get_config()
         if config.get("data_format") == "channels_first":
-            raise ValueError(_refusal(node, "channels_first does not run there", False))
-        if twin.layer == "ChannelAffine":
+            raise ValueError(_unsupported(node, "channels_first does not run there", False))
+        if counterpart.layer == "ChannelAffine":
             return _affine_config(node)
-        found = {key: _plain(node, config[key]) for key in twin.arguments if key in config}
-        found.update({key: config[other] for key, other in twin.others.items()})
-        found.update(twin.fixed)
+        found = {key: _plain(node, config[key]) for key in counterpart.arguments if key in config}
+        found.update({key: config[other] for key, other in counterpart.others.items()})
+        found.update(counterpart.fixed)
         if any(_matters(key, value) for key, value in node.kwargs.items()):
-            raise ValueError(_refusal(node, f"it is called with {sorted(node.kwargs)}", False))
-        if twin.layer == "Operation":
+            raise ValueError(_unsupported(node, f"it is called with {sorted(node.kwargs)}", False))
+        if counterpart.layer == "Operation":
             template = [_plain(node, x, node.inputs) for x in node.args]
             return {"kind": node.kind, "settings": found, "template": template}
         found.update(_regularizers(node, config))
@@ -222,8 +223,8 @@ class _Describer:
         found["trainable"] = bool(config.get("trainable", True)) and not frozen
         return found
 
-    def _keep_weights(self, name, node, twin):
-        if twin.layer == "ChannelAffine" and node.kind != "BatchNormalization":
+    def _keep_weights(self, name, node, counterpart):
+        if counterpart.layer == "ChannelAffine" and node.kind != "BatchNormalization":
             [x] = node.inputs
             pair = constants_of(node.operation, x.shape)
             self.weights[name] = [np.broadcast_to(np.float32(a), x.shape[-1:]) for a in pair]
@@ -237,7 +238,7 @@ def _is_layer(node):
 
 
 def _matters(key, value):
-    """Whether an argument of a call asks for something that the twin does not do."""
+    """Tell if an argument of a call asks for something that the counterpart does not do."""
     return key != "training" and not (value is None or (isinstance(value, int) and not value))
 
 
@@ -264,8 +265,8 @@ def _regularizers(node, config):
             continue
         name = value.get("class_name") if isinstance(value, dict) else None
         if not key.endswith("_regularizer") or name not in _REGULARIZERS:
-            reason = f"its {key} has no twin; of these L1, L2 and L1L2 regularizers have"
-            raise ValueError(_refusal(node, reason, False))
+            reason = f"its {key} has no counterpart; of these L1, L2 and L1L2 regularizers have"
+            raise ValueError(_unsupported(node, reason, False))
         found[key] = {"class_name": name, "config": value["config"]}
     return found
 
@@ -275,7 +276,7 @@ def _plain(node, x, tensors=()):
     if keras.backend.is_keras_tensor(x):
         place = next((i for i, other in enumerate(tensors) if other is x), None)
         if place is None:
-            raise ValueError(_refusal(node, "an open size decides its shape", False))
+            raise ValueError(_unsupported(node, "a dynamic dimension decides its shape", False))
         return {"tensor": place}
     if isinstance(x, slice):
         return {"slice": [_plain(node, part) for part in (x.start, x.stop, x.step)]}
@@ -287,10 +288,10 @@ def _plain(node, x, tensors=()):
         return x.item()
     if x is None or isinstance(x, bool | int | float | str):
         return x
-    raise ValueError(_refusal(node, "an argument is a constant array", False))
+    raise ValueError(_unsupported(node, "an argument is a constant array", False))
 
 
-def _refusal(node, reason, for_quantization):
+def _unsupported(node, reason, for_quantization):
     kinds = {*LAYERS, *OPERATIONS, *AFFINE}
     known = sorted({x for x in kinds if not for_quantization or _has_int8_form(x)})
     advice = (
@@ -305,5 +306,5 @@ def _refusal(node, reason, for_quantization):
 
 
 def _has_int8_form(kind):
-    twins = [table[kind] for table in (LAYERS, OPERATIONS) if kind in table]
-    return kind in AFFINE or any(twin.quantize is not None for twin in twins)
+    counterparts = [table[kind] for table in (LAYERS, OPERATIONS) if kind in table]
+    return kind in AFFINE or any(counterpart.quantize is not None for counterpart in counterparts)

@@ -1,4 +1,4 @@
-"""The process in which TensorFlow Model Optimization works: one a job, or one that is kept."""
+"""Worker process of TensorFlow Model Optimization: one a job, or a warm one."""
 
 import contextlib
 import os
@@ -29,9 +29,9 @@ shared = SharedWorker(_make)
 def warm_process() -> Iterator[None]:
     """Within this context all work of `kdl.compression.tfmot` shares one TensorFlow process.
 
-    Starting TensorFlow and TF-MOT takes some seconds, as often as a model is trained, asked or
+    Starting TensorFlow and TF-MOT takes some seconds, as often as a model is trained, run or
     exported. The process starts with the first of these, and takes some 700 MB until the context
-    ends. One that dies is replaced.
+    ends. One that crashes is replaced.
 
     Example:
         >>> with warm_process():

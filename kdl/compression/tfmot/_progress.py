@@ -1,4 +1,4 @@
-"""Training in another process, shown as Keras shows its own."""
+"""Progress of training in another process, shown as Keras shows its own."""
 
 import keras
 

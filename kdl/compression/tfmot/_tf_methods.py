@@ -11,14 +11,14 @@ _RANGE_SAMPLES = 512
 
 
 class Quantize:
-    """Quantisation-aware training."""
+    """Quantization-aware training."""
 
     def __init__(self, tf, keras, tfmot, settings):
         self.tf, self.keras, self.tfmot = tf, keras, tfmot
         self.scheme = _scheme(tfmot, settings["preserve"])
 
     def apply(self, model, graph):
-        """A quantise-aware model with the weights of `model`."""
+        """A quantize-aware model with the weights of `model`."""
         api = self.tfmot.quantization.keras
         kinds = {node["name"]: node["quantize"] for node in graph["nodes"]}
         configs = _configs(api)
@@ -53,7 +53,7 @@ class Quantize:
         return []
 
     def weights(self, wrapped, model):
-        """Dict: name of a layer → its arrays, without what quantisation added."""
+        """Dict: name of a layer → its arrays, without what quantization added."""
         values = {variable.name: variable.numpy() for variable in wrapped.variables}
         return {
             layer.name: [values[variable.name] for variable in layer.weights]
@@ -100,7 +100,7 @@ def _scheme(tfmot, preserve):
 
 
 def _configs(api):
-    """Dict: `quantize` of a twin → class of its quantise config, or a function that gives none."""
+    """Dict: `quantize` of a counterpart → class of its quantize config, or a function of it."""
 
     class KeepsScale(api.QuantizeConfig):
         """Neither weights nor output are rounded."""

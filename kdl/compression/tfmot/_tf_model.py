@@ -4,7 +4,7 @@ import numpy as np
 
 from kdl.compression.tfmot import _tf_operations
 
-# Keras 3's answers and those of the twin may differ by this share of their spread.
+# Keras 3's outputs and those of the counterpart may differ by this share of their spread.
 _TOLERANCE = 1e-4
 
 
@@ -135,10 +135,10 @@ def prove(model, samples, expected):
     """Raises ValueError unless the model gives the expected outputs."""
     outputs = model.predict(samples, verbose=0)
     outputs = outputs if isinstance(outputs, list) else [outputs]
-    for actual, wanted in zip(outputs, expected, strict=True):
-        error, spread = np.max(np.abs(actual - wanted)), np.ptp(wanted)
+    for actual, target in zip(outputs, expected, strict=True):
+        error, spread = np.max(np.abs(actual - target)), np.ptp(target)
         if not error <= _TOLERANCE * max(spread, np.finfo("float32").tiny):
             raise ValueError(
-                f"The model in tf_keras does not answer like the Keras 3 model: the largest error "
-                f"is {error:.3g} where the answers span {spread:.3g}. Nothing was trained."
+                f"The outputs of the model in tf_keras differ from the Keras 3 model's: the "
+                f"largest error is {error:.3g} where they span {spread:.3g}. Nothing was trained."
             )

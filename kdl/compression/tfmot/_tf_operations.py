@@ -1,4 +1,4 @@
-"""What the operations of `keras.ops` are in TensorFlow. Used in the worker process only."""
+"""Operations of `keras.ops` in TensorFlow. Used in the worker process only."""
 
 import itertools
 

@@ -19,7 +19,7 @@ def main(folder):
 
 
 class _Job:
-    """One job: a model is built, wrapped, and trained, asked or converted."""
+    """One job: a model is built, wrapped, and trained, run or converted."""
 
     def __init__(self, job, say):
         import tensorflow as tf
@@ -93,7 +93,7 @@ class _Job:
         return named("output", outputs)
 
     def _convert(self):
-        """The int8 file, beside the answers that it must give."""
+        """The int8 file, beside the outputs that it must give."""
         content = np.frombuffer(_int8(self.tf, self.wrapped, self.job), "uint8")
         return {**self._predict(), "tflite": content}
 

@@ -1,4 +1,4 @@
-"""TF-MOT's clustering of weights."""
+"""Weight clustering by TF-MOT."""
 
 from collections.abc import Sequence
 
@@ -45,8 +45,8 @@ def cluster(
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional or not float32, or
-            something in it has no twin in tf_keras, or a layer of `layers` is frozen; the message
-            names it.
+            something in it has no counterpart in tf_keras, or a layer of `layers` is frozen; the
+            message names it.
 
     Source: Deep Compression (arXiv 1510.00149), section 3.
 

@@ -1,4 +1,4 @@
-"""TF-MOT's pruning."""
+"""Magnitude pruning by TF-MOT."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def prune(
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional or not float32, or
-            something in it has no twin in tf_keras; the message names it.
+            something in it has no counterpart in tf_keras; the message names it.
 
     Source: Zhu and Gupta (arXiv 1710.01878).
 

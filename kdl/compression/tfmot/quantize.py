@@ -1,4 +1,4 @@
-"""TF-MOT's quantisation-aware training."""
+"""Quantization-aware training by TF-MOT."""
 
 import keras
 
@@ -9,14 +9,14 @@ _PRESERVE = (None, "sparsity", "clusters", "both")
 
 
 def quantize(model: keras.Model, preserve: str | None = None) -> TFMOTModel:
-    """Prepares a Keras 3 model for TensorFlow Model Optimization's quantisation-aware training.
+    """Prepares a Keras 3 model for TensorFlow Model Optimization's quantization-aware training.
 
-    TF-MOT's default 8-bit scheme: weights of convolutions rounded per output channel, all others
-    per tensor, activations per tensor. Nested models and composite layers are laid open; SE's
+    TF-MOT's default 8-bit scheme: weights of convolutions quantized per output channel, all others
+    per tensor, activations per tensor. Nested models and composite layers are inlined; SE's
     product, hard-sigmoid, slices, splits, transposes, averages, PReLU, rescaling and batch norms
-    without a convolution before them, which TF-MOT refuses, get a quantise config. The ranges of
-    activations start from what the float model gives on the first 512 inputs of `fit`, and move by
-    a thousandth a step, as TF-MOT has it.
+    without a convolution before them, which TF-MOT does not support, get a quantize config. The
+    ranges of activations start from what the float model gives on the first 512 inputs of `fit`,
+    and move by a thousandth a step, as TF-MOT has it.
 
     `fit` trains; `strip` then gives the trained float weights, batch norms as they are, and
     `kdl.deploy.export_tflite(wrapped, path, "int8")` the file. `kdl.compression.quantize_aware`

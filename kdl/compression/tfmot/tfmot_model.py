@@ -1,4 +1,4 @@
-"""A model in the hands of TensorFlow Model Optimization."""
+"""Wrapper of a model that TensorFlow Model Optimization trains."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,13 +24,13 @@ _PROOF_SAMPLES = 16
 
 
 class TFMOTModel:
-    """A Keras 3 model that TensorFlow Model Optimization quantises, prunes or clusters.
+    """A Keras 3 model that TensorFlow Model Optimization quantizes, prunes or clusters.
 
     `quantize`, `prune` and `cluster` make it. The Keras 3 model may be of any backend. For `fit` it
     is rebuilt, layer by layer, in tf_keras in a TensorFlow process of its own, proven there to give
-    the answers of the Keras 3 model (within 1e-4 of their spread), wrapped by TF-MOT and trained.
+    the outputs of the Keras 3 model (within 1e-4 of their spread), wrapped by TF-MOT and trained.
     All state comes back, so that `fit` may be called again. `strip` gives the Keras 3 model with
-    the new weights, `kdl.deploy.export_tflite(wrapped, path, "int8")` the file of a quantised one.
+    the new weights, `kdl.deploy.export_tflite(wrapped, path, "int8")` the file of a quantized one.
 
     Attributes:
         model: The Keras 3 model that was wrapped, with its weights of then; a copy.
@@ -84,7 +84,7 @@ class TFMOTModel:
 
         Raises:
             ValueError: If the data does not fit, tf_keras has no such loss or optimizer, its model
-                does not answer like the Keras 3 model, or TF-MOT refuses something.
+                gives other outputs than the Keras 3 model, or TF-MOT does not support something.
             ImportError: If TensorFlow or TensorFlow Model Optimization is missing.
             RuntimeError: If the process was ended.
         """
@@ -98,9 +98,9 @@ class TFMOTModel:
             pair = isinstance(validation_data, tuple | list) and len(validation_data) == 2
             x, y = validation_data if pair else (validation_data, None)
             x, y = self._pair(x, y, "validation_data")
-            more, wanted = self._inputs(x), _arrays(y)
-            _check_lengths(more, wanted)
-            arrays.update({**named("x_validation", more), **named("y_validation", wanted)})
+            more, more_targets = self._inputs(x), _arrays(y)
+            _check_lengths(more, more_targets)
+            arrays.update({**named("x_validation", more), **named("y_validation", more_targets)})
         rates = learning_rates(optimizer, epochs * -(-len(inputs[0]) // batch_size))
         if rates is not None:
             arrays["rates"] = rates
@@ -113,7 +113,7 @@ class TFMOTModel:
         return progress.history
 
     def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:
-        """Answers of the wrapped model: of a quantised one, with all its rounding.
+        """Outputs of the wrapped model: of a quantized one, with its quantization.
 
         Args:
             x: Inputs, as for `fit`; labels are not used.
@@ -122,7 +122,7 @@ class TFMOTModel:
             An array, or a list of them where the model has several outputs.
 
         Raises:
-            ValueError: If the data does not fit, or a quantised model was never trained.
+            ValueError: If the data does not fit, or a quantized model was never trained.
         """
         self._check_ranges()
         inputs = self._inputs(inputs_for_predict(x, self.model, convert=True))
@@ -133,7 +133,7 @@ class TFMOTModel:
     def convert(
         self, x: Any, shapes: dict[str, tuple[int, ...]], output_names: Sequence[str]
     ) -> tuple[bytes, list[np.ndarray]]:
-        """The int8 `.tflite` file of a quantised model, and its answers to compare with.
+        """The int8 `.tflite` file of a quantized model, and its outputs to compare with.
 
         `kdl.deploy.export_tflite` is what proves and writes the file; this is a part of it.
 
@@ -147,10 +147,10 @@ class TFMOTModel:
             Pair of the file's bytes and a list of the wrapped model's outputs for `x`.
 
         Raises:
-            ValueError: If the model is not quantised or was never trained.
+            ValueError: If the model is not quantized or was never trained.
         """
         if self.method != "quantize":
-            raise ValueError(f"Only a quantised model has an int8 file; this one: {self.method}.")
+            raise ValueError(f"Only a quantized model has an int8 file; this one: {self.method}.")
         self._check_ranges()
         inputs = self._inputs(x)
         job = {"inputs": list(shapes.items()), "output_names": list(output_names)}
@@ -196,15 +196,15 @@ class TFMOTModel:
         """Arrays for the model's inputs, in float32."""
         given = fitted(form_of_model(self.model), x)
         arrays = [np.asarray(a, "float32") for a in _arrays(x if given is None else given)]
-        wanted = [tuple(i.shape[1:]) for i in self.model.inputs]
+        expected = [tuple(i.shape[1:]) for i in self.model.inputs]
         shapes = [a.shape[1:] for a in arrays]
-        fits = len(shapes) == len(wanted) and all(
+        fits = len(shapes) == len(expected) and all(
             len(a) == len(b) and all(n in (None, m) for m, n in zip(a, b, strict=True))
-            for a, b in zip(shapes, wanted, strict=True)
+            for a, b in zip(shapes, expected, strict=True)
         )
         if not fits or not all(len(a) for a in arrays):
             raise ValueError(
-                f"x must have shape {_shapes(wanted)}, with at least one sample; received "
+                f"x must have shape {_shapes(expected)}, with at least one sample; received "
                 f"{', '.join(str(a.shape) for a in arrays)}."
             )
         for a in arrays:
@@ -234,7 +234,7 @@ def _arrays(x):
 
 
 def _has_weights(data):
-    """Whether data gives `(x, y, weights)`, as far as its first batch can be seen beforehand."""
+    """Tell if data gives `(x, y, weights)`, as far as its first batch can be seen beforehand."""
     first = data
     if hasattr(data, "element_spec"):  # of `tf.data`
         first = data.element_spec

@@ -26,13 +26,13 @@ def pools_padding(node, view):
     pad = _pad_before(node, view)
     if pad is None or _filling(pad) < -_LARGEST_FILLING:
         return False
-    return _filling(pad) > 0 or not _ends_in_relu(_maker_of(pad, view))
+    return _filling(pad) > 0 or not _ends_in_relu(_producer_of(pad, view))
 
 
 def is_convolved(node, view):
     """Whether a pad puts another number than zero around what a convolution reads."""
-    readers = [reader for reader in view.readers[id(node.results[0])] if reader]
-    convolved = any(reader.kind in _CONVOLUTIONS for reader in readers)
+    consumers = [consumer for consumer in view.consumers[id(node.results[0])] if consumer]
+    convolved = any(consumer.kind in _CONVOLUTIONS for consumer in consumers)
     return convolved and 0 < abs(_filling(node)) <= _LARGEST_FILLING
 
 
@@ -47,13 +47,13 @@ def only_maxima_see(node, view):
 
     Each maximum must be over a number of the image, too.
     """
-    readers = view.readers[id(node.results[0])]
-    seen = all(reader is not None and reader.kind in _MAXIMA for reader in readers)
+    consumers = view.consumers[id(node.results[0])]
+    seen = all(consumer is not None and consumer.kind in _MAXIMA for consumer in consumers)
     zeros = getattr(node.operation, "mode", "constant") == "constant" and _filling(node) == 0
-    if not (seen and zeros and _ends_in_relu(_maker_of(node, view))):
+    if not (seen and zeros and _ends_in_relu(_producer_of(node, view))):
         return False
     widths = np.broadcast_to(_widths(node.operation), (len(node.inputs[0].shape), 2))
-    return all(_reaches_beyond(reader.operation, widths) for reader in readers)
+    return all(_reaches_beyond(consumer.operation, widths) for consumer in consumers)
 
 
 def _reaches_beyond(pool, widths):
@@ -80,14 +80,14 @@ def _widths(pad):
     return (none, *sides, none) if last else (none, none, *sides)
 
 
-def _maker_of(node, view):
-    return view.makers.get(id(node.inputs[0]))
+def _producer_of(node, view):
+    return view.producers.get(id(node.inputs[0]))
 
 
 def _pad_before(node, view):
     """The pad of an image that this call reads, or None."""
-    maker = _maker_of(node, view)
-    return maker if maker is not None and maker.kind in ("Pad", "ZeroPadding2D") else None
+    producer = _producer_of(node, view)
+    return producer if producer is not None and producer.kind in ("Pad", "ZeroPadding2D") else None
 
 
 def _filling(pad):

@@ -38,13 +38,13 @@ class View:
         graph: The `Graph`.
 
     Attributes:
-        makers: See `Graph`.
-        readers: See `Graph`.
+        producers: See `Graph`.
+        consumers: See `Graph`.
         once: What `substitute` gives for the node at hand.
     """
 
     def __init__(self, graph):
-        self.makers, self.readers = graph.makers(), graph.readers()
+        self.producers, self.consumers = graph.producers(), graph.consumers()
         self.once = None
 
     def at(self, once):

@@ -26,7 +26,7 @@ def _shuffle(node, view):
         image = node.inputs[0]
         if tuple(image.shape) == shape and (groups := _groups_of_shuffle(shape, steps)):
             return image, groups, max(len(step.results[0].shape) for step in steps)
-        node = view.makers.get(id(image))
+        node = view.producers.get(id(image))
     return None
 
 

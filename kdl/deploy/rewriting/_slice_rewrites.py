@@ -7,8 +7,8 @@ from keras import ops
 def rejoined(node, view):
     """Whether an operation reads several parts of this split and nothing else."""
     own = {id(x) for x in node.results}
-    readers = [reader for x in node.results for reader in view.readers[id(x)] if reader]
-    return any(len({id(x) for x in r.inputs}) > 1 and _all_of(r, own) for r in readers)
+    consumers = [consumer for x in node.results for consumer in view.consumers[id(x)] if consumer]
+    return any(len({id(x) for x in r.inputs}) > 1 and _all_of(r, own) for r in consumers)
 
 
 def _all_of(node, ids):

@@ -119,7 +119,7 @@ def flat_data(data):
 
 @pytest.mark.parametrize("width", [4, 6])
 def test_the_formula_in_numpy(width, data):
-    """Regularisers count in full, sample weights for CE, and what the teacher adds not at all."""
+    """Regularizers count in full, sample weights for CE, and what the teacher adds not at all."""
     x, y = data
     student = network(width, "student", kernel_regularizer=keras.regularizers.L2(0.01))
     student.get_layer("norm").trainable = False  # so that it computes as in inference
@@ -227,7 +227,7 @@ def test_saved_and_trained_on(flat_data, tmp_path):
     np.testing.assert_array_equal(numpy(student(x)), numpy(loaded.student(x)))
 
 
-def test_a_student_that_is_pruned(flat_data):
+def test_pruned_student_reaches_its_sparsity(flat_data):
     x, y = flat_data
     schedule = PolynomialSparsity(0.5, end_step=6, frequency=2)
     student = prune(dense(4), schedule)
@@ -248,7 +248,7 @@ def test_a_pruned_student_keeps_its_zeros_under_averaged_weights(flat_data):
     assert measure_sparsity(model.student).sparsity == 0.5
 
 
-def test_a_student_that_is_rounded(flat_data, tmp_path):
+def test_quantized_student_learns_from_logits(flat_data, tmp_path):
     """A softmax in 8 bits has zeros, whose logarithm would be no logit: its input is taken."""
     x, plain = 9 * flat_data[0], dense(4)
     plain.add(K.Softmax())
@@ -293,7 +293,7 @@ def test_half_precision():
 def two_outputs():
     inputs = keras.Input((4, 4, 3))
     x = K.GlobalAveragePooling2D()(inputs)
-    return keras.Model(inputs, [K.Dense(4)(x), K.Dense(4)(x)], name="twins")
+    return keras.Model(inputs, [K.Dense(4)(x), K.Dense(4)(x)], name="two_outputs")
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def two_outputs():
         ({"features": {"norm": "nose"}}, "teacher has no layer 'nose'"),
         ({"features": {"head": "norm"}}, r"differ in their channels only; 'head' of the student"),
         ({"teacher": constant([1, 2])}, r"same shape; received \(None, 4\) and \(None, 2\)"),
-        ({"teacher": two_outputs()}, "twins must have one output, a tensor"),
-        ({"student": two_outputs()}, "twins must have one output, a tensor"),
+        ({"teacher": two_outputs()}, "two_outputs must have one output, a tensor"),
+        ({"student": two_outputs()}, "two_outputs must have one output, a tensor"),
     ],
 )
 def test_bad_arguments(arguments, message):

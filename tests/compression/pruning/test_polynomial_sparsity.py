@@ -35,7 +35,7 @@ def test_worked_numbers(arguments, steps, expected):
     assert {**again.get_config(), **arguments} == again.get_config()
 
 
-def test_when_it_is_due():
+def test_schedule_due_steps():
     """Every `frequency` steps from the beginning, and at the end even if that is between."""
     schedule = PolynomialSparsity(0.8, end_step=17, begin_step=5, frequency=5)
     assert [step for step in range(40) if schedule.due(step)] == [5, 10, 15, 17]

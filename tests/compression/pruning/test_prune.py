@@ -133,7 +133,7 @@ def test_the_mask_is_that_of_the_weights_that_the_optimizer_made():
 
 
 @pytest.mark.every_backend
-def test_what_was_pruned_does_not_grow_back():
+def test_pruned_weights_do_not_grow_back():
     """Steps so large that every weight outside the mask would be among the largest."""
     schedule = PolynomialSparsity(0.5, end_step=2, initial_sparsity=0.5, frequency=1)
     pruned = prune(dense(8, 4), schedule)
@@ -240,7 +240,7 @@ def small_network():
         (("stem", "head", "separable"), ["grouped", "depthwise"]),
     ],
 )
-def test_what_is_skipped(skip, zeros):
+def test_skip_leaves_kernels_dense(skip, zeros):
     report = measure_sparsity(prune(small_network(), ConstantSparsity(0.5), skip=skip))
     assert [row.name for row in report.layers if row.zeros] == zeros
     assert all(row.sparsity in (0, 0.5) for row in report.layers)
@@ -305,7 +305,7 @@ def test_frozen_layers_and_shared_layers():
     assert all(row.sparsity == 0.5 for row in measure_sparsity(pruned).layers)
 
 
-def test_keeping_the_zeros_that_there_are():
+def test_prune_without_schedule_keeps_zeros():
     model = strip(prune(dense(8, 16, 4), ConstantSparsity(0.5)))
     again = prune(model, None)
     before = kernels(again)
@@ -316,7 +316,7 @@ def test_keeping_the_zeros_that_there_are():
         assert not np.array_equal(old, new)
 
 
-def test_zeros_stay_through_folding_and_quantisation():
+def test_zeros_stay_through_folding_and_quantization():
     model = strip(prune(small_network(), ConstantSparsity(0.5)))
     _checks.move_weights(model)  # batch norm that does something
     model = strip(prune(model, ConstantSparsity(0.5)))
@@ -408,7 +408,7 @@ def test_models_without_a_graph():
         strip(dense(8, 4))
 
 
-def test_kernels_quantized_by_keras_are_refused():
+def test_prune_of_kernels_quantized_by_keras_raises():
     model = dense(8, 4)
     model.layers[-1].quantize("int4")
     with pytest.raises(ValueError, match=r"quantized to int4 by Keras.* Prune the model before"):

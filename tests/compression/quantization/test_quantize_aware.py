@@ -47,7 +47,7 @@ def model():
 
 
 @pytest.mark.parametrize("batch_norm", ["fold", "live"])
-def test_the_zoo_is_quantised_whole_saved_and_trained(batch_norm, model, images, tmp_path):
+def test_zoo_is_quantized_whole_saved_and_trained(batch_norm, model, images, tmp_path):
     before = model.get_weights()
     expected = model.predict(images, verbose=0)
     quantized, report = quantize_aware(model, images, batch_norm=batch_norm, verbose=0)
@@ -99,7 +99,7 @@ def test_three_tensors_are_joined_in_integers(join, images, tmp_path):
 
 @pytest.mark.export
 @pytest.mark.parametrize("relu", [keras.ops.relu, keras.ops.relu6])
-def test_no_relu_is_left_by_itself(relu, tmp_path):
+def test_standalone_relu_is_fused(relu, tmp_path):
     """LiteRT has no fast int8 ReLU, but fast sums and products that end in one."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 4))
@@ -131,7 +131,7 @@ def test_fewer_bits_are_coarser(images):
     np.testing.assert_allclose(-np.diff(found), 12, atol=3)
 
 
-def test_what_is_joined_shares_a_range(images):
+def test_concatenated_tensors_share_a_range(images):
     inputs = keras.Input((16, 16, 3))
     parts = [K.Conv2D(4, 1, name=name)(inputs) for name in ("left", "right")]
     x = K.Concatenate()(parts)
@@ -157,7 +157,7 @@ def doubled(x):
     return 2 * x
 
 
-def test_what_has_no_int8_form_is_reported(images):
+def test_float_operations_are_reported(images):
     inputs = keras.Input((16, 16, 3))
     x = K.LayerNormalization(name="norm")(K.Conv2D(4, 1)(inputs))
     x = K.Conv2D(4, 1, activation=doubled, name="odd")(x)
@@ -167,7 +167,7 @@ def test_what_has_no_int8_form_is_reported(images):
     kept = {entry.name: entry.reason for entry in report.kept_float}
     assert kept["norm"] == "no int8 form of LayerNormalization is known"
     assert kept["odd_activation"] == "no int8 form of Activation is known"
-    assert kept["late"] == "no layer before it can take it up"
+    assert kept["late"] == "no layer before it can be folded with it"
     assert "an operand is a constant array" in kept.values()
     assert "norm (LayerNormalization) stays float" in str(report)
     assert not report.complete
@@ -182,10 +182,10 @@ def test_what_has_no_int8_form_is_reported(images):
         (K.Softmax(axis=1), "its axis is not the last"),
         (K.Activation("elu"), "no int8 form of Activation is known"),
         (K.ReLU(max_value=2), "no int8 form of ReLU is known"),
-        (K.BatchNormalization(axis=2), "no layer before it can take it up"),
+        (K.BatchNormalization(axis=2), "no layer before it can be folded with it"),
     ],
 )
-def test_forms_that_have_none(layer, reason, images):
+def test_report_names_the_reason_for_float(layer, reason, images):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, layer(K.Conv2D(4, 1)(inputs)))
     for batch_norm in ("fold", "live"):
@@ -273,8 +273,8 @@ def test_a_model_without_a_graph(images):
         quantize_aware(Own(), images)
 
 
-@pytest.mark.parametrize("data", [None, "pictures.npy"])
-def test_what_is_no_data(data):
+@pytest.mark.parametrize("data", [None, "images.npy"])
+def test_data_of_wrong_type_raises(data):
     inputs = keras.Input((16, 16, 3))
     with pytest.raises(ValueError, match=r"data must be some hundred inputs.*received"):
         quantize_aware(keras.Model(inputs, K.Conv2D(2, 1)(inputs)), data)
@@ -288,7 +288,7 @@ def test_model_with_nothing_to_quantize_is_an_error_with_the_reasons(images):
     assert "no int8 form of UnitNormalization" in str(raised.value)
 
 
-def test_what_was_quantized_is_not_quantized_again(images):
+def test_quantized_model_raises(images):
     inputs = K.Input(images.shape[1:])
     quantized, _ = calibrate(keras.Model(inputs, K.Conv2D(4, 3)(inputs)), images, verbose=0)
     with pytest.raises(ValueError, match="is quantized already"):

@@ -18,7 +18,7 @@ def to_numpy(x):
 
 
 def quantized_alone(layer, images, after=lambda x: x):
-    """The quantised form of a network of one layer, and that form's step of the input."""
+    """The quantized form of a network of one layer, and that form's step of the input."""
     layer.bias_initializer = keras.initializers.RandomNormal(stddev=0.1)
     inputs = keras.Input((16, 16, 3))
     quantized, _ = quantize_aware(keras.Model(inputs, after(layer(inputs))), images, verbose=0)
@@ -67,7 +67,7 @@ def test_a_number_added_later_is_part_of_the_bias(after, number, images):
     np.testing.assert_allclose(integers, np.round(integers), rtol=3e-6)
 
 
-def test_what_has_no_single_unit_keeps_its_bias(images):
+def test_bias_without_a_single_scale_stays(images):
     """A layer that two steps reach, and one that reads what stays float."""
     inputs = keras.Input((16, 16, 3))
     twice = K.Conv2D(3, 1, bias_initializer="random_normal", name="twice")
@@ -79,7 +79,7 @@ def test_what_has_no_single_unit_keeps_its_bias(images):
     np.testing.assert_array_equal(before[0], to_numpy(quantized.get_layer("twice").bias))
 
 
-def test_calibrate_rounds_them(images):
+def test_calibrate_rounds_biases(images):
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, K.Conv2D(4, 3, bias_initializer="random_normal")(inputs))
     quantized, _ = calibrate(model, images, verbose=0)
@@ -98,7 +98,7 @@ def test_a_model_without_a_graph():
         round_biases(Own())
 
 
-def test_a_model_that_is_not_quantised():
+def test_round_biases_of_float_model_raises():
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="Expected a model that calibrate or quantize_aware gave"):
         round_biases(keras.Model(inputs, K.Dense(2)(inputs)))
@@ -118,7 +118,7 @@ def network():
 
 
 @pytest.mark.export
-def test_the_file_answers_like_the_model_almost_to_the_bit(images, tmp_path):
+def test_file_outputs_match_almost_to_the_bit(images, tmp_path):
     """Of 18 000 numbers some thirty are another integer."""
     from kdl.deploy import TFLiteRunner, export_tflite
 

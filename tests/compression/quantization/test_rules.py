@@ -1,4 +1,4 @@
-"""What the tables call quantised, the converter writes in integers."""
+"""What the tables call quantized, the converter writes in integers."""
 
 import keras
 import numpy as np

@@ -1,11 +1,11 @@
-"""What in a flat graph has a twin in tf_keras, and how TF-MOT quantises it. Data only."""
+"""Counterparts in tf_keras of a flat graph's layers, and how TF-MOT quantizes them. Data only."""
 
 import typing
 
 DEFAULT, NONE, OUTPUT = "default", "none", "output"
 
 
-class Twin(typing.NamedTuple):
+class Counterpart(typing.NamedTuple):
     """The layer of tf_keras that computes what a layer or operation of Keras 3 does.
 
     Attributes:
@@ -15,7 +15,7 @@ class Twin(typing.NamedTuple):
         fixed: Dict of arguments that Keras 3 has in the class.
         quantize: `"default"`: TF-MOT's own scheme knows the class. `"none"`: it moves numbers, and
             the scale of its input is kept. `"output"`: its output is rounded. None: there is no
-            int8 form, so that `prune` and `cluster` take it and `quantize` refuses it.
+            int8 form, so that `prune` and `cluster` take it and `quantize` does not.
     """
 
     layer: str
@@ -31,11 +31,11 @@ _NORM = ("axis", "momentum", "epsilon", "center", "scale")
 
 
 def _layer(name, *arguments, **options):
-    return Twin(name, arguments, **options)
+    return Counterpart(name, arguments, **options)
 
 
-# Class of a layer of Keras 3 → its twin. Hard-sigmoid and swish are not in it on purpose: tf_keras
-# computes another hard-sigmoid, so that both arrive as elementary operations.
+# Class of a layer of Keras 3 → its counterpart. Hard-sigmoid and swish are not in it on purpose:
+# tf_keras computes another hard-sigmoid, so that both arrive decomposed.
 LAYERS = {
     "Activation": _layer("Activation", "activation", quantize=None),
     "Add": _layer("Add"),
@@ -71,10 +71,10 @@ LAYERS = {
 
 
 def _operation(*arguments, quantize=OUTPUT):
-    return Twin("Operation", arguments, quantize=quantize)
+    return Counterpart("Operation", arguments, quantize=quantize)
 
 
-# Class of an operation of `keras.ops` → its twin.
+# Class of an operation of `keras.ops` → its counterpart.
 OPERATIONS = {
     "Add": _operation(),
     "AveragePool": _operation(*_POOL),
