@@ -9,6 +9,7 @@ from kdl._compat import all_layers
 from kdl._typing import Shape
 from kdl._words import counted
 from kdl.graph.inline import visit
+from kdl.graph.read_graph import check_functional
 from kdl.graph.replay import replay
 
 
@@ -41,6 +42,7 @@ def macs(model: keras.Model, input_shape: Shape | None = None) -> int:
     def see(operation, args, outputs):
         counts.append(_count(operation, args, outputs))
 
+    check_functional(model)
     if input_shape is None:
         _check_sizes(model)
     visit(model if input_shape is None else _resized(model, tuple(input_shape)), see)
