@@ -58,6 +58,8 @@ class Report:
         name = form or os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
         if name not in forms:
             raise ValueError(f"A report is saved as {', '.join(forms)}; received {form or path}.")
+        if name in _FIGURES and not os.fspath(path).lower().endswith(f".{name}"):
+            raise ValueError(f"The ending of a figure's path is its form: expected {path}.{name}.")
         if name in texts:
             write_whole(path, f"{texts[name]()}\n")
         else:

@@ -106,6 +106,9 @@ def test_other_endings_are_errors(report, tmp_path):
             report.save(path)
     with pytest.raises(ValueError, match="received xml"):
         report.save(tmp_path / "report.json", "xml")
+    if name_of(report) in PLOTS:
+        with pytest.raises(ValueError, match=r"expected .*report\.png\.svg"):
+            report.save(tmp_path / "report.png", "svg")
     assert not list(tmp_path.iterdir())
 
 

@@ -21,7 +21,7 @@ def read_graph(model):
         ValueError: If the model is neither, or computes something beside its graph.
     """
     check_functional(model)
-    inputs, outputs = _ends(model)
+    inputs, outputs = ends(model)
     nodes = calls_before(outputs, producers_of(outputs))
     return Graph(model.name, inputs, outputs, nodes, get_model_info(model))
 
@@ -67,7 +67,11 @@ def check_functional(model):
         )
 
 
-def _ends(model):
+def ends(model):
+    """Inputs and outputs of a functional or Sequential model, in the structure that it takes.
+
+    `input` and `output` of a Sequential model are those of a call of it, if there was one.
+    """
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output

@@ -3,6 +3,7 @@
 import keras
 
 from kdl._compat import mark_dense, operation_of
+from kdl.graph.read_graph import ends
 
 
 def replay(model, inputs=None, make=None, call=None):
@@ -14,7 +15,7 @@ def replay(model, inputs=None, make=None, call=None):
     class and uncompiled.
 
     Args:
-        model: A functional model.
+        model: A functional or Sequential model.
         inputs: New inputs, in the order of `model.inputs`; by default made like those.
         make: Called with each layer or operation; gives what is called in its place. Defaults to
             the layer or operation itself.
@@ -24,9 +25,10 @@ def replay(model, inputs=None, make=None, call=None):
     Returns:
         A `keras.Model`, not compiled.
     """
-    plain = keras.Model(model.input, model.output, name=model.name)
+    own_inputs, outputs = ends(model)
+    plain = keras.Model(own_inputs, outputs, name=model.name)
     new = [*map(fresh_input, model.inputs)] if inputs is None else keras.tree.flatten(inputs)
-    inputs = keras.tree.pack_sequence_as(model.input, new)
+    inputs = keras.tree.pack_sequence_as(own_inputs, new)
     make, call = make or _same, call or _call
 
     def call_densely(operation, *args, **kwargs):

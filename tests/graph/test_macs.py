@@ -52,3 +52,10 @@ def test_macs_at_dynamic_size_raise_without_input_shape():
 def test_macs_of_unknown_kernels_raise():
     with pytest.raises(ValueError, match="it has 2 kernels"):
         macs(model_of(keras.layers.ConvLSTM1D(4, 3)))
+
+
+def test_macs_of_a_sequential_model_of_dynamic_size():
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)])
+    with pytest.raises(ValueError, match="Pass input_shape"):
+        macs(model)
+    assert macs(model, (10, 12, 3)) == 8 * 10 * 3 * 3 * 3 * 4

@@ -11,6 +11,20 @@ from kdl.ops.replicas import replica_number
 from kdl.training import distribute
 
 
+class Seen(keras.metrics.Metric):
+    """The samples that this process saw, twice."""
+
+    def __init__(self):
+        super().__init__(name="seen")
+        self.total = self.add_variable((2,), "zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(keras.ops.full((2,), float(y_pred.shape[0])))
+
+    def result(self):
+        return self.total.value
+
+
 def stop(batch, logs=None):
     """Stops the training of the second process alone, after its second batch."""
     model.stop_training = bool(replica_number() == 1 and batch == 1)
@@ -36,6 +50,9 @@ if __name__ == "__main__":
         except ValueError as error:
             said = str(error)
         model.fit(loader(3), verbose=0)
-        steps = f"{steps} {int(model.optimizer.iterations) - steps}"
+        others = int(model.optimizer.iterations) - steps
+        model.compile("sgd", "mse", metrics=[Seen()])
+        with distribute(2):
+            seen = model.fit(x, y, batch_size=4, verbose=0).history["seen"][0].tolist()
         place = pathlib.Path(sys.argv[1], str(replica_number()))
-        place.write_text(f"{steps}\n{said}")
+        place.write_text(f"{steps} {others} {seen}\n{said}")

@@ -7,6 +7,7 @@ import keras
 
 from kdl import layers
 from kdl._checks import check_choice
+from kdl._compat import mask_of
 from kdl.compression.quantization._decompose import decompose
 from kdl.compression.quantization._operations import ALMOST_ONE
 from kdl.compression.quantization._placement import place
@@ -157,8 +158,11 @@ def _build(graph, placement, weight_bits, make_observer):
 
 def _parted(x):
     """A float tensor by itself: the converter does not join what is before and after."""
-    floats = keras.backend.is_keras_tensor(x) and is_float(x)
-    return keras.ops.multiply(x, ALMOST_ONE) if floats else x
+    if not (keras.backend.is_keras_tensor(x) and is_float(x)):
+        return x
+    if mask_of(x) is not None:  # which an operation does not pass on
+        return keras.layers.Rescaling(ALMOST_ONE, dtype=x.dtype)(x)
+    return keras.ops.multiply(x, ALMOST_ONE)
 
 
 def _quantized_copy(weight_bits, layer, name):

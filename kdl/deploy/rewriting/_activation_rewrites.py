@@ -40,7 +40,7 @@ def with_activation(function):
             linear = view.once("", lambda n: copy_layer(operation, name=n, activation=None))
             x = linear(x)
             copy_weights(operation, linear)
-        return function(x, operation, lambda make: view.once("_activation", make))
+        return function(x, operation, lambda make, part="": view.once(f"_activation{part}", make))
 
     make.function = function
     return make
@@ -76,4 +76,7 @@ def constant_prelu(x, operation, layer):
         start = keras.initializers.Constant(slope)
         return keras.layers.PReLU(start, shared_axes=axes, trainable=False, name=name)
 
-    return layer(make)(x)
+    prelu, channels = layer(make), x.shape[-1]
+    if prelu.built and prelu.alpha.shape[-1] != channels:  # a shared activation
+        prelu = layer(make, f"_of_{channels}")
+    return prelu(x)

@@ -23,9 +23,11 @@ class KerasRunner:
                 f"Expected the path of a .tflite file, or a built functional or Sequential "
                 f"keras.Model; received {type(model).__name__}."
             )
+        from kdl.graph.read_graph import ends
+
         self._model = model
         self.path = model.name
-        self._outputs = _named(model.output)
+        self._outputs = _named(ends(model)[1])
         if any(isinstance(output, dict | list | tuple) for output in self._outputs.values()):
             raise ValueError(
                 f"Expected one output of {model.name}, or a list or dict of them; its outputs are "
@@ -65,7 +67,7 @@ class KerasRunner:
 
     def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Outputs for `inputs` in the order of `output_names`."""
-        outputs = _named(self._model.predict_on_batch(inputs))
+        outputs = _named(self._model.predict(inputs, verbose=0))
         pairs = zip(self._outputs, self.output_dtypes, strict=True)
         return [np.asarray(outputs[name]).astype(dtype, copy=False) for name, dtype in pairs]
 

@@ -57,7 +57,8 @@ def is_surely_a_segmenter(runner, place, labels):
     own, image = runner.output_shapes[place][1:3], runner.input_shape[1:3]
     named = runner.output_names[place] in _NAMES
     labelled = labels is not None and class_count(runner, place) == len(labels)
-    return is_label_map(runner, place) or own == image or named or labelled
+    full = None not in own and own == image
+    return is_label_map(runner, place) or full or named or labelled
 
 
 def described(runner):

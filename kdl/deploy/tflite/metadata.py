@@ -156,7 +156,9 @@ def _is_map(tensor, classes):
     if len(tensor.shape) not in (3, 4):
         return False
     channels = tensor.shape[3] if len(tensor.shape) == 4 else 1
-    if type_name(tensor) in ("INT32", "INT64"):
+    quantization = tensor.quantization
+    has_scale = quantization is not None and quantization.scale is not None
+    if "INT" in type_name(tensor) and not has_scale:
         return channels == 1
     return len(tensor.shape) == 4 and max(2, channels) == classes
 

@@ -99,7 +99,11 @@ def _arrays(x, y, sample_weight):
             f"On several processes x must be arrays, a keras.utils.PyDataset, or a PyTorch "
             f"DataLoader that gives this process's part; received {type(x).__name__}."
         )
-    given = [x, y, sample_weight]
+    # Rows of pandas go by their labels, not by their places.
+    given = [
+        keras.tree.map_structure(lambda a: a.to_numpy() if hasattr(a, "to_numpy") else a, data)
+        for data in (x, y, sample_weight)
+    ]
     while given[-1] is None:
         given.pop()
     return tuple(given)

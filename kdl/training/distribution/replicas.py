@@ -44,7 +44,9 @@ def replicas():
     if joins:
         join_process_group()
     count = distributed.get_world_size() if distributed.is_initialized() else 1
-    with _patched_methods(count) if count > 1 else contextlib.nullcontext():
+    # Within another such context `fit` is patched already: twice, it would take parts of parts.
+    alone = count == 1 or hasattr(keras.Model.fit, "of_processes")
+    with contextlib.nullcontext() if alone else _patched_methods(count):
         try:
             yield count
         finally:
@@ -82,4 +84,5 @@ def _patched_fit(fit, count):
         with synchronized_step(model, progress):
             return fit(model, **arguments)
 
+    patched_fit.of_processes = count
     return patched_fit

@@ -1,6 +1,7 @@
 """Callbacks of `fit` in several processes: common logs, common state, one writer."""
 
 import keras
+import numpy as np
 
 from kdl.ops.replicas import replica_number, torch_reduced
 from kdl.training.callbacks.backup import Backup
@@ -47,11 +48,13 @@ class _AverageLogs(keras.callbacks.Callback):
 
         # Each process validates on all samples, and trains on its own.
         weights = [1 if name.startswith("val_") else self.progress.samples for name in logs]
-        values = [
-            float(value) * weight for value, weight in zip(logs.values(), weights, strict=True)
-        ]
-        sums = torch_reduced(torch.tensor([values, weights], dtype=torch.float64))
-        logs.update(zip(logs, (sums[0] / sums[1]).tolist(), strict=True))
+        values = [np.float64(keras.ops.convert_to_numpy(value)) for value in logs.values()]
+        weighted = [np.ravel(v * weight) for v, weight in zip(values, weights, strict=True)]
+        sums = torch_reduced(torch.from_numpy(np.concatenate([weights, *weighted])))
+        total, *parts = np.split(sums.numpy(), np.cumsum([len(logs), *map(np.size, values)])[:-1])
+        for name, value, part, weight in zip(logs, values, parts, total, strict=True):
+            mean = part / weight
+            logs[name] = mean.reshape(value.shape) if value.shape else float(mean[0])
 
 
 class _CommonState(keras.callbacks.Callback):

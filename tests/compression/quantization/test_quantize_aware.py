@@ -348,3 +348,17 @@ def test_constants_of_preprocessing_are_not_trained(preprocessing):
     assert len(constants.weights) == 2
     trained = {id(variable) for variable in quantized.trainable_variables}
     assert trained == {id(variable) for variable in quantized.get_layer("conv").weights}
+
+
+def test_masks_reach_the_layers_behind_what_is_rounded():
+    inputs = keras.Input((6,), dtype="int32")
+    x = K.Embedding(9, 8, mask_zero=True)(inputs)
+    model = keras.Model(inputs, K.Dense(2)(K.MultiHeadAttention(2, 4)(x, x)[:, 0]))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(0, 0.5, weight.shape))
+    words = rng.integers(1, 9, (32, 6))
+    words[np.arange(6) >= rng.integers(1, 6, (32, 1))] = 0
+    expected = model.predict(words, verbose=0)
+    quantized, _ = calibrate(model, words, verbose=0)
+    assert signal_to_noise(expected, quantized.predict(words, verbose=0)) > 20

@@ -356,3 +356,12 @@ def test_full_disk(own_process, network, tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert os.listdir(tmp_path) == ["m.tflite"]
     assert (tmp_path / "m.tflite").read_bytes() == b"earlier"
+
+
+def test_label_maps_of_bytes_have_names(tmp_path, images):
+    inputs = keras.Input((12, 12, 3))
+    labels = keras.ops.argmax(keras.layers.Conv2D(3, 1)(inputs), -1)
+    model = keras.Model(inputs, keras.ops.cast(labels, "uint8"))
+    path = tmp_path / "m.tflite"
+    export_tflite(model, path, labels=["sky", "road", "tree"], verification_data=images)
+    assert read_model_info(path).labels == ["sky", "road", "tree"]

@@ -376,3 +376,15 @@ def test_a_product_with_a_number_is_not_sparse_for_the_layer_behind_it():
     x = np.float32([[-4, -1, 1, 4]])
     expected, actual = (keras.ops.convert_to_numpy(m(x)) for m in (model, rewritten))
     np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_activation_that_is_shared_by_other_widths():
+    inputs = keras.Input((8, 8, 3))
+    shared = keras.layers.LeakyReLU(0.2)
+    x = shared(keras.layers.Conv2D(8, 3)(inputs))
+    model = keras.Model(inputs, shared(keras.layers.Conv2D(6, 3)(x)))
+    rewritten, _ = rewrite_for(model, "edgetpu")
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(
+        rewritten.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+    )

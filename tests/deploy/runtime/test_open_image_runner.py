@@ -52,3 +52,22 @@ def test_neither_classifier_nor_segmenter(tmp_path):
         open_image_runner(path)
     with pytest.raises(ValueError, match=r"task must be one of .* received 'detector'"):
         open_image_runner(path, "detector")
+
+
+def test_sequential_model_that_was_called_elsewhere():
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1)])
+    images = np.ones((40, 4, 4, 3), "float32")
+    maps = open_image_runner(model).predict(images)
+    assert [one.label_map.shape for one in maps] == [(4, 4)] * 40
+    model(keras.Input((4, 4, 3), batch_size=2))
+    assert open_image_runner(model).input_shape == (None, 4, 4, 3)
+    model.add(keras.layers.GlobalAveragePooling2D())
+    assert len(open_image_runner(model).predict(images)) == 40
+
+
+def test_features_of_any_size_are_no_maps():
+    inputs = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(8, 3, strides=8)(inputs)
+    row = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(features))
+    both = keras.Model(inputs, {"logits": row, "features": features})
+    assert isinstance(open_image_runner(both), ImageClassifier)

@@ -118,3 +118,19 @@ def test_fit_of_batch_parts_trains():
     [dataset] = parts(np.ones((9, 2), "float32"), 1, y=np.ones((9, 1), "float32"), batch_size=4)
     history = model.fit(dataset, epochs=2, verbose=0)
     assert len(history.history["loss"]) == 2
+
+
+class Frame:
+    """As of pandas, whose rows go by labels."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+        self.shape = self.values.shape
+
+    def to_numpy(self):
+        return self.values
+
+
+def test_rows_of_pandas_go_by_their_places():
+    [part] = parts(Frame(np.arange(6)), 1, y=Frame(-np.arange(6)), batch_size=6)
+    np.testing.assert_array_equal(part[0], [np.arange(6), -np.arange(6)])

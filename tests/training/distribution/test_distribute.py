@@ -161,7 +161,8 @@ def test_processes_stop_together_and_have_as_many_batches(tmp_path):
     run("stopped_job.py", tmp_path)
     for number in range(2):
         steps, said = (tmp_path / str(number)).read_text().split("\n")
-        assert steps == "2 3"  # of eight, and of the loader's three
+        # Of eight, of the loader's three; half of all samples, also in a context within another.
+        assert steps == "2 3 [16.0, 16.0]"
         assert f"this process has {3 + number} batches" in said
 
 
