@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config, items):
     if not config.getoption("--every-model"):
         skip_what_runs_once(items)
     # What takes minutes comes first, so that no process is left with it at the end.
-    items.sort(key=lambda item: item.path.name != "test_distribute.py")
+    long = ("test_distribute.py", "test_readme.py")
+    items.sort(key=lambda item: item.path.name not in long)
     if _tensorflow_missing():
         skip = pytest.mark.skip(reason="TensorFlow is hidden in this run")
         for item in items:
