@@ -32,7 +32,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--every-model",
         action="store_true",
-        help="compare, flatten and export every network as it is, not one of each class (an hour)",
+        help="run all tests on this backend, and every network as it is (hours)",
     )
 
 
