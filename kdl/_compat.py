@@ -29,6 +29,23 @@ def inner_layers(layer):
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+def excludes_from_weight_decay(optimizer):
+    """Whether variables of an optimizer of Keras have no weight decay.
+
+    `exclude_from_weight_decay` leaves no trace in the config, and nothing public tells.
+    """
+    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    return any(getattr(optimizer, name, None) for name in names)
+
+
+def loss_arguments(loss):
+    """Arguments that one of Keras's losses hands to its function.
+
+    The config of `SparseCategoricalCrossentropy` does not tell its axis, nor does anything public.
+    """
+    return dict(loss._fn_kwargs)
+
+
 def rename_tensorflow_variable(variable, name):
     """Gives a variable of TensorFlow another name, under which it is saved.
 

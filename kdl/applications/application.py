@@ -13,8 +13,7 @@ from kdl.applications.model_state import from_state, with_state
 from kdl.applications.weights.convert import load_keras_weights, load_torch_weights
 from kdl.applications.weights.own_file import load_own_weights
 from kdl.applications.weights.source import WeightSource
-from kdl.data.input_spec import InputSpec
-from kdl.data.model_info import ModelInfo, get_model_info, set_model_info
+from kdl.data.model_info import learn_model_info
 from kdl.ops.channels import channel_axis
 
 _TORCH_FILES = (".pth", ".pt", ".bin", ".safetensors")
@@ -131,7 +130,7 @@ class Application(keras.Model):
         becomes the model's `kdl.data.ModelInfo`: its input specification if it fits the input, the
         names of its classes if there are as many outputs.
         """
-        self._remember(getattr(x, "class_names", None), getattr(x, "spec", None))
+        learn_model_info(self, getattr(x, "class_names", None), getattr(x, "spec", None))
         return super().fit(x, *args, **kwargs)
 
     def load_initial_weights(
@@ -166,7 +165,7 @@ class Application(keras.Model):
             source = next((source for source in sources if source.is_file(path)), None)
         self._load_file(path)
         if source is not None:
-            self._remember(None, self._published_spec(source))
+            learn_model_info(self, None, self._published_spec(source))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; `weights` is None, so that a reload never downloads.
@@ -223,13 +222,3 @@ class Application(keras.Model):
         if self._arguments["data_format"] != "channels_last" or None in size:
             return None
         return source.input_spec(size)
-
-    def _remember(self, class_names, spec):
-        """Add class names and input specification to the model's `ModelInfo` if they fit it."""
-        info = get_model_info(self)
-        labels, known = info.labels, info.input_spec
-        if isinstance(spec, InputSpec) and spec.shape == tuple(self.inputs[0].shape[1:]):
-            known = spec
-        if class_names and tuple(self.outputs[0].shape[1:]) == (len(class_names),):
-            labels = list(class_names)
-        set_model_info(self, ModelInfo(labels, known))

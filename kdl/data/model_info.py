@@ -100,6 +100,23 @@ def get_model_info(model: Any) -> ModelInfo:
     return getattr(model, "_kdl_info", ModelInfo())
 
 
+def learn_model_info(model: Any, class_names: Any, spec: Any) -> None:
+    """Makes a model remember what a data set knows, if it fits the model.
+
+    Args:
+        model: A Keras model with a graph.
+        class_names: Names of the classes, remembered if there are as many outputs; or None.
+        spec: `kdl.data.InputSpec`, remembered if it is of the input's shape; or None.
+    """
+    info = get_model_info(model)
+    labels, known = info.labels, info.input_spec
+    if isinstance(spec, InputSpec) and spec.shape == tuple(model.inputs[0].shape[1:]):
+        known = spec
+    if class_names and tuple(model.outputs[0].shape[1:]) == (len(class_names),):
+        labels = list(class_names)
+    set_model_info(model, ModelInfo(labels, known))
+
+
 def write_model_info(path: Path, info: ModelInfo) -> None:
     """Adds `info` to a `.keras` or `.tflite` file.
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from kdl._warn import warn
+from kdl._words import some_of
 from kdl.data._class_numbers import class_numbers
 from kdl.data._input_form import leaves, map_form
 from kdl.data.input_spec import InputSpec
-
-_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,8 +71,8 @@ class Samples:
             return self
         if not set(here) <= set(there):
             warn(
-                f"{argument} has the classes {_some(here)}, the model {_some(there)}: accuracy is "
-                f"left out."
+                f"{argument} has the classes {some_of(here)}, the model {some_of(there)}: accuracy "
+                f"is left out."
             )
             return dataclasses.replace(self, labels=None, class_names=None)
         numbers = np.array([there.index(name) for name in here])
@@ -83,8 +82,3 @@ class Samples:
                 f"{argument} has {len(here)} classes but labels {labels.min()} … {labels.max()}."
             )
         return dataclasses.replace(self, labels=numbers[labels], class_names=there)
-
-
-def _some(names):
-    more = f", … ({len(names)})" if len(names) > _NAMED else ""
-    return f"{', '.join(map(repr, names[:_NAMED]))}{more}"

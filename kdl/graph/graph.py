@@ -51,6 +51,7 @@ class Graph:
         outputs: Its outputs, likewise.
         nodes: The calls.
         info: The `kdl.data.ModelInfo` that the model remembers.
+        output_names: Names of its outputs if they are a list, in their order; None otherwise.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Graph:
     outputs: Any
     nodes: list[Node]
     info: ModelInfo
+    output_names: list[str] | None = None
 
     def consumers(self):
         """Dict: id of a tensor → the nodes that read it; model outputs count as None."""

@@ -2,7 +2,8 @@
 
 import keras
 
-from kdl._compat import call_of, runs_its_graph
+from kdl._compat import call_of, operation_of, runs_its_graph
+from kdl._words import unique_names
 from kdl.data.model_info import get_model_info
 from kdl.graph.graph import Graph, Node, calls_before, tensors_in
 from kdl.graph.wrapper import is_wrapper, strip_first
@@ -23,7 +24,20 @@ def read_graph(model):
     check_functional(model)
     inputs, outputs = ends(model)
     nodes = calls_before(outputs, producers_of(outputs))
-    return Graph(model.name, inputs, outputs, nodes, get_model_info(model))
+    names = names_in_list(outputs)
+    return Graph(model.name, inputs, outputs, nodes, get_model_info(model), names)
+
+
+def names_in_list(outputs):
+    """Names of several outputs in a list: of the operations that give them, numbered if alike.
+
+    Args:
+        outputs: Outputs in any structure; None for all that is no flat list of several.
+    """
+    several = isinstance(outputs, list | tuple) and len(outputs) > 1
+    if not several or any(map(keras.tree.is_nested, outputs)):
+        return None
+    return unique_names(operation_of(x).name for x in outputs)
 
 
 def producers_of(outputs, known=()):

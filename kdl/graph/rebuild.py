@@ -9,6 +9,7 @@ from kdl.graph.copy_layer import copy_layer, copy_operation
 from kdl.graph.copy_model import keep_state
 from kdl.graph.copy_weights import copy_weights
 from kdl.graph.kinds import keras_class_of
+from kdl.graph.read_graph import names_in_list
 from kdl.graph.replay import has_sparse
 from kdl.graph.substitute import Renewed, Replacements
 
@@ -49,12 +50,26 @@ def rebuild(graph, copy=plain_copy, call=None, begin=None):
         results = keras.tree.flatten(outputs)
         _mark_dense(node, (args, kwargs), results)
         new.add(node.results, results)
-    model = make_model(new.inputs, new(graph.outputs), name=graph.name)
+    outputs = _under_their_names(new(graph.outputs), graph.output_names)
+    model = make_model(new.inputs, outputs, name=graph.name)
     for old, copy_of_it in copies.pairs():
         if isinstance(old, keras.layers.Layer):
             _keep(old, copy_of_it)
     set_model_info(model, graph.info)
     return model
+
+
+def _under_their_names(outputs, names):
+    """Outputs in a list, given by operations of these names.
+
+    By them `compile` and files tell the outputs. A pass that ends in another operation (a layer's
+    activation, a rounding, a layer of a nested model) leaves an output without; an `Identity` then
+    has the name.
+    """
+    if names is None:
+        return outputs
+    ends = zip(outputs, names_in_list(outputs), names, strict=True)
+    return [x if found == y else keras.layers.Identity(name=y)(x) for x, found, y in ends]
 
 
 def make_model(inputs, outputs, name=None):

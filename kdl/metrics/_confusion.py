@@ -83,13 +83,28 @@ def labels_like(y_true, y_pred, data_format):
     return whole_numbers(y_true)
 
 
-def check_channels(y_pred, axis, num_classes):
-    """Raise ValueError unless predictions hold a score for each class along an axis."""
+def predicted_labels(y_pred, axis, num_classes):
+    """The classes of the highest scores, as `whole_numbers`; scores of NaN are of no class.
+
+    Args:
+        y_pred: Scores.
+        axis: Axis of the classes.
+        num_classes: Number of classes.
+
+    Raises:
+        ValueError: If there is not a score for each class.
+    """
     if y_pred.shape[axis] != num_classes:
         raise ValueError(
             f"y_pred must hold a score for each of {num_classes} classes along axis {axis}; "
             f"received shape {tuple(y_pred.shape)}."
         )
+    return whole_numbers(ops.argmax(y_pred, axis=axis))[0], has_nan(y_pred)
+
+
+def has_nan(scores):
+    """A bool tensor for `marked`: some class of a diverged network would still be the highest."""
+    return ops.any(ops.isnan(ops.cast(scores, "float32")))
 
 
 def whole_numbers(labels):

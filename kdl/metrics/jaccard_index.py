@@ -9,11 +9,12 @@ from keras import ops
 from kdl._checks import check_integer
 from kdl._typing import ArrayLike, DType, Tensor
 from kdl.metrics._confusion import (
-    check_channels,
     common_and_union,
     confusion,
+    has_nan,
     is_class,
     labels_like,
+    predicted_labels,
     spread,
     whole_numbers,
 )
@@ -162,10 +163,10 @@ class JaccardIndex(keras.metrics.Metric):
         return self._count_maps(y_true, y_pred, weights)
 
     def _count_labels(self, y_true, y_pred, weights):
-        if not self.sparse_y_pred:
-            check_channels(y_pred, self._axis, self.num_classes)
-            y_pred = ops.argmax(y_pred, axis=self._axis)
-        y_pred, wrong_pred = whole_numbers(y_pred)
+        if self.sparse_y_pred:
+            y_pred, wrong_pred = whole_numbers(y_pred)
+        else:
+            y_pred, wrong_pred = predicted_labels(y_pred, self._axis, self.num_classes)
         y_true, wrong = labels_like(y_true, y_pred, self.data_format)
         valid = is_class(y_true, self.num_classes, self.ignore_class)
         valid = valid & is_class(y_pred, self.num_classes, None)
@@ -191,13 +192,13 @@ class JaccardIndex(keras.metrics.Metric):
             f"Masks in y_true must hold 0 and 1, or ignore_class={self.ignore_class}; other "
             f"values came. Divide masks of 0 and 255 by 255.",
         )
-        true = y_true == 1
+        true, broken = y_true == 1, has_nan(y_pred)
 
         def total(pixels):
             pixels = ops.cast(pixels & valid, "int32" if weights is None else "float32")
             if weights is not None:
                 pixels = pixels * ops.reshape(weights, (ops.shape(weights)[0], -1, 1))
-            return marked(ops.cast(ops.sum(pixels, axis=1), "float32"), wrong, no_mask)
+            return marked(ops.cast(ops.sum(pixels, axis=1), "float32"), wrong, no_mask, broken)
 
         return total(predicted & true), total(predicted | true)
 

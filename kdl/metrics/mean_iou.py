@@ -8,11 +8,11 @@ from keras import ops
 from kdl._checks import check_integer
 from kdl._typing import ArrayLike, DType, Tensor
 from kdl.metrics._confusion import (
-    check_channels,
     common_and_union,
     confusion,
     is_class,
     labels_like,
+    predicted_labels,
     spread,
     whole_numbers,
 )
@@ -88,10 +88,10 @@ class MeanIoU(keras.metrics.Metric):
             sample_weight: Weight of each image or pixel, or None.
         """
         y_pred = ops.convert_to_tensor(y_pred)
-        if not self.sparse_y_pred:
-            check_channels(y_pred, self._axis, self.num_classes)
-            y_pred = ops.argmax(y_pred, axis=self._axis)
-        y_pred, wrong_pred = whole_numbers(y_pred)
+        if self.sparse_y_pred:
+            y_pred, wrong_pred = whole_numbers(y_pred)
+        else:
+            y_pred, wrong_pred = predicted_labels(y_pred, self._axis, self.num_classes)
         y_true, wrong = labels_like(ops.convert_to_tensor(y_true), y_pred, self.data_format)
         valid = is_class(y_true, self.num_classes, self.ignore_class)
         valid = valid & is_class(y_pred, self.num_classes, None)

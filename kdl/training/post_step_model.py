@@ -4,6 +4,9 @@ from typing import Any
 
 import keras
 
+from kdl.data.model_info import learn_model_info
+from kdl.graph.wrapper import network_of
+
 
 class PostStepModel(keras.Model):
     """Model that calls `after_step` right after the optimizer, inside of the compiled step.
@@ -20,9 +23,16 @@ class PostStepModel(keras.Model):
     def after_fit(self) -> None:
         """Called when `fit` has ended: an optimizer may have put in averages then."""
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains; see `keras.Model.fit`."""
-        history = super().fit(*args, **kwargs)
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does; the network remembers what an `ImageFolder` knows.
+
+        That are the names of its classes and how it reads its images, the network's
+        `kdl.data.ModelInfo` then.
+        """
+        network = network_of(self)
+        if getattr(network, "inputs", None):
+            learn_model_info(network, getattr(x, "class_names", None), getattr(x, "spec", None))
+        history = super().fit(x, *args, **kwargs)
         self.after_fit()
         return history
 

@@ -374,6 +374,16 @@ def test_unsupported_models_raise():
         tfmot.quantize(keras.Model(inputs, K.Dense(2)(inputs)))
 
 
+def entropy_of_rows():
+    return keras.losses.SparseCategoricalCrossentropy(axis=1)
+
+
+def without_decay_of_biases():
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -384,7 +394,9 @@ def test_unsupported_models_raise():
         ({"loss": lambda y, z: y - z}, "loss must be the name of a Keras loss"),
         ({"loss": keras.losses.Huber(reduction="none")}, "must be a mean or 'sum' here.*'none'"),
         ({"optimizer": "lion"}, "optimizer must be one of Adadelta.*received Lion"),
+        ({"loss": entropy_of_rows()}, "no axis of SparseCategoricalCrossentropy: leave it at -1"),
         ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "no use_ema here"),
+        ({"optimizer": without_decay_of_biases()}, "exclude_from_weight_decay"),
     ],
 )
 def test_fit_with_bad_arguments_raises(arguments, message, images, labels):

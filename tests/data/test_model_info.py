@@ -71,6 +71,29 @@ def test_models_of_kdl_remember_what_they_are_fitted_on(tmp_path):
     assert read_model_info(tmp_path / "p.keras") == ModelInfo(names, spec)
 
 
+def small_classifier(name, units=2):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(units, activation="softmax")(x), name=name)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: kdl.compression.prune(model, kdl.compression.ConstantSparsity(0.5, 0)),
+        lambda model: kdl.compression.distill(model, small_classifier("teacher")),
+    ],
+    ids=["prune", "distill"],
+)
+def test_networks_in_other_models_remember_what_these_are_fitted_on(wrap):
+    names, spec = ["ant", "bee"], InputSpec((8, 8))
+    data = ArrayDataset(np.zeros((4, 8, 8, 3)), [0, 1, 0, 1], class_names=names, spec=spec)
+    model = wrap(small_classifier("network"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(data, verbose=0)
+    assert get_model_info(kdl.compression.strip(model)) == ModelInfo(names, spec)
+
+
 def test_published_weights_carry_how_they_want_their_images(monkeypatch, tmp_path):
     MobileNetV2 = kdl.applications.MobileNetV2
     source = type(kdl.applications.list_models()[0].sources[0])

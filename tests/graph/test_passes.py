@@ -10,6 +10,7 @@ import pytest
 
 from kdl.compression import calibrate, flatten, fold_batch_norm, quantize_aware
 from kdl.deploy import rewrite_for
+from kdl.deploy.exporting.signature import output_names
 from kdl.graph.inline import inline
 from kdl.graph.read_graph import read_graph
 from kdl.graph.rebuild import rebuild
@@ -136,3 +137,38 @@ def test_new_layers_do_not_live_as_long_as_the_model_that_they_are_made_of():
     new = weakref.ref(fold_batch_norm(original).get_layer("block_conv"))
     gc.collect()
     assert new() is None
+
+
+def two_heads():
+    """A list of a head with an activation, a shared one twice, a part of a model, and states."""
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(inputs)
+    shared = keras.layers.Dense(2, activation="tanh", name="shared")
+    states = keras.layers.LSTM(2, return_state=True, name="states")(keras.ops.expand_dims(x, 1))
+    head = keras.Input((3,))
+    nested = keras.Model(head, keras.layers.Dense(2, name="last")(head), name="nested")
+    main = keras.layers.Dense(2, activation="softmax", name="main")(x)
+    outputs = [main, shared(x), shared(x * 2), nested(x), *states[1:]]
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_outputs_in_a_list_keep_their_names_through_a_pass(name, tmp_path):
+    original = two_heads()
+    new = PASSES[name](original)
+    new = new[0] if isinstance(new, tuple) else new
+    names = ["main", "shared_0", "shared_1", "nested", "states_0", "states_1"]
+    assert output_names(original) == output_names(new) == names
+    new.save(tmp_path / "model.keras")
+    assert output_names(keras.saving.load_model(tmp_path / "model.keras")) == names
+
+
+@pytest.mark.every_backend
+def test_a_quantized_model_is_compiled_by_the_names_of_its_outputs():
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Flatten(data_format="channels_last")(inputs)
+    ends = [keras.layers.Dense(2, activation="softmax", name=name)(x) for name in ("main", "aux")]
+    quantized, _ = quantize_aware(keras.Model(inputs, ends), images(), verbose=0)
+    quantized.compile("sgd", loss={"main": "mse", "aux": "mae"})
+    logs = quantized.fit(images(), [np.zeros((4, 2)), np.ones((4, 2))], verbose=0).history
+    assert {"main_loss", "aux_loss"} <= set(logs)

@@ -154,6 +154,27 @@ def test_label_beyond_int32_is_ignored(label):
     assert float(metric.result()) == 1.0
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        MeanIoU(2),
+        JaccardIndex(2),
+        JaccardIndex(2, per_image=True),
+        JaccardIndex(2, multi_label=True),
+    ],
+)
+def test_scores_that_are_not_a_number_give_no_number(metric):
+    metric.reset_state()
+    labels = np.array([[0, 1, 1, 0]])
+    scores = np.eye(2, dtype="float32")[labels]
+    truth = np.eye(2)[labels] if getattr(metric, "multi_label", False) else labels
+    metric.update_state(truth, scores)
+    assert float(metric.result()) == 1.0
+    scores[0, 1] = np.nan
+    metric.update_state(truth, scores)
+    assert np.isnan(float(metric.result()))
+
+
 @pytest.mark.parametrize("metric", [MeanIoU(2), JaccardIndex(2), JaccardIndex(2, per_image=True)])
 def test_scores_of_another_number_of_classes_raise(metric):
     scores = np.eye(3, dtype="float32")[np.array([[0, 2, 1, 2]])]

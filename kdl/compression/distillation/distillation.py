@@ -8,7 +8,9 @@ from keras import ops
 
 from kdl import layers
 from kdl._typing import Tensor
+from kdl._words import some_of
 from kdl.compression.distillation._view import View
+from kdl.data.model_info import get_model_info
 from kdl.graph import copy_model
 from kdl.graph.wrapper import is_wrapper, network_of, strip_first
 from kdl.training.post_step_model import PostStepModel
@@ -63,6 +65,7 @@ class Distillation(PostStepModel):
         _check_model("teacher", teacher)
         _check_loss(student)
         _check_apart(student, teacher)
+        _check_info(network_of(student), network_of(teacher))
         self.temperature = temperature
         self.alpha = alpha
         self.features = tuple((ours, theirs) for ours, theirs in features)
@@ -107,6 +110,15 @@ class Distillation(PostStepModel):
             loss = loss + self.feature_weight * self._feature_loss.compute_loss(theirs, feature)
         self.add_loss((1 - self.alpha) * loss)
         return outputs
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does; an `ImageFolder` must have the teacher's classes.
+
+        Raises:
+            ValueError: If both know the names of their classes, and these differ.
+        """
+        _check_classes("The data", getattr(x, "class_names", None), network_of(self.teacher))
+        return super().fit(x, *args, **kwargs)
 
     def _teacher_outputs(self, inputs):
         # What the teacher's layers add to the losses is dropped in this scope.
@@ -211,6 +223,26 @@ def _check_apart(student, teacher):
         raise ValueError(
             f"Student and teacher must not share weights, as the teacher's are frozen; "
             f"{student.name} and {teacher.name} share {len(shared)}. Make one of them from a copy."
+        )
+
+
+def _check_info(student, teacher):
+    """Raises ValueError if both know their classes, or how they take images, and these differ."""
+    ours, theirs = get_model_info(student), get_model_info(teacher).input_spec
+    _check_classes(student.name, ours.labels, teacher)
+    if ours.input_spec and theirs and not ours.input_spec.agrees_with(theirs):
+        raise ValueError(
+            f"Student and teacher get the same images, but {student.name} takes them by "
+            f"{ours.input_spec}, {teacher.name} by {theirs}. Put a Rescaling in front of one."
+        )
+
+
+def _check_classes(who, names, teacher):
+    known = get_model_info(teacher).labels
+    if names and known and list(names) != list(known):
+        raise ValueError(
+            f"{who} has the classes {some_of(names)}, the teacher {teacher.name} has "
+            f"{some_of(known)}: it would teach the wrong ones. Bring them into one order."
         )
 
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from kdl._compat import excludes_from_weight_decay, loss_arguments
+
 # Optimizer → its own arguments, which tf_keras has under the same names.
 _OPTIMIZERS = {
     "Adadelta": ("rho", "epsilon"),
@@ -64,6 +66,11 @@ def _optimizer(optimizer):
     for key, usual in _UNKNOWN.items():
         if config.get(key) != usual:
             raise ValueError(f"tf_keras has no {key} here: leave it at {usual}.")
+    if excludes_from_weight_decay(optimizer):
+        raise ValueError(
+            "exclude_from_weight_decay tells variables of Keras 3, and tf_keras trains copies of "
+            "them: train without it, or without weight_decay."
+        )
     rate = config["learning_rate"]
     found = {key: config[key] for key in (*own, *_COMMON) if config.get(key) is not None}
     # The rate of a schedule is set at each step.
@@ -81,7 +88,10 @@ def _loss(loss):
             f"loss must be the name of a Keras loss, or one of {', '.join(_LOSSES)}; received "
             f"{loss!r}."
         )
-    config = loss.get_config()
+    config, usual = loss.get_config(), loss_arguments(type(loss)())
+    for key, value in loss_arguments(loss).items():
+        if key not in _LOSSES[name] and value != usual[key]:
+            raise ValueError(f"tf_keras has no {key} of {name}: leave it at {usual[key]}.")
     found = {key: config[key] for key in _LOSSES[name] if key in config}
     if config["reduction"] == "sum":
         found["reduction"] = "sum"

@@ -8,7 +8,8 @@ import re
 import keras
 
 from kdl._compat import all_layers, call_of, inputs_of, operation_of
-from kdl.deploy.tflite.tensor_names import input_name, legal_name, unique_names
+from kdl._words import unique_names
+from kdl.deploy.tflite.tensor_names import input_name, legal_name
 from kdl.layers import FakeQuantize
 
 INPUT_NAME = "image"
@@ -235,9 +236,16 @@ def _unrounded(tensor):
     return tensor
 
 
+def _computed(tensor):
+    """What an output was before it was rounded or got its name."""
+    while isinstance(operation_of(tensor), FakeQuantize | keras.layers.Identity):
+        [tensor] = inputs_of(tensor)
+    return tensor
+
+
 def _last_operation(model, place):
     """The operation that gives an output, in whatever model within the model."""
-    output = _unrounded(model.outputs[place])
+    output = _computed(model.outputs[place])
     operation = operation_of(output)
     if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
         _, _, _, outputs = call_of(output)

@@ -7,6 +7,7 @@ import numpy as np
 
 from kdl._deprecation import renamed_argument
 from kdl._typing import Path
+from kdl._words import unique_names
 from kdl.data._class_numbers import class_numbers
 from kdl.data.reading import samples_of_model
 from kdl.deploy.exporting._data import VERIFICATION_SAMPLES
@@ -19,7 +20,6 @@ from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.runtime.runner import TFLiteRunner
 from kdl.deploy.tflite.file import parsed_once, read_tflite
 from kdl.deploy.tflite.metadata import find_info
-from kdl.deploy.tflite.tensor_names import unique_names
 
 
 @renamed_argument("gates", "tolerances")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kdl._typing import Path
+from kdl._words import unique_names
 from kdl.deploy.tflite.file import (
     interpreter_class,
     parse_tflite,
@@ -14,7 +15,6 @@ from kdl.deploy.tflite.file import (
     signature_names,
     signature_tensors,
 )
-from kdl.deploy.tflite.tensor_names import unique_names
 
 
 class TFLiteRunner:

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 
 from kdl._typing import Path
-from kdl.deploy.tflite.tensor_names import unique_names
+from kdl._words import unique_names
 from kdl.deploy.tflite.validation import CountedBytes, check_tables, validate
 
 # Within `parsed_once`: a list of the last content and what was parsed of it.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kdl
 from kdl import layers
 from kdl.compression import (
     ConstantSparsity,
@@ -322,6 +323,30 @@ def test_models_that_share_weights():
     with pytest.raises(ValueError, match=r"must not share weights.*student and student share 8"):
         distill(student, student)
     assert student.trainable
+
+
+def test_a_teacher_of_other_classes_is_refused():
+    student, teacher = network(4, "student"), network(8, "teacher")
+    kdl.data.set_model_info(teacher, kdl.data.ModelInfo(["ant", "bee", "cat"]))
+    model = distill(student, teacher, from_logits=True)
+    model.compile("sgd", cross_entropy())
+    images = np.zeros((4, *student.input_shape[1:]))
+    folder = kdl.data.ArrayDataset(images, [0, 1, 2, 0], class_names=["bee", "ant", "cat"])
+    with pytest.raises(ValueError, match=r"data has the classes 'bee', .*teacher has 'ant', 'bee'"):
+        model.fit(folder, verbose=0)
+    kdl.data.set_model_info(student, kdl.data.ModelInfo(["cat", "ant", "bee"]))
+    with pytest.raises(ValueError, match="student has the classes 'cat', 'ant', 'bee', the teach"):
+        distill(student, teacher)
+
+
+def test_a_teacher_that_takes_its_images_otherwise_is_refused():
+    student, teacher = network(4, "student"), network(8, "teacher")
+    size = student.input_shape[1:3]
+    for model, mean in ((student, 0.0), (teacher, 0.5)):
+        spec = kdl.data.InputSpec(size, mean=(mean,) * 3)
+        kdl.data.set_model_info(model, kdl.data.ModelInfo(None, spec))
+    with pytest.raises(ValueError, match="student takes them by InputSpec"):
+        distill(student, teacher, from_logits=True)
 
 
 def test_outputs_of_an_unknown_kind():
