@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 
 
 def has_forward_hooks(layer):
@@ -44,6 +45,25 @@ def loss_arguments(loss):
     The config of `SparseCategoricalCrossentropy` does not tell its axis, nor does anything public.
     """
     return dict(loss._fn_kwargs)
+
+
+def replace_inner_layer(holder, old, new):
+    """Puts another layer in the place of one that a layer holds, in an attribute or a list of one.
+
+    A layer that is set only joins those that the holder has, and nothing public takes one out. On
+    PyTorch, attributes that are layers stand among those of `torch.nn.Module`.
+    """
+    holder._tracker.replace_tracked_value("layers", old, new)
+    attributes = vars(holder)
+    for name, value in {**attributes, **attributes.get("_modules", {})}.items():
+        if value is old:
+            setattr(holder, name, new)
+        elif isinstance(value, list):
+            value[:] = [new if x is old else x for x in value]
+        elif isinstance(value, tuple) and any(x is old for x in value):
+            setattr(holder, name, tuple(new if x is old else x for x in value))
+        elif isinstance(value, dict):
+            value.update({key: new for key, x in value.items() if x is old})
 
 
 def rename_tensorflow_variable(variable, name):
@@ -181,15 +201,29 @@ def call_of(tensor):
     calling its operations once more takes as long as it took to make it.
 
     Returns:
-        Tuple `(operation, args, kwargs, outputs)`, the outputs as a list; or None.
+        Tuple `(operation, args, kwargs, outputs)`, the outputs as a list; or None. The first
+        argument stands in `args`, also where it was passed by its name.
     """
     history = getattr(tensor, "_keras_history", None)
     if history is None or history.operation is None:
         return None
-    node = history.operation._inbound_nodes[history.node_index]
+    operation = history.operation
+    node = operation._inbound_nodes[history.node_index]
     if node.is_input:
         return None
-    return history.operation, node.arguments.args, node.arguments.kwargs, node.outputs
+    args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
+    if not args:
+        first = next(iter(inspect.signature(operation.call).parameters), None)
+        args = (kwargs.pop(first),) if first in kwargs else ()
+    return operation, args, kwargs, node.outputs
+
+
+def structure_of_sequential(model):
+    """Inputs and outputs of a Sequential model, in the structure of its first and last layer.
+
+    Its own `input` and `output` are those of a call of it, if there was one, and `outputs` is flat.
+    """
+    return model._functional.input, model._functional.output
 
 
 def operation_of(tensor):

@@ -481,6 +481,7 @@ def test_registered_names_are_frozen():
         "kdl>InvertedResidual",
         "kdl>JaccardIndex",
         "kdl>JaccardLoss",
+        "kdl>KeepMask",
         "kdl>LabelSmoothingCrossentropy",
         "kdl>LogAverageMissRate",
         "kdl>LovaszHinge",

@@ -42,7 +42,7 @@ def keep_settings(old, new, edit=None):
             continue
         value = edit({key: value})[key] if edit else value
         if key not in vars(new) or not _is_equal(vars(new)[key], value):
-            setattr(new, key, copy.deepcopy(value))
+            setattr(new, key, _plain_copy(value))
 
 
 def keep_policy(policy, new):
@@ -87,6 +87,19 @@ def _is_plain(value):
 
 
 def _is_equal(one, other):
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
     if isinstance(other, np.ndarray) or isinstance(one, np.ndarray):
         return np.array_equal(one, other)
     return one == other
+
+
+def _plain_copy(value):
+    """A copy of a plain value, without what Keras puts around lists to find layers in them."""
+    if isinstance(value, dict):
+        return {key: _plain_copy(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return (tuple if isinstance(value, tuple) else list)(map(_plain_copy, value))
+    return copy.deepcopy(value)

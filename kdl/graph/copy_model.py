@@ -1,10 +1,18 @@
 """Copy of a model."""
 
+import collections
 from collections.abc import Callable
 
 import keras
 
-from kdl._compat import all_layers, is_plain_functional, operation_of
+from kdl._compat import (
+    all_layers,
+    inner_layers,
+    is_plain_functional,
+    operation_of,
+    own_variables,
+    replace_inner_layer,
+)
 from kdl.data.model_info import get_model_info, set_model_info
 from kdl.graph._settings import keep_settings, keep_trainable
 from kdl.graph.copy_layer import copy_layer, copy_operation, made_from_config
@@ -79,6 +87,7 @@ def _copied(copies, model, name=None, weights=True):
     if not isinstance(model, keras.Model):
         reason = strip_first(model) if is_wrapper(model) else f"received {model!r}."
         raise ValueError(f"Expected a Keras model. {reason}")
+    copies.shares(model)
     copy = copies.of_model(model, name)
     copies.finish(weights)
     set_model_info(copy, get_model_info(model))
@@ -158,6 +167,12 @@ class Copies:
         self._order = []  # ids, a model before its layers
         self._transparent = set()  # ids of models that are copied layer by layer
         self._structures = {}  # id of a copy with sorted keys → the outputs of its original
+        self._shared = set()  # ids of layers that several layers or models hold
+
+    def shares(self, model):
+        """Sees which layers of a model stand in several places: there their copies do, too."""
+        holders = collections.Counter(id(x) for y in all_layers(model) for x in inner_layers(y))
+        self._shared = {key for key, count in holders.items() if count > 1}
 
     def __call__(self, operation):
         """The copy of a layer or an operation."""
@@ -168,7 +183,11 @@ class Copies:
         if not isinstance(operation, keras.layers.Layer):
             return self._keep(operation, copy_operation(operation, operation.name, self._edit))
         self._order.append(id(operation))
-        return self._keep(operation, copy_layer(operation, edit=self._edit))
+        copy = copy_layer(operation, edit=self._edit)
+        for old, new in zip(inner_layers(operation), inner_layers(copy), strict=False):
+            if id(old) in self._shared:
+                replace_inner_layer(copy, new, self(old))
+        return self._keep(operation, copy)
 
     def of_model(self, model, name=None):
         """The copy of a model."""
@@ -194,8 +213,18 @@ class Copies:
 
     def finish(self, weights=True):
         """Gives the copies, which are built now, settings and weights of their originals."""
-        pairs = [pair for key in self._order for pair in self._inside(key)]
-        _keep_all(pairs, weights, self._edit)
+        _keep_all(self._pairs(), weights, self._edit)
+
+    def variables(self):
+        """Dict: id of an original's weight → the copy's, of the copies that are built now."""
+        return {
+            id(ours): theirs
+            for old, new in self._pairs()
+            for ours, theirs in zip(own_variables(old), own_variables(new), strict=False)
+        }
+
+    def _pairs(self):
+        return [pair for key in self._order if key in self._made for pair in self._inside(key)]
 
     def _inside(self, key):
         """Pairs of an original and its copy, and of the layers in them without an entry here."""
@@ -203,6 +232,7 @@ class Copies:
         if key in self._transparent:
             return [(old, new)]
         first, *inner = same_layers(old, new)
+        inner = [(layer, copy) for layer, copy in inner if id(layer) not in self._made]
         for layer, copy in inner:  # what its author left without a name, Keras has numbered anew
             copy.name = layer.name
         return [first, *inner]

@@ -2,7 +2,7 @@
 
 import keras
 
-from kdl._compat import call_of, operation_of, runs_its_graph
+from kdl._compat import call_of, operation_of, runs_its_graph, structure_of_sequential
 from kdl._words import unique_names
 from kdl.data.model_info import get_model_info
 from kdl.graph.graph import Graph, Node, calls_before, tensors_in
@@ -82,10 +82,7 @@ def check_functional(model):
 
 
 def ends(model):
-    """Inputs and outputs of a functional or Sequential model, in the structure that it takes.
-
-    `input` and `output` of a Sequential model are those of a call of it, if there was one.
-    """
+    """Inputs and outputs of a functional or Sequential model, in the structure that it takes."""
     if isinstance(model, keras.Sequential):
-        return model.inputs[0], model.outputs[0]
+        return structure_of_sequential(model)
     return model.input, model.output

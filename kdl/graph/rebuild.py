@@ -50,7 +50,8 @@ def rebuild(graph, copy=plain_copy, call=None, begin=None):
         results = keras.tree.flatten(outputs)
         _mark_dense(node, (args, kwargs), results)
         new.add(node.results, results)
-    outputs = _under_their_names(new(graph.outputs), graph.output_names)
+    inputs = {x.name for x in keras.tree.flatten(new.inputs)}
+    outputs = _under_their_names(new(graph.outputs), graph.output_names, inputs)
     model = make_model(new.inputs, outputs, name=graph.name)
     for old, copy_of_it in copies.pairs():
         if isinstance(old, keras.layers.Layer):
@@ -59,17 +60,17 @@ def rebuild(graph, copy=plain_copy, call=None, begin=None):
     return model
 
 
-def _under_their_names(outputs, names):
+def _under_their_names(outputs, names, taken):
     """Outputs in a list, given by operations of these names.
 
     By them `compile` and files tell the outputs. A pass that ends in another operation (a layer's
     activation, a rounding, a layer of a nested model) leaves an output without; an `Identity` then
-    has the name.
+    has the name, unless an input has it that is given as an output.
     """
     if names is None:
         return outputs
     ends = zip(outputs, names_in_list(outputs), names, strict=True)
-    return [x if found == y else keras.layers.Identity(name=y)(x) for x, found, y in ends]
+    return [x if y in {found, *taken} else keras.layers.Identity(name=y)(x) for x, found, y in ends]
 
 
 def make_model(inputs, outputs, name=None):

@@ -122,7 +122,8 @@ class _Probe(keras.Model):
     """Gives a row for each batch: its size, then the statistics that each norm saw."""
 
     def __init__(self, model, norms):
-        super().__init__(name="probe")
+        # The model casts its inputs itself.
+        super().__init__(name="probe", dtype="float32", autocast=False)
         self.model = model
         self.variables_seen = [variable for norm in norms for variable in _averages(norm)]
 

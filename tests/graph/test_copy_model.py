@@ -339,3 +339,82 @@ def test_layers_that_draw_nothing_have_no_seeds_to_copy():
     assert all(map(np.array_equal, one.get_weights(), other.get_weights()))
     still = copy_model(one, edit=lambda c: {**c, "rate": 0.0} if "rate" in c else c)
     assert all(map(np.array_equal, one.get_weights(), still.get_weights()))
+
+
+def siamese():
+    """Two towers of one encoder, of which one goes along the frames of a clip."""
+    encoder = keras.Sequential([keras.Input((4,)), L.Dense(3)], name="encoder")
+    clip, image = keras.Input((5, 4)), keras.Input((4,))
+    clips = L.TimeDistributed(encoder)(clip)
+    return keras.Model([clip, image], L.Dot(-1)([clips, encoder(image)]))
+
+
+def two_directions():
+    """A cell of two recurrent layers."""
+    cell, inputs = L.LSTMCell(3), keras.Input((5, 4))
+    backward = L.RNN(cell, go_backwards=True)(inputs)
+    return keras.Model(inputs, L.Add()([L.RNN(cell)(inputs), backward]))
+
+
+class OfList(L.Layer):
+    """A layer around those in a list."""
+
+    def __init__(self, parts, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = parts
+
+    def call(self, x):
+        return sum(part(x) for part in self.parts)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "parts": [*map(keras.saving.serialize_keras_object, self.parts)],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = [keras.saving.deserialize_keras_object(part) for part in config.pop("parts")]
+        return cls(parts, **config)
+
+
+def list_and_call():
+    part, inputs = L.Dense(3), keras.Input((4,))
+    return keras.Model(inputs, L.Add()([OfList([part, L.Dense(3)])(inputs), part(inputs)]))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("make", [siamese, two_directions, list_and_call])
+def test_layers_that_others_hold_stay_shared(make):
+    model = make()
+    copy = copy_model(model)
+    assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
+    inputs = [np.random.default_rng(0).random((2, *x.shape[1:]), "float32") for x in model.inputs]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    expected, actual = (network.predict(inputs, verbose=0) for network in (model, copy))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+class Anchors(L.Layer):
+    """A layer with arrays in a list, and another value set since."""
+
+    def __init__(self, sizes, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = [np.float32(size) for size in sizes]
+        self.scale = {"base": [np.float32([1.0, 1.0])]}
+
+    def call(self, x):
+        return x * self.sizes[0][0] * self.scale["base"][0][0]
+
+    def get_config(self):
+        return {**super().get_config(), "sizes": [size.tolist() for size in self.sizes]}
+
+
+def test_arrays_in_lists_and_dictionaries_are_copied():
+    layer = Anchors([[1, 2], [3, 4]])
+    layer.scale["base"][0] = np.float32([3.0, 2.0])
+    model = keras.Sequential([keras.Input((2,)), layer])
+    copied = copy_model(model).layers[-1]
+    np.testing.assert_array_equal(copied.scale["base"][0], [3.0, 2.0])
+    np.testing.assert_array_equal(copied.sizes, layer.sizes)
+    assert copied.scale["base"] is not layer.scale["base"]

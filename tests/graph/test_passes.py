@@ -163,6 +163,17 @@ def test_outputs_in_a_list_keep_their_names_through_a_pass(name, tmp_path):
     assert output_names(keras.saving.load_model(tmp_path / "model.keras")) == names
 
 
+@pytest.mark.parametrize("name", ["flatten", "calibrate"])
+def test_an_input_that_is_given_as_an_output_keeps_its_name(name):
+    inputs = keras.Input((6, 6, 3), name="state")
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(inputs)
+    original = keras.Model(inputs, [inputs, keras.layers.Dense(2, "relu", name="main")(x)])
+    new = PASSES[name](original)
+    new = new[0] if isinstance(new, tuple) else new
+    assert output_names(new) == ["state", "main"]
+    assert [x.name for x in new.inputs] == ["state"]
+
+
 @pytest.mark.every_backend
 def test_a_quantized_model_is_compiled_by_the_names_of_its_outputs():
     inputs = keras.Input((6, 6, 3))
@@ -172,3 +183,30 @@ def test_a_quantized_model_is_compiled_by_the_names_of_its_outputs():
     quantized.compile("sgd", loss={"main": "mse", "aux": "mae"})
     logs = quantized.fit(images(), [np.zeros((4, 2)), np.ones((4, 2))], verbose=0).history
     assert {"main_loss", "aux_loss"} <= set(logs)
+
+
+def test_tensors_passed_by_name_are_found():
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(4, 3, data_format="channels_last")(inputs=inputs)
+    x = keras.layers.ReLU()(inputs=keras.layers.BatchNormalization(axis=-1)(inputs=x))
+    head = keras.Input((4, 4, 4))
+    nested = keras.Model(head, keras.layers.Flatten(data_format="channels_last")(head))
+    original = keras.Model(inputs, keras.layers.Dense(2)(inputs=nested(inputs=x)))
+    expected = original.predict(images(), verbose=0)
+    for name in ("flatten", "fold_batch_norm", "calibrate"):
+        new = PASSES[name](original)
+        new = new[0] if isinstance(new, tuple) else new
+        error = np.abs(new.predict(images(), verbose=0) - expected).max()
+        assert error < 0.1 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_all_outputs_of_a_sequential_model_are_kept(name):
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Flatten(data_format="channels_last")(inputs)
+    outputs = {key: keras.layers.Dense(2, "relu", name=key)(x) for key in ("boxes", "scores")}
+    layers = [keras.layers.Rescaling(2.0), keras.Model(inputs, outputs)]
+    original = keras.Sequential([keras.Input((6, 6, 3)), *layers])
+    new = PASSES[name](original)
+    new = new[0] if isinstance(new, tuple) else new
+    assert output_names(original) == output_names(new) == ["boxes", "scores"]

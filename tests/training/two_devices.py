@@ -15,6 +15,7 @@ from kdl import compression
 from kdl.data import Mixup
 from kdl.layers import (
     CentralizedConv2D,
+    FakeQuantize,
     MovingAverageBatchNormalization,
     SwitchableNormalization,
     SyncBatchNormalization,
@@ -78,6 +79,17 @@ def dense(seed, width, **arguments):
     return model
 
 
+def rounded():
+    """A network that observes what comes in and what is inside, and rounds both."""
+    observers = [FakeQuantize(observer="min_max"), FakeQuantize(momentum=0.8)]
+    first, second = keras.layers.Dense(8, "relu"), keras.layers.Dense(3)
+    flat = [keras.Input((1, 2, 3)), keras.layers.Flatten()]
+    model = keras.Sequential([*flat, observers[0], first, observers[1], second])
+    first.set_weights(dense(0, 8).get_weights()[:2])
+    second.set_weights(dense(0, 8).get_weights()[2:])
+    return model
+
+
 def pruned():
     return compression.prune(dense(0, 8), compression.ConstantSparsity(0.5))
 
@@ -89,6 +101,7 @@ WRAPPERS = {
     "Distillation of a PrunedModel": lambda: compression.distill(
         pruned(), dense(1, 16), from_logits=True
     ),
+    "FakeQuantize": rounded,
     "regularized": lambda: dense(0, 8, kernel_regularizer=keras.regularizers.L2(0.1)),
     "regularized, loss summed": lambda: dense(0, 8, kernel_regularizer=keras.regularizers.L2(0.1)),
     "Mixup": lambda: dense(0, 8),

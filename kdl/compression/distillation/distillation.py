@@ -60,9 +60,10 @@ class Distillation(PostStepModel):
         from_logits: bool | None = None,
         name: str | None = "distillation",
     ) -> None:
-        super().__init__(name=name)
         _check_model("student", student)
         _check_model("teacher", teacher)
+        # Student and teacher cast their inputs themselves.
+        super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         _check_loss(student)
         _check_apart(student, teacher)
         _check_info(network_of(student), network_of(teacher))

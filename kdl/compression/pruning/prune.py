@@ -77,12 +77,11 @@ def prune(
         )
     if n_of_m is not None:
         _check_n_of_m(n_of_m, schedule, scope)
-    kernels = _chosen(model, skip, n_of_m)
-    position = {id(variable): i for i, variable in enumerate(model.variables)}
+    network = copy_model(model)
+    kernels = _chosen(network, skip, n_of_m)
+    position = {id(variable): i for i, variable in enumerate(network.variables)}
     places = [(position[id(kernel.variable)], kernel.input_axis) for kernel in kernels]
-    pruned = PrunedModel(
-        copy_model(model), places, schedule, scope, n_of_m, name=f"{model.name}_pruned"
-    )
+    pruned = PrunedModel(network, places, schedule, scope, n_of_m, name=f"{model.name}_pruned")
     if schedule is None:
         pruned.keep_zeros()
     else:

@@ -45,7 +45,8 @@ class PrunedModel(PostStepModel):
         n_of_m: Sequence[int] | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(name=name)
+        # The model casts its inputs itself.
+        super().__init__(name=name, dtype=model.dtype_policy, autocast=False)
         self.model = model
         self.schedule = schedule
         self.scope = scope
@@ -158,8 +159,14 @@ class PrunedModel(PostStepModel):
 
     def copy_with(self, copy: Callable, name: str | None) -> "PrunedModel":
         """This model around a copy of the model inside, for `kdl.graph.copy_model`."""
-        model = copy(self.model)
-        return type(self)(model, self._places, self.schedule, self.scope, self.n_of_m, name)
+        model, copied = copy(self.model), copy.variables()
+        position = {id(weight): i for i, weight in enumerate(model.variables)}
+        axes = [axis for _, axis in self._places]
+        places = [
+            (position[id(copied[id(kernel)])], axis)
+            for kernel, axis in zip(self.kernels, axes, strict=True)
+        ]
+        return type(self)(model, places, self.schedule, self.scope, self.n_of_m, name)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -111,15 +111,26 @@ def _separable(layer, args, kwargs, once):
 def _average(layer, args, kwargs, once):
     if not isinstance(layer, keras.layers.Layer):  # `keras.ops.average` is called so, too
         return None
-    return ops.multiply(functools.reduce(ops.add, args[0]), 1 / len(args[0]))
+    return ops.multiply(_joined(keras.layers.Add, args[0]), 1 / len(args[0]))
 
 
-def _pairwise(operation):
+def _pairwise(kind):
     def rewrite(layer, args, kwargs, once):
         several = isinstance(args[0], list | tuple) and len(args[0]) > 2
-        return functools.reduce(operation, args[0]) if several else None
+        return _joined(kind, args[0]) if several else None
 
     return rewrite
+
+
+def _joined(kind, tensors):
+    """Tensors, joined one after the other by Keras's layers, which also join their masks.
+
+    These put axes that a tensor lacks after that of the samples, and so must all have them first.
+    """
+    rank = max(len(x.shape) for x in tensors)
+    axes = [tuple(range(1, 1 + rank - len(x.shape))) for x in tensors]
+    tensors = [ops.expand_dims(x, new) if new else x for x, new in zip(tensors, axes, strict=True)]
+    return functools.reduce(lambda x, y: kind()([x, y]), tensors)
 
 
 def _divide(operation, args, kwargs, once):
@@ -136,10 +147,10 @@ _REWRITES = {
     "BatchNormalization": decompose_batch_norm,
     "Rescaling": decompose_constants,
     "Normalization": decompose_constants,
-    "Add": _pairwise(ops.add),
-    "Multiply": _pairwise(ops.multiply),
-    "Maximum": _pairwise(ops.maximum),
-    "Minimum": _pairwise(ops.minimum),
+    "Add": _pairwise(keras.layers.Add),
+    "Multiply": _pairwise(keras.layers.Multiply),
+    "Maximum": _pairwise(keras.layers.Maximum),
+    "Minimum": _pairwise(keras.layers.Minimum),
     "AdaptiveAveragePooling2D": decompose_adaptive_pooling(layers.AveragePooling2D),
     "AdaptiveMaxPooling2D": decompose_adaptive_pooling(keras.layers.MaxPooling2D),
     "Average": _average,

@@ -85,7 +85,9 @@ class _Probe(keras.Model):
 def _of_a_sample(reduce, x, by_sample, first):
     """The extreme of each sample; that of the batch for each, where no axis holds the samples."""
     if by_sample:
-        return ops.cast(_along_samples(reduce, x), "float32")
+        # A reshape may have joined the samples with another axis, as windows of images do.
+        rows = ops.reshape(x, (ops.shape(first)[0], -1))
+        return ops.cast(reduce(rows, axis=1), "float32")
     zeros = ops.zeros_like(ops.cast(_along_samples(ops.max, first), "float32"))
     return ops.cast(reduce(x), "float32") + zeros
 

@@ -1,5 +1,8 @@
 """Rules of int8 quantization, an entry for each kind of operation."""
 
+import keras
+import numpy as np
+
 from kdl.compression.quantization._operations import WEIGHTED, is_number
 
 # What changes its input in training alone: of it a file holds nothing.
@@ -173,10 +176,17 @@ def _reason_of_resizing(operation):
 def goes_unrounded(node, consumer):
     """Tell if `consumer`, the only one of `node`'s output, is fused with it."""
     folds = node.kind in (*WEIGHTED, _NORM)
+    if consumer.kind in RELUS and node.kind == "Conv2DTranspose":
+        return _has_bias(node.operation)
     if consumer.kind in RELUS:
         return folds or node.kind in (*_SUMS, "Multiply")
     adds_number = consumer.kind in _SUMS and bool(_numbers(consumer))
     return folds and (adds_number or consumer.kind == _NORM)
+
+
+def _has_bias(layer):
+    """Tell if a transposed convolution adds a bias: else the converter fuses no ReLU with it."""
+    return layer.use_bias and bool(np.any(keras.ops.convert_to_numpy(layer.bias)))
 
 
 def number_after(node, consumers):

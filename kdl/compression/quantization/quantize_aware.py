@@ -9,6 +9,7 @@ from kdl import layers
 from kdl._checks import check_choice
 from kdl._compat import mask_of
 from kdl.compression.quantization._decompose import decompose
+from kdl.compression.quantization._keep_mask import KeepMask
 from kdl.compression.quantization._operations import ALMOST_ONE
 from kdl.compression.quantization._placement import place
 from kdl.compression.quantization._ranges import observe_ranges
@@ -106,6 +107,7 @@ def quantize_aware(
             f"{model.name} is quantized already. Train it further as it is, or pass the model that "
             f"it was made from."
         )
+    own = [node.operation for node in graph.nodes]
     graph = decompose(fold(graph) if batch_norm == "fold" else graph)
     placement = place(graph)
     if not placement.roundings:
@@ -114,12 +116,13 @@ def quantize_aware(
     def make_observer(name, **arguments):
         return layers.FakeQuantize(activation_bits, observer, momentum, name=name, **arguments)
 
-    quantized = _build(graph, placement, weight_bits, make_observer)
+    keeps_mask = {id(node.operation) for node in graph.nodes} - {*map(id, own)}
+    quantized = _build(graph, placement, weight_bits, make_observer, keeps_mask)
     observe_ranges(quantized, inputs_for_predict(data, model), batch_size, verbose)
     return quantized, _report(graph, placement)
 
 
-def _build(graph, placement, weight_bits, make_observer):
+def _build(graph, placement, weight_bits, make_observer, keeps_mask):
     observers = [
         make_observer(f"range_{number}", sites=len(names))
         for number, names in enumerate(placement.groups)
@@ -146,6 +149,8 @@ def _build(graph, placement, weight_bits, make_observer):
             args, kwargs = keras.tree.map_structure(_parted, (args, kwargs))
         outputs = operation(*args, **kwargs)
         fresh = keras.tree.flatten(outputs)
+        if id(node.operation) in keeps_mask:
+            fresh = [_masked_as_before(x, args) for x in fresh]
         if node.kind == "Discretization" or not any(map(is_float, node.inputs)):
             # Of one-hot rows the converter would round the numbers that it writes them with.
             fresh = [*map(_parted, fresh)]
@@ -154,6 +159,12 @@ def _build(graph, placement, weight_bits, make_observer):
 
     copy = functools.partial(_quantized_copy, weight_bits)
     return rebuild(graph, copy, call, begin=rounded)
+
+
+def _masked_as_before(x, args):
+    """What an operation gives in place of a layer, which would have passed its mask on."""
+    masked = [y for y in keras.tree.flatten(args) if mask_of(y) is not None]
+    return x if mask_of(x) is not None or not masked else KeepMask()(masked[0], x)
 
 
 def _parted(x):

@@ -17,7 +17,7 @@ from kdl.data.reading import inputs_for_predict, samples_of_model
 from kdl.graph import copy_model
 from kdl.graph.copy_weights import set_weights
 from kdl.graph.inline import inline
-from kdl.graph.read_graph import read_graph
+from kdl.graph.read_graph import ends, read_graph
 
 # Inputs on which Keras 3 and tf_keras must agree before anything is trained.
 _PROOF_SAMPLES = 16
@@ -177,8 +177,7 @@ class TFMOTModel:
 
     def _run(self, task, job, arrays, inputs, see=lambda event: None, seed=None):
         samples = [x[:_PROOF_SAMPLES] for x in inputs]
-        alone = isinstance(self.model, keras.Sequential)  # one that was never called has no `input`
-        structure = samples[0] if alone else keras.tree.pack_sequence_as(self.model.input, samples)
+        structure = keras.tree.pack_sequence_as(ends(self.model)[0], samples)
         outputs = self.model.predict(structure, batch_size=_PROOF_SAMPLES, verbose=0)
         expected = keras.tree.flatten(outputs)
         job.update(task=task, seed=seed, method=self._settings, graph=self._description.graph)

@@ -241,8 +241,9 @@ def _check_integers(path, model, quantized):
     if not quantized:
         raise ExportError(
             f"TFLite has no int8 form of {operations}, which would be wrong or stay floating-point "
-            f"in the int8 file. kdl.compression.calibrate(model, data) quantizes the rest: export "
-            f"the model that it gives, as int8. No file was written."
+            f"in the int8 file. kdl.compression.calibrate(model, data) quantizes the rest where "
+            f"that has int8 forms and the model can be copied: export what it gives, as int8. Or "
+            f"take quantization='dynamic'. No file was written."
         )
     warnings.warn(
         f"{operations} stays floating-point in the int8 file. The report of quantize_aware or "

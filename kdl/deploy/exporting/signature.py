@@ -9,7 +9,9 @@ import keras
 
 from kdl._compat import all_layers, call_of, inputs_of, operation_of
 from kdl._words import unique_names
+from kdl.compression.quantization._keep_mask import KeepMask
 from kdl.deploy.tflite.tensor_names import input_name, legal_name
+from kdl.graph.read_graph import ends
 from kdl.layers import FakeQuantize
 
 INPUT_NAME = "image"
@@ -44,7 +46,7 @@ def input_names(model):
         return [INPUT_NAME]
     paths = _paths(model, "input")
     pairs = zip(paths, model.inputs, strict=True)
-    names = [_joined(p, "input") if _has_key(model.input, p) else x.name for p, x in pairs]
+    names = [_joined(p, "input") if _has_key(ends(model)[0], p) else x.name for p, x in pairs]
     # TensorFlow does not tell capital letters from small ones.
     return _unique(map(input_name, names), paths, str.lower)
 
@@ -171,14 +173,14 @@ def _keys(model):
     """Keys in the name of each flattened output; empty where the outputs are a list, or one."""
     paths = _paths(model, "output")
     nested = any(len(path) > 1 for path in paths)
-    return paths if nested or (any(paths) and isinstance(model.output, dict)) else [()] * len(paths)
+    keyed = nested or (any(paths) and isinstance(ends(model)[1], dict))
+    return paths if keyed else [()] * len(paths)
 
 
 def _paths(model, side):
     """Keys and places of the model's flattened inputs or outputs, as tuples."""
-    if isinstance(model, keras.Sequential):
-        return [()]
-    return [path for path, _ in keras.tree.flatten_with_path(getattr(model, side))]
+    structure = dict(zip(("input", "output"), ends(model), strict=True))[side]
+    return [path for path, _ in keras.tree.flatten_with_path(structure)]
 
 
 def _as_text(paths):
@@ -238,8 +240,8 @@ def _unrounded(tensor):
 
 def _computed(tensor):
     """What an output was before it was rounded or got its name."""
-    while isinstance(operation_of(tensor), FakeQuantize | keras.layers.Identity):
-        [tensor] = inputs_of(tensor)
+    while isinstance(operation_of(tensor), FakeQuantize | keras.layers.Identity | KeepMask):
+        tensor = inputs_of(tensor)[-1]
     return tensor
 
 

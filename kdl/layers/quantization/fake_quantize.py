@@ -13,6 +13,7 @@ from kdl._deprecation import renamed_attribute
 from kdl._typing import Shape, Tensor
 from kdl.ops.lowering import lowering_scope, resolve_lowering
 from kdl.ops.quantization import check_bits, fake_quantize
+from kdl.ops.replicas import batch_gather
 
 OBSERVERS = ("ema", "min_max")
 
@@ -141,11 +142,10 @@ class FakeQuantize(keras.layers.Layer):
     step = renamed_attribute("step", "scale")
 
     def _observe(self, inputs, site):
-        low = ops.cast(ops.min(inputs, initial=0.0), "float32")
-        high = ops.cast(ops.max(inputs, initial=0.0), "float32")
+        low, high, is_empty = _ends_of_batch(inputs)
         old = self.low[site], self.high[site]
         first = ops.equal(old[0], old[1])
-        here = ops.logical_and(ops.equal(ops.arange(self.sites), site), ops.size(inputs) > 0)
+        here = ops.logical_and(ops.equal(ops.arange(self.sites), site), ops.logical_not(is_empty))
         for end, before, now in ((self.low, old[0], low), (self.high, old[1], high)):
             now = ops.where(first, now, self._follow(end, before, now))
             end.assign(ops.where(here, now, ops.convert_to_tensor(end)))
@@ -175,3 +175,11 @@ class FakeQuantize(keras.layers.Layer):
             "sites": self.sites,
             "fixed_range": self.fixed_range,
         }
+
+
+def _ends_of_batch(inputs):
+    """Smallest and largest value of a batch, on all devices, and whether it is empty."""
+    ends = [-ops.min(inputs, initial=0.0), ops.max(inputs, initial=0.0), ops.size(inputs) > 0]
+    parts, _ = batch_gather(ops.stack([ops.cast(end, "float32") for end in ends])[None])
+    low, high, filled = ops.unstack(ops.max(parts, axis=0), 3)
+    return -low, high, filled == 0

@@ -20,6 +20,7 @@ from kdl.compression import (
     strip,
 )
 from kdl.testing import _checks
+from kdl.training import save_portable
 
 K = keras.layers
 
@@ -440,3 +441,36 @@ def test_the_first_kernel_is_skipped_and_not_its_namesakes():
         x = part(x)
     pruned = prune(keras.Model(inputs, x), ConstantSparsity(0.5), skip=("first",))
     assert len(pruned.kernels) == 3
+
+
+def test_kernels_are_found_in_a_copy_that_draws_nothing():
+    """A Dropout of rate 0 has no seed among its variables, where the original has one."""
+    layers = [K.Dense(8), K.Dropout(0.5), K.Dense(8), K.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[1].rate = 0.0
+    pruned = prune(model, ConstantSparsity(0.5))
+    assert [kernel.shape for kernel in pruned.kernels] == [(4, 8), (8, 8), (8, 2)]
+    np.testing.assert_allclose([np.mean(w == 0) for w in kernels(pruned)], 0.5)
+
+
+def test_kernels_are_found_in_a_copy_of_another_order(tmp_path):
+    """A portable file sorts outputs by their keys as text: 16 before 8."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, {n: K.Dense(n, name=f"d{n}")(inputs) for n in (8, 16, 32)})
+    pruned = prune(model, ConstantSparsity(0.5))
+    masks = {k.path: numpy(m) for k, m in zip(pruned.kernels, pruned.masks, strict=True)}
+    save_portable(pruned, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for kernel, mask in zip(loaded.kernels, loaded.masks, strict=True):
+        np.testing.assert_array_equal(numpy(mask), masks[kernel.path])
+
+
+def test_inputs_beyond_half_precision_reach_the_model():
+    ones = K.Dense(1, kernel_initializer="ones", dtype="float32")
+    model = keras.Sequential([keras.Input((1,)), ones])
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        pruned = prune(model, None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert float(pruned.predict(np.float32([[1e5]]), verbose=0)[0, 0]) == 1e5

@@ -362,3 +362,72 @@ def test_masks_reach_the_layers_behind_what_is_rounded():
     expected = model.predict(words, verbose=0)
     quantized, _ = calibrate(model, words, verbose=0)
     assert signal_to_noise(expected, quantized.predict(words, verbose=0)) > 20
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda x: K.Dense(3, activation="softmax")(x),
+        lambda x: K.Activation("softmax")(K.Dense(3)(K.Dense(4, activation="relu")(x))),
+        lambda x: K.Activation("softmax")(K.Average()([K.Dense(3)(x) for _ in range(3)])),
+    ],
+    ids=["softmax", "relu", "average"],
+)
+def test_masks_reach_the_loss(head):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,), dtype="int32")
+    model = keras.Model(inputs, head(K.Embedding(9, 8, mask_zero=True)(inputs)))
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape))
+    words = np.tile([1, 2, 3, 0, 0, 0], (8, 1))
+    labels = np.argmax(model.predict(words, verbose=0), -1)
+    labels[words == 0] = np.argmin(model.predict(words, verbose=0), -1)[words == 0]
+    losses = []
+    for network in (model, calibrate(model, words, verbose=0)[0]):
+        network.compile("sgd", "sparse_categorical_crossentropy")
+        losses.append(network.evaluate(words, labels, verbose=0))
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "join", [K.Average(), K.Maximum(), K.Add(), K.Multiply()], ids=lambda join: join.name
+)
+def test_tensors_of_fewer_axes_are_joined_as_keras_joins_them(join):
+    """Six samples of six steps: along the wrong axis that fits, too."""
+    steps, whole = keras.Input((6, 4)), keras.Input((4,))
+    model = keras.Model([steps, whole], K.Dense(2)(join([steps, whole, whole])))
+    rng = np.random.default_rng(0)
+    data = [rng.random((6, *shape)).astype("float32") for shape in ((6, 4), (4,))]
+    quantized, _ = calibrate(model, data, verbose=0)
+    outputs = [network.predict(data, verbose=0) for network in (model, quantized)]
+    assert signal_to_noise(*outputs) > 25
+
+
+def test_samples_joined_with_another_axis_have_a_range():
+    inputs = keras.Input((6, 4))
+    x = K.Dense(3)(keras.ops.reshape(inputs, (-1, 4)))
+    model = keras.Model(inputs, keras.ops.reshape(x, (-1, 6, 3)))
+    data = np.random.default_rng(0).normal(0, 1, (8, 6, 4)).astype("float32")
+    quantized, _ = calibrate(model, data, verbose=0)
+    outputs = [network.predict(data, verbose=0) for network in (model, quantized)]
+    assert signal_to_noise(*outputs) > 25
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_relu_after_a_transposed_convolution_is_in_integers(bias, tmp_path):
+    """The converter joins the two where there is a bias alone, and then rounds once."""
+    from kdl.deploy import export_tflite, read_tflite
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 3))
+    x = K.Conv2DTranspose(4, 3, bias_initializer="random_normal" if bias else "zeros")(inputs)
+    model = keras.Model(inputs, K.ReLU()(x))
+    images = np.random.default_rng(0).normal(0, 1, (64, 4, 4, 3)).astype("float32")
+    quantized, report = calibrate(model, images, verbose=0)
+    assert report.complete
+    path = tmp_path / "model.tflite"
+    export_tflite(quantized, path, "int8", verification_data=images)
+    summary = read_tflite(path)
+    assert summary.float_tensors == 0
+    assert ("MUL" in summary.operations) != bias
