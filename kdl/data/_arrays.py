@@ -12,6 +12,9 @@ _ACCEPTED = (
     "PyTorch's DataLoader, a list or generator of batches, or a function that makes one"
 )
 
+# Rounding errors of floats are smaller, and what was meant as a fraction is mostly more.
+_FRACTION = 1e-3
+
 
 def read_arrays(data, limit, form, argument):
     """`(inputs, labels)` of any accepted form, not checked."""
@@ -192,6 +195,34 @@ def _as_numpy(value, argument):
             f"{argument} must hold numbers; received {describe(value)} of dtype {array.dtype}."
         )
     return array
+
+
+def whole_numbers(array, argument, taken):
+    """Numbers where integers are taken, floats among them rounded: a cast makes 6 of 6.9999995.
+
+    Args:
+        array: The numbers.
+        argument: What messages call them.
+        taken: What is taken, in words or as a dtype.
+
+    Raises:
+        ValueError: If there are fractions among them.
+    """
+    if array.dtype.kind != "f":
+        return array
+    wrong = ~are_whole(array)
+    if wrong.any():
+        raise ValueError(
+            f"{argument} must hold whole numbers, since {taken} is taken; received "
+            f"{array[wrong][0]:.4g}. Pass the integers themselves, as bytes of images from 0 to "
+            f"255, not scaled ones."
+        )
+    return np.rint(array)
+
+
+def are_whole(array):
+    """Boolean for each number, whether it is whole but for rounding, or NaN."""
+    return ~(np.abs(array - np.rint(array)) > _FRACTION)
 
 
 def is_function(data):

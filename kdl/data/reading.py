@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kdl.data._arrays import as_form, is_array, is_function, read_arrays
-from kdl.data._input_form import form_of_model, form_of_shapes, leaves
+from kdl.data._arrays import as_form, is_array, is_function, read_arrays, whole_numbers
+from kdl.data._input_form import form_of_model, form_of_shapes, leaves, map_form
 from kdl.data.input_spec import InputSpec
 from kdl.data.samples import Samples
 
@@ -59,7 +59,7 @@ def read_samples(
         inputs, labels = read_arrays(data, limit, form, argument)
         samples = Samples(inputs, labels, _class_names(data), _input_spec(data))
     _check(samples, form, argument)
-    return samples
+    return _rounded(samples, form, argument)
 
 
 def samples_of_model(
@@ -72,6 +72,10 @@ def samples_of_model(
         model: A functional or Sequential model.
         limit: As in `read_samples`.
         argument: What messages call the data.
+
+    Raises:
+        ValueError: As `read_samples`, or if an input of integers is given fractions; floats that
+            are whole but for rounding are rounded.
     """
     return read_samples(data, limit, form_of_model(model), argument)
 
@@ -90,22 +94,45 @@ def inputs_for_predict(data: Any, model: Any, convert: bool = False) -> Any:
     """
     misread = isinstance(data, dict | list | tuple | Samples) or is_function(data)
     misread = misread or hasattr(data, "__next__")
+    misread = misread or (is_array(data) and any("int" in slot.dtype for slot in _slots(model)))
     convert = convert or len(model.inputs) > 1
     if not (misread or (convert and not is_array(data))):
         return data
     return samples_of_model(data, model).inputs
 
 
+def _slots(model):
+    return leaves(form_of_model(model))
+
+
 def _check(samples, form, argument):
     slots, labels = leaves(form), samples.labels
     for slot, array in zip(slots, samples.arrays, strict=True):
-        name = f"{argument} for the input {slot.name}" if len(slots) > 1 else argument
+        name = _name(argument, slot, slots)
         _check_array(array, slot, name)
         if len(array) != len(samples):
             raise ValueError(f"{name}: Received {len(array)} samples; others have {len(samples)}.")
     if labels is not None and (not labels.ndim or len(labels) != len(samples)):
         count = labels.size if not labels.ndim else len(labels)
         raise ValueError(f"{argument}: Received {len(samples)} inputs but {count} labels.")
+
+
+def _rounded(samples, form, argument):
+    """The samples with whole numbers for inputs of integers, to which Keras casts floats."""
+    slots = leaves(form)
+    if not any("int" in (slot.dtype or "") for slot in slots):
+        return samples
+
+    def rounded(slot, array):
+        if "int" not in (slot.dtype or ""):
+            return array
+        return whole_numbers(array, _name(argument, slot, slots), slot.dtype)
+
+    return dataclasses.replace(samples, inputs=map_form(rounded, form, samples.inputs))
+
+
+def _name(argument, slot, slots):
+    return f"{argument} for the input {slot.name}" if len(slots) > 1 else argument
 
 
 def _check_array(array, slot, argument):

@@ -14,7 +14,7 @@ from kdl.data import (
     read_samples,
 )
 from kdl.data._class_numbers import class_numbers
-from kdl.data.reading import inputs_for_predict
+from kdl.data.reading import inputs_for_predict, samples_of_model
 
 X = np.random.default_rng(0).random((10, 4, 5, 3), "float32")
 Y = np.arange(10) % 3
@@ -376,3 +376,29 @@ def test_rows_that_are_no_distribution_are_no_classes(rows):
     with pytest.raises(ValueError, match="must be one-hot"):
         class_numbers(np.array(rows))
     assert class_numbers(np.float32([[0.9, 0.1], [0.4, 0.6]])).tolist() == [0, 1]
+
+
+def integer_model():
+    inputs = {"image": keras.Input((2,), dtype="uint8", name="image")}
+    inputs["x"] = keras.Input((1,), name="x")
+    parts = [keras.layers.Rescaling(1.0)(inputs["image"]), inputs["x"]]
+    return keras.Model(inputs, keras.layers.Concatenate()(parts))
+
+
+def test_floats_for_an_input_of_integers_are_rounded():
+    data = {"image": np.float32([[6.9999995, 255]]), "x": np.float32([[0.3]])}
+    samples = samples_of_model(data, integer_model())
+    assert samples.inputs["image"].tolist() == [[7, 255]]
+    assert samples.inputs["x"].tolist() == data["x"].tolist()
+
+
+def test_fractions_for_an_input_of_integers_are_refused():
+    data = {"image": np.float32([[0, 0.37]]), "x": np.float32([[0.3]])}
+    with pytest.raises(ValueError, match=r"data for the input image.* whole numbers, since uint8"):
+        samples_of_model(data, integer_model())
+
+
+def test_arrays_for_predict_are_rounded_for_an_input_of_integers():
+    inputs = keras.Input((2,), dtype="int32")
+    model = keras.Model(inputs, keras.layers.Embedding(9, 2)(inputs))
+    assert inputs_for_predict(np.float32([[1.9999999, 2]]), model).tolist() == [[2, 2]]

@@ -48,7 +48,7 @@ class TinyFile:
         self.others = []
 
     def tensor(self, shape, kind=FLOAT, values=None, open_axes=(), scale=SCALE, zero_point=0):
-        """Number of a new tensor; constant if it has values."""
+        """Number of a new tensor; constant if it has values; without quantization if scale=0."""
         made = self.schema.TensorT()
         made.shape = np.array(shape, "int32")
         if open_axes:
@@ -56,7 +56,7 @@ class TinyFile:
         made.hasRank = True
         made.type = getattr(self.schema.TensorType, kind)
         made.name = f"t{len(self.tensors)}"
-        if kind in ("INT8", "UINT8", "INT16"):
+        if kind in ("INT8", "UINT8", "INT16") and scale:
             made.quantization = self.schema.QuantizationParametersT()
             made.quantization.scale, made.quantization.zeroPoint = [scale], [zero_point]
         if values is not None:
@@ -170,3 +170,11 @@ class TinyFile:
         entry = self.schema.TensorMapT()
         entry.name, entry.tensorIndex = name, number
         return entry
+
+
+def unscaled_file(path, kind):
+    """A file that gives three integers or truth values as they are."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 3), kind, scale=0)
+    shape = tiny.constant(np.int32([1, 3]))
+    return tiny.write(path, [x], [tiny.apply("RESHAPE", [x, shape], ((1, 3), kind, None, (), 0))])

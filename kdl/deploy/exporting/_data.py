@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from kdl.data._arrays import are_whole
 from kdl.data._class_numbers import class_numbers
 from kdl.data._input_form import Slot, fitted, form_of_model, form_of_shapes, leaves, map_form
 from kdl.data.model_info import ModelInfo, get_model_info
@@ -135,23 +136,43 @@ def _text(form):
 
 
 def _check_spec(spec, form):
-    shapes = _shapes(form)
-    if spec is None or spec.place_among(shapes) is not None:
+    if spec is None or _is_taken(spec, form):
         return
+    shapes = _shapes(form)
+    place = spec.place_among(shapes)
+    if place is not None:
+        raise ValueError(
+            f"input_spec makes numbers of images that the model's input of "
+            f"{leaves(form)[place].dtype} does not hold: for uint8 pass InputSpec(size, "
+            f"dtype='uint8'), which leaves the bytes as they are; received {spec}."
+        )
     advice = " More than one has it: leave input_spec out." if spec.shape in shapes else ""
     raise ValueError(
         f"input_spec describes images of shape {spec.shape}; the model takes {_text(form)}.{advice}"
     )
 
 
+def _is_taken(spec, form):
+    """Whether one input has the shape of the images and can hold what they become."""
+    place = spec.place_among(_shapes(form))
+    if place is None:
+        return False
+    slot = leaves(form)[place]
+    if "int" not in slot.dtype:
+        return True
+    images = spec.normalize(np.repeat(np.arange(256, dtype="uint8")[:, None], spec.channels, 1))
+    limits = np.iinfo(slot.dtype)
+    fits = limits.min - 0.5 < images.min() and images.max() < limits.max + 0.5
+    return bool(fits and are_whole(images).all())
+
+
 def _info(model, form, given, remembered, samples):
     """What is given, or else what the model remembers, or else what the data tells, if it fits."""
     known = [remembered, *(ModelInfo(s.class_names, s.input_spec) for s in samples if s)]
-    shapes = _shapes(form)
     named = [i.labels for i in known if i.labels is not None]
     labels = [names for names in named if any(may_name(names, x) for x in model.outputs)]
     specs = [i.input_spec for i in known if i.input_spec]
-    specs = [spec for spec in specs if spec.place_among(shapes) is not None]
+    specs = [spec for spec in specs if _is_taken(spec, form)]
     return ModelInfo(
         next(iter(labels), None) if given.labels is None else list(given.labels),
         given.input_spec or next(iter(specs), None),

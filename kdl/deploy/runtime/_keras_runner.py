@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from kdl.data._arrays import whole_numbers
 from kdl.data.model_info import ModelInfo, get_model_info
 
 
@@ -66,7 +67,14 @@ class KerasRunner:
         return [np.dtype("float32" if "float" in dtype else dtype) for dtype in dtypes]
 
     def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """Outputs for `inputs` in the order of `output_names`."""
+        """Outputs for `inputs` in the order of `output_names`.
+
+        Raises:
+            ValueError: If the model takes integers and these are none.
+        """
+        dtype = str(self._model.inputs[0].dtype)
+        if "int" in dtype:
+            inputs = whole_numbers(inputs, f"The input of {self.path}", dtype)
         outputs = _named(self._model.predict(inputs, verbose=0))
         pairs = zip(self._outputs, self.output_dtypes, strict=True)
         return [np.asarray(outputs[name]).astype(dtype, copy=False) for name, dtype in pairs]

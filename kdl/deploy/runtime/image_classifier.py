@@ -83,7 +83,8 @@ class ImageClassifier(ImageRunner):
         return classifications if several else classifications[0]
 
     def _classifications(self, scores, top):
-        order = np.argsort(-scores, kind="stable")[:top]
+        # In floats, since the negative of a byte, of -128 and of a truth value is none.
+        order = np.argsort(-scores.astype("float64"), kind="stable")[:top]
         return [Classification(self.labels[i], int(i), float(scores[i])) for i in order]
 
     def _find_output(self):

@@ -8,6 +8,7 @@ import numpy as np
 
 from kdl._typing import Path
 from kdl._words import unique_names
+from kdl.data._arrays import whole_numbers
 from kdl.deploy.tflite.file import (
     interpreter_class,
     parse_tflite,
@@ -21,7 +22,8 @@ class TFLiteRunner:
     """A `.tflite` file in the LiteRT interpreter, fed with float arrays.
 
     Integer inputs and outputs are converted by the file's scales, so that every kind of file is
-    used alike. Inputs of any number are run in the file's own batches.
+    used alike. Inputs of any number are run in the file's own batches; arrays of exactly the shapes
+    that the file takes are run once, as they are, whatever their axes are.
 
     Args:
         path: The file.
@@ -60,7 +62,7 @@ class TFLiteRunner:
             self._interpreter = interpreter_class()(
                 model_path=self.path, num_threads=threads, **options
             )
-        self._graph = _graph(self._interpreter, model, self.signature)
+            self._graph = _graph(self._interpreter, model, self.signature)
         self._open = self._open_shapes(model)
         with self._failures_explained():
             self._graph.resize(self._shapes(input_shape))
@@ -107,14 +109,11 @@ class TFLiteRunner:
     def check_inputs(self, inputs: Any) -> Any:
         """Raises ValueError unless `inputs` are arrays of the file's input shapes."""
         arrays = self._as_dict(inputs)
+        if self._are_whole(arrays):
+            return
+        self._batch()
         for name, array in arrays.items():
-            shape = _shape(self._graph.inputs[name])[1:]
-            if tuple(array.shape[1:]) != shape:
-                which = f" ({name})" if len(arrays) > 1 else ""
-                raise ValueError(
-                    f"{self.path} takes inputs of shape {shape}{which}; received "
-                    f"{tuple(array.shape[1:])}.{self._how_to_resize()}"
-                )
+            self._check_shape(name, array, len(arrays) > 1)
         if len({len(array) for array in arrays.values()}) > 1:
             counts = {name: len(array) for name, array in arrays.items()}
             raise ValueError(f"All inputs must have as many samples; received {counts}.")
@@ -126,54 +125,103 @@ class TFLiteRunner:
 
         Args:
             inputs: Array `(samples, …)`; where the file has several inputs a dict of them by name,
-                or a list in the order of `input_names`, which need not be that of the model.
+                or a list in the order of `input_names`, which need not be that of the model. Arrays
+                of the file's own `input_shapes` are run once, and the outputs are given whole;
+                others need inputs and outputs whose first axis is the file's batch.
 
         Raises:
-            ValueError: If the shapes do not fit the file, or an input of integers cannot hold the
-                numbers: NaN, infinity, or integers out of its range.
+            ValueError: If the shapes do not fit the file, an input of integers cannot hold the
+                numbers (NaN, infinity, fractions, or integers out of its range), or LiteRT cannot
+                run the file on them.
         """
         self.check_inputs(inputs)
-        arrays = self._as_dict(inputs)
-        for name, array in arrays.items():
-            self._check_numbers(name, array)
+        arrays = {n: self._holdable(n, array) for n, array in self._as_dict(inputs).items()}
+        if self._are_whole(arrays):
+            return self._run(arrays)
+        return self._run_in_batches(arrays)
+
+    def _run_in_batches(self, arrays):
         first = next(iter(arrays))
-        batch, samples = _shape(self._graph.inputs[first])[0], len(arrays[first])
+        batch, samples = self._batch(), len(arrays[first])
         collected = []
         for start in range(0, samples, batch):
             part = {name: array[start : start + batch] for name, array in arrays.items()}
             missing = batch - len(part[first])
             outputs = self._run({name: _filled(array, missing) for name, array in part.items()})
-            collected.append([o[: batch - missing] for o in outputs])
+            self._check_batches(outputs, batch)
+            collected.append([output[: batch - missing] for output in outputs])
         if not collected:  # the file is run once, for shapes and dtypes
-            blank = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
-            filled = {name: _filled(array, batch - 1) for name, array in blank.items()}
-            collected.append([output[:0] for output in self._run(filled)])
+            blank = {name: np.zeros((batch, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
+            outputs = self._run(blank)
+            self._check_batches(outputs, batch)
+            collected.append([output[:0] for output in outputs])
         return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
-    def _check_numbers(self, name, array):
-        """Raises ValueError if an input of integers cannot hold these numbers."""
+    def _are_whole(self, arrays):
+        """Whether the file takes these arrays as they are, in one run."""
+        return all(array.shape == _shape(self._graph.inputs[n]) for n, array in arrays.items())
+
+    def _batch(self):
+        """The batch of all inputs, or ValueError if they have none in common."""
+        batches = {shape[:1] for shape in self.input_shapes}
+        if len(batches) > 1 or () in batches:
+            shapes = dict(zip(self.input_names, self.input_shapes, strict=True))
+            raise ValueError(
+                f"{self.path} takes inputs without a common batch: pass arrays of exactly these "
+                f"shapes, {shapes}, for one run."
+            )
+        return batches.pop()[0]
+
+    def _check_shape(self, name, array, several):
+        """Raises ValueError unless an array is a number of samples for an input."""
+        shape = _shape(self._graph.inputs[name])
+        if not array.ndim or array.shape[1:] != shape[1:]:
+            which = f" ({name})" if several else ""
+            raise ValueError(
+                f"{self.path} takes inputs of shape {shape[1:]}{which}; received "
+                f"{array.shape[1:]}.{self._how_to_resize()}"
+            )
+
+    def _check_batches(self, outputs, batch):
+        """Raises ValueError if an output cannot be parted into samples."""
+        for name, output in zip(self.output_names, outputs, strict=True):
+            if output.shape[:1] != (batch,):
+                raise ValueError(
+                    f"{self.path} gives {name} of shape {output.shape}, whose first axis is not "
+                    f"the batch of {batch}: pass arrays of exactly its input_shapes, "
+                    f"{self.input_shapes}, one run at a time."
+                )
+
+    def _holdable(self, name, array):
+        """An array as an input can hold it; ValueError if that takes integers and has none."""
         details = self._graph.inputs[name]
         if not np.issubdtype(details["dtype"], np.integer):
-            return
+            return array
         if not np.isfinite(array).all():
             raise ValueError(
                 f"{self.path} takes integers for {name}, which NaN and infinity are none of."
             )
         limits = np.iinfo(details["dtype"])
         scale, _ = details["quantization"]
-        if not scale and array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        if scale or not array.size:
+            return array
+        array = whole_numbers(array, f"The input {name} of {self.path}", limits.dtype.name)
+        if not limits.min <= array.min() <= array.max() <= limits.max:
             raise ValueError(
                 f"{self.path} takes integers from {limits.min} to {limits.max} for {name}; "
                 f"received {array.min()} to {array.max()}."
             )
+        return array
 
     def invoke(self) -> None:
         """Runs the file once on whatever input it holds: what a stopwatch wants."""
-        self._graph.invoke()
+        with self._failures_explained():
+            self._graph.invoke()
 
     def _run(self, batch):
         inputs = {name: _quantize(x, self._graph.inputs[name]) for name, x in batch.items()}
-        outputs = self._graph.run(inputs)
+        with self._failures_explained():
+            outputs = self._graph.run(inputs)
         return [_dequantize(outputs[name], d) for name, d in self._graph.outputs.items()]
 
     def _checked_signature(self, model, name):
@@ -222,7 +270,7 @@ class TFLiteRunner:
 
     def _whole_shape(self, name, shape):
         own = _shape(self._graph.inputs[name])
-        whole = (own[0], *shape) if len(shape) == len(own) - 1 else shape
+        whole = (*own[:1], *shape) if len(shape) == len(own) - 1 else shape
         sizes = self._open.get(name, own)
         fits = len(whole) == len(own) and all(
             b in (a, -1) and a > 0 for a, b in zip(whole[1:], sizes[1:], strict=True)
@@ -355,11 +403,12 @@ def _quantize(values, details):
     limits = np.iinfo(dtype)
     # As `kdl.ops.fake_quantize` rounds: what lies halfway goes up.
     steps = np.floor(np.asarray(values, "float32") / np.float32(scale) + np.float32(0.5))
-    return np.clip(steps + zero_point, limits.min, limits.max).astype(dtype)
+    # NumPy makes a number of an array without axes, which LiteRT does not take.
+    return np.asarray(np.clip(steps + zero_point, limits.min, limits.max), dtype)
 
 
 def _dequantize(values, details):
     scale, zero_point = details["quantization"]
     if not np.issubdtype(details["dtype"], np.integer) or not scale:
-        return values.copy()
+        return np.array(values)
     return (values.astype("float32") - zero_point) * np.float32(scale)

@@ -208,3 +208,37 @@ def test_a_pair_in_place_of_a_model_is_named(network, tmp_path):
 def test_changed_models_remember(network, change):
     set_model_info(network, ModelInfo(NAMES, SPEC))
     assert get_model_info(change(network)) == ModelInfo(NAMES, SPEC)
+
+
+def integer_model(dtype="uint8"):
+    inputs = keras.Input((12, 12, 3), dtype=dtype)
+    return keras.Model(inputs, keras.layers.Flatten()(keras.layers.Rescaling(1.0)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "spec"),
+    [
+        ("uint8", InputSpec((12, 12), dtype="uint8")),
+        ("uint8", InputSpec((12, 12), std=(1 / 255,) * 3)),
+        ("int32", InputSpec((12, 12), mean=(128 / 255,) * 3, std=(1 / 255,) * 3)),
+    ],
+)
+def test_an_input_of_integers_takes_images_that_become_whole_numbers(dtype, spec):
+    data = read(integer_model(dtype), input_spec=spec)
+    assert data.info.input_spec == spec
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, InputSpec((12, 12)), InputSpec((12, 12), mean=(0.502,) * 3, std=(1 / 255,) * 3)]
+)
+def test_an_input_of_integers_refuses_images_that_become_others(spec):
+    model = integer_model()
+    with pytest.raises(ValueError, match=r"input of uint8 does not hold.*dtype='uint8'"):
+        read(model, input_spec=spec)
+    set_model_info(model, ModelInfo(None, spec))
+    assert read(model).info.input_spec is None
+
+
+def test_fractions_for_an_input_of_integers_are_refused(images):
+    with pytest.raises(ValueError, match="representative_data must hold whole numbers"):
+        read(integer_model(), representative=images)

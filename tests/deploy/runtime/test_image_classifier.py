@@ -2,13 +2,14 @@ import io
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_tflite import FLOAT, TinyFile
+from tiny_tflite import FLOAT, TinyFile, unscaled_file
 
 import kdl
-from kdl.data import InputSpec, ModelInfo, write_model_info
+from kdl.data import InputSpec, ModelInfo, set_model_info, write_model_info
 from kdl.deploy import Classification, ImageClassifier, TFLiteRunner
 
 
@@ -133,6 +134,33 @@ def test_one_number_an_image_is_no_classifier(tmp_path):
     path = tiny.write(tmp_path / "m.tflite", [x], [tiny.apply("LOGISTIC", [x], ((1, 1), FLOAT))])
     with pytest.raises(ValueError, match=r"no classifier: .* two classes or more"):
         ImageClassifier(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores", "order"),
+    [
+        ("UINT8", [0, 200, 1], [1, 2, 0]),
+        ("INT8", [0, -128, 127], [2, 0, 1]),
+        ("BOOL", [False, True, False], [1, 0, 2]),
+    ],
+)
+def test_scores_without_a_scale_are_ordered(kind, scores, order, tmp_path):
+    classifier = ImageClassifier(unscaled_file(tmp_path / "m.tflite", kind))
+    found = classifier.predict(np.float32(scores))
+    assert [one.index for one in found] == order
+    assert [one.score for one in found] == [scores[place] for place in order]
+
+
+def test_a_model_of_integers_gets_the_bytes_that_an_image_has():
+    """In float32, 7 / 255 / (1 / 255) is 6.9999995, which a cast makes 6."""
+    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1.0)(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
+    set_model_info(model, ModelInfo(None, InputSpec((2, 2), std=(1 / 255,) * 3)))
+    classifier = ImageClassifier(model)
+    assert [one.score for one in classifier.predict(np.full((2, 2, 3), 7, "uint8"))] == [7] * 3
+    with pytest.raises(ValueError, match=r"must hold whole numbers, since uint8 is taken"):
+        classifier.predict(np.full((2, 2, 3), 0.3))
 
 
 def test_a_file_that_says_nothing(files, digits, image, tmp_path):

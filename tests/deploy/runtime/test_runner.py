@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_tflite import FLOAT, INT8, SCALE, TinyFile
+from tiny_tflite import FLOAT, INT8, SCALE, TinyFile, unscaled_file
 
 import kdl
 from kdl.deploy import TFLiteRunner, measure_latency, read_tflite
@@ -235,3 +235,63 @@ def test_a_fixed_size_is_not_changed(tmp_path):
     assert TFLiteRunner(path, input_shape=(4, 3)).input_shape == (1, 4, 3)
     with pytest.raises(ValueError, match=r"input_shape=\(5, 3\) does not fit"):
         TFLiteRunner(path, input_shape=(5, 3))
+
+
+def rows_file(path, batch=1):
+    """Rows (3, 2) of an input (batch, 6), and their sum."""
+    tiny = TinyFile()
+    x = tiny.tensor((batch, 6))
+    rows = tiny.apply(
+        "RESHAPE", [x, tiny.constant(np.int32([3 * batch, 2]))], ((3 * batch, 2), FLOAT)
+    )
+    total = tiny.apply("SUM", [x, tiny.constant(np.int32([0, 1]))], ((), FLOAT))
+    return tiny.write(path, [x], [rows, total])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_one_run_gives_outputs_without_a_batch_whole(batch, tmp_path):
+    x = np.arange(6 * batch, dtype="float32").reshape(batch, 6)
+    rows, total = TFLiteRunner(rows_file(tmp_path / "m.tflite", batch)).predict(x)
+    np.testing.assert_array_equal(rows, x.reshape(-1, 2))
+    assert total == x.sum()
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3])
+def test_outputs_without_a_batch_are_refused_unless_one_run_suffices(samples, tmp_path):
+    runner = TFLiteRunner(rows_file(tmp_path / "m.tflite", batch=2))
+    with pytest.raises(ValueError, match=r"m\.tflite gives y0 of shape \(6, 2\), .*batch of 2"):
+        runner.predict(np.zeros((samples, 6), "float32"))
+
+
+@pytest.mark.parametrize("shape", [(), (2, 1, 6)])
+def test_inputs_without_a_common_batch_are_run_once(shape, tmp_path):
+    """A threshold, or states, beside an image."""
+    path = tiny_file(tmp_path / "m.tflite", [(1, 6), shape], "SUB")
+    x, y = np.ones((1, 6), "float32"), np.full(shape, 0.25, "float32")
+    runner = TFLiteRunner(path, input_shape={"x0": (1, 6), "x1": shape})
+    np.testing.assert_array_equal(runner.predict([x, y])[0], x - y)
+    with pytest.raises(ValueError, match=r"m\.tflite takes inputs without a common batch.*x1"):
+        runner.predict([np.ones((2, 6), "float32"), y])
+
+
+def test_what_litert_refuses_while_it_runs_names_the_file(tmp_path):
+    """Ids beyond the rows of an embedding."""
+    tiny = TinyFile()
+    ids = tiny.tensor((1, 2), "INT32")
+    rows = tiny.apply("GATHER", [tiny.weights((3, 4)), ids], ((1, 2, 4), FLOAT))
+    runner = TFLiteRunner(tiny.write(tmp_path / "m.tflite", [ids], [rows]))
+    assert runner.predict(np.array([[0, 2]]))[0].shape == (1, 2, 4)
+    with pytest.raises(ValueError, match=r"m\.tflite cannot be run by LiteRT: .*out of bounds"):
+        runner.predict(np.array([[1, 7]]))
+
+
+def test_floats_are_rounded_for_integers_without_a_scale(tmp_path):
+    runner = TFLiteRunner(unscaled_file(tmp_path / "m.tflite", "UINT8"))
+    x = np.array([[6.9999995, 255.0001, -0.0001]], "float32")
+    np.testing.assert_array_equal(runner.predict(x)[0], [[7, 255, 0]])
+
+
+def test_fractions_are_refused_for_integers_without_a_scale(tmp_path):
+    runner = TFLiteRunner(unscaled_file(tmp_path / "m.tflite", "UINT8"))
+    with pytest.raises(ValueError, match=r"x0 of .*m\.tflite must hold whole numbers.* 0\.37"):
+        runner.predict(np.array([[0, 1, 0.37]]))
