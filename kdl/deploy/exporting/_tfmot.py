@@ -46,5 +46,7 @@ def write_and_compare(wrapped, path, shapes, samples, tolerances, info=None):
     expected = in_order_of_file(outputs, wrapped.model, runner)
     actual = runner.predict(inputs_of_file(wrapped.model, inputs))
     kinds = kinds_in_file(wrapped.model, runner)
-    names = runner.output_names
-    return compare_outputs(path, "int8", expected, actual, labels, tolerances, names, kinds)
+    names, classes = runner.output_names, info and info.labels and len(info.labels)
+    return compare_outputs(
+        path, "int8", expected, actual, labels, tolerances, names, kinds, classes
+    )

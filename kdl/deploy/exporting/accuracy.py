@@ -2,10 +2,14 @@
 
 import numpy as np
 
+from kdl.data._arrays import whole_numbers
 from kdl.metrics import MeanIoU
 
+# In label maps, that of pixels without a class.
+_NO_CLASS = 255
 
-def measure_accuracy(path, outputs, expected, actual, labels):
+
+def measure_accuracy(path, outputs, expected, actual, labels, classes=None):
     """Accuracies of both sides, as the keyword arguments of `Verification`.
 
     One label for a sample belongs to the one output of class scores, or of one integer for a
@@ -19,9 +23,12 @@ def measure_accuracy(path, outputs, expected, actual, labels):
         expected: The model's outputs.
         actual: The file's.
         labels: Integers `(samples,)`, label maps `(samples, height, width)`, or None.
+        classes: Number of classes that an output of integers tells apart, if it is known. Else all
+            labels count that are not negative, but for 255 in label maps, if nothing else is as
+            large.
 
     Raises:
-        ValueError: If label maps fit no output.
+        ValueError: If label maps fit no output, or hold fractions.
     """
     if labels is None:
         return {}
@@ -35,36 +42,39 @@ def measure_accuracy(path, outputs, expected, actual, labels):
         )
     if len(fitting) != 1:
         return {}
-    sides = {"keras": expected[fitting[0]], "tflite": actual[fitting[0]]}
-    count = _class_count(expected[fitting[0]], labels)
-    known = (labels >= 0) & (labels < count)
+    [place] = fitting
+    labels = whole_numbers(labels, "labels", "a class") if labels.ndim > 1 else labels
+    sides = {
+        "keras": _classes(expected[place], labels),
+        "tflite": _classes(actual[place], labels),
+    }
+    if outputs[place].kind != "labels":
+        classes = max(2, expected[place].shape[-1])
+    known = labels >= 0 if classes is None else (labels >= 0) & (labels < classes)
+    if classes is None and labels.ndim > 1 and _largest(labels, *sides.values()) < _NO_CLASS:
+        known &= labels != _NO_CLASS
     if not known.any():
         return {}
     measures = {}
-    for side, values in sides.items():
-        classes = _classes(values, labels)
-        measures[f"{side}_accuracy"] = float(np.mean((classes == labels)[known]))
+    for side, found in sides.items():
+        measures[f"{side}_accuracy"] = float(np.mean((found == labels)[known]))
         if labels.ndim > 1:
-            measures[f"{side}_mean_iou"] = _mean_iou(count, labels, classes)
+            measures[f"{side}_mean_iou"] = _mean_iou(labels[known], found[known])
     return measures
 
 
 def _fits(output, values, labels):
-    if values.shape == labels.shape:
-        return output.kind == "labels"
+    if output.kind == "labels":
+        return _without_last_axis(values, labels).shape == labels.shape
     if values.shape[:-1] != labels.shape:
         return False
     return labels.ndim > 1 or (output.kind == "scores" and values.shape[-1] > 1)
 
 
-def _class_count(values, labels):
-    if values.ndim > labels.ndim:
-        return max(2, values.shape[-1])
-    return int(max(values.max(), 1)) + 1
-
-
 def _classes(values, labels):
     """Class of each sample or pixel."""
+    if values.dtype.kind in "iub":
+        values = _without_last_axis(values, labels)
     if values.ndim == labels.ndim:
         return values
     if values.shape[-1] > 1:
@@ -73,7 +83,20 @@ def _classes(values, labels):
     return (values[..., 0] > (0.5 if probabilities else 0)).astype("int64")
 
 
-def _mean_iou(count, labels, classes):
-    metric = MeanIoU(count, sparse_y_pred=True)
-    metric.update_state(labels, classes)
+def _without_last_axis(values, labels):
+    """Integers without the axis that `argmax` keeps, where the labels have none."""
+    keeps = values.ndim == labels.ndim + 1 and values.shape[-1] == 1
+    return values[..., 0] if keeps else values
+
+
+def _largest(*arrays):
+    """The largest number in any array, apart from that of pixels without a class."""
+    return max(x.max(initial=0, where=x != _NO_CLASS) for x in arrays)
+
+
+def _mean_iou(labels, found):
+    # Numbered anew, since a class may have any number, and the mean is over those that occur.
+    names = np.union1d(labels, found)
+    metric = MeanIoU(len(names), sparse_y_pred=True)
+    metric.update_state(*(np.searchsorted(names, numbers) for numbers in (labels, found)))
     return float(metric.result())

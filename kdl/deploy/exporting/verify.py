@@ -9,8 +9,9 @@ from kdl._deprecation import renamed_argument
 from kdl._typing import Path
 from kdl._words import unique_names
 from kdl.data._class_numbers import class_numbers
+from kdl.data.model_info import ModelInfo, get_model_info
 from kdl.data.reading import samples_of_model
-from kdl.deploy.exporting._data import VERIFICATION_SAMPLES
+from kdl.deploy.exporting._data import VERIFICATION_SAMPLES, may_name
 from kdl.deploy.exporting.accuracy import measure_accuracy
 from kdl.deploy.exporting.output_comparison import compare_output, sqnr
 from kdl.deploy.exporting.precision import as_float32
@@ -40,7 +41,8 @@ def verify_tflite(
             `(samples, height, width)`; or a data set, as `kdl.data.read_samples` takes them, of
             which 1,000 samples are used. Inputs of model and file are matched by name. With labels
             the accuracy of both is measured, and the mean IoU of label maps; it is left out, with a
-            warning, if the data set names classes that the file does not have.
+            warning, if the data set names classes that the file does not have, or the model, if
+            the file has no names.
         tolerances: `Tolerances` to apply; by default those of the file's kind, for each output:
             float32 SQNR ≥ 100 dB and error ≤ 1e-4 of the range, float16 ≥ 45 dB, dynamic ≥ 25 dB,
             int16 ≥ 20 dB, int8 ≥ 15 dB, both with the same class on 95 % of the inputs. Channels
@@ -56,7 +58,8 @@ def verify_tflite(
     """
     with parsed_once():
         summary = read_tflite(path)
-        samples = samples_of_model(data, model, VERIFICATION_SAMPLES).matched(find_info(path))
+        info = _info(path, model)
+        samples = samples_of_model(data, model, VERIFICATION_SAMPLES).matched(info)
         inputs = inputs_of_file(model, samples.inputs)
         runner = TFLiteRunner(path, input_shape=_shapes(inputs) if summary.open_sizes else None)
     labels = class_numbers(samples.labels)
@@ -65,11 +68,23 @@ def verify_tflite(
     form = summary.quantization
     names, kinds = runner.output_names, kinds_in_file(model, runner)
     tolerances = tolerances or TOLERANCES[form]
-    return compare_outputs(path, form, expected, actual, labels, tolerances, names, kinds)
+    classes = info.labels and len(info.labels)
+    return compare_outputs(path, form, expected, actual, labels, tolerances, names, kinds, classes)
+
+
+def _info(path, model):
+    """What the file tells of its classes and images, or else what the model remembers."""
+    told, remembered = find_info(path), get_model_info(model)
+    labels = remembered.labels
+    if labels is not None and not any(may_name(labels, output) for output in model.outputs):
+        labels = None
+    return ModelInfo(
+        labels if told.labels is None else told.labels, told.input_spec or remembered.input_spec
+    )
 
 
 def compare_outputs(
-    path, quantization, expected, actual, labels, tolerances, names=None, kinds=None
+    path, quantization, expected, actual, labels, tolerances, names=None, kinds=None, classes=None
 ):
     """Measures two lists of output arrays against each other, as a `Verification`.
 
@@ -83,6 +98,7 @@ def compare_outputs(
         names: Name of each output; numbers by default.
         kinds: Kind of each output as in `OutputComparison`; None, for one or for all, for what
             the array looks like.
+        classes: Number of classes that have names; None if it is not known.
 
     Raises:
         ValueError: If there are not the same outputs on both sides, or the label maps fit none.
@@ -93,14 +109,14 @@ def compare_outputs(
     maps = labels is not None and labels.ndim > 1
     outputs = []
     for name, kind, y, z in zip(names, kinds, expected, actual, strict=True):
-        classes = maps and y.ndim == 4 and y.shape[-1] > 1
-        outputs.append(compare_output(name, y, z, tolerances, kind, classes))
+        has_classes = maps and y.ndim == 4 and y.shape[-1] > 1
+        outputs.append(compare_output(name, y, z, tolerances, kind, has_classes))
     return Verification(
         path=str(path),
         quantization=quantization,
         samples=len(expected[0]),
         outputs=tuple(outputs),
-        **measure_accuracy(path, outputs, expected, actual, labels),
+        **measure_accuracy(path, outputs, expected, actual, labels, classes),
     )
 
 

@@ -62,3 +62,37 @@ def test_labels_outside_of_all_classes_give_no_accuracy(labels):
     result = compare([scores], [scores], labels)
     assert (result.keras_accuracy, result.tflite_mean_iou) == (None, None)
     assert "accuracy" not in str(result)
+
+
+def test_labels_that_a_model_of_integers_never_gives_count_as_wrong():
+    result = compare([[0, 0, 0, 0]], [[0, 0, 0, 2]], [0, 2, 2, 2])
+    assert (result.keras_accuracy, result.tflite_accuracy) == (0.25, 0.5)
+
+
+def test_label_maps_with_a_last_axis_are_label_maps():
+    """Labels [0 1 1 1], model [0 1 2 4], file [0 1 1 4]: IoU of the classes 0, 1, 2 and 4."""
+    y, z = [[[[0], [1]], [[2], [4]]]], [[[[0], [1]], [[1], [4]]]]
+    result = compare([y], [z], [[[0, 1], [1, 1]]])
+    assert (result.keras_accuracy, result.tflite_accuracy) == (0.5, 0.75)
+    assert result.keras_mean_iou == pytest.approx((1 + 1 / 3 + 0 + 0) / 4)
+    assert result.tflite_mean_iou == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+@pytest.mark.parametrize(("other", "counts"), [(254, 1), (256, 2)])
+def test_255_in_label_maps_is_a_class_only_among_larger_ones(other, counts):
+    labels, found = [[[other, 255]]], [[[other, 7]]]
+    assert compare([found], [found], labels).keras_accuracy == 1 / counts
+
+
+@pytest.mark.parametrize(("classes", "accuracy"), [(None, 1 / 3), (3, 1 / 2), (300, 1 / 3)])
+def test_labels_beyond_the_named_classes_are_left_out(classes, accuracy):
+    y, labels = np.array([[[0, 1, 1]]]), np.array([[[0, 2, 200]]])
+    tolerances = TOLERANCES["int8"]
+    result = compare_outputs("m", "int8", [y], [y], labels, tolerances, classes=classes)
+    assert result.keras_accuracy == accuracy
+
+
+def test_label_maps_of_fractions_are_refused():
+    y = np.zeros((1, 2, 2), int)
+    with pytest.raises(ValueError, match=r"labels must hold whole numbers.* 0\.5"):
+        compare([y], [y], np.full((1, 2, 2), 0.5))

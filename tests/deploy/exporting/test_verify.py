@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_tflite import FLOAT, TinyFile
 
-from kdl.deploy import Tolerances, export_tflite, verify_tflite
+from kdl.data import InputSpec, ModelInfo, Samples, set_model_info
+from kdl.deploy import Tolerances, export_tflite, verify_tflite, write_metadata
 from kdl.deploy.exporting.tolerances import TOLERANCES
 from kdl.deploy.exporting.verify import compare_outputs
 
@@ -162,3 +164,34 @@ def test_the_summary_of_several_outputs_is_the_worst_of_them():
         "m", "int8", [y, y], [y, np.full_like(y, np.nan)], None, TOLERANCES["int8"]
     )
     assert np.isnan([nan.sqnr, nan.cosine, nan.max_error]).all()
+
+
+@pytest.mark.parametrize(
+    ("in_file", "accuracy"), [(None, 1), (["a", "b", "c"], 1), (["c", "b", "a"], 0)]
+)
+def test_labels_go_by_the_names_of_the_file_or_else_of_the_model(in_file, accuracy, tmp_path):
+    tiny = TinyFile()
+    x = tiny.tensor((1, 3))
+    path = tiny.write(tmp_path / "m.tflite", [x], [tiny.apply("NEG", [x], ((1, 3), FLOAT))])
+    if in_file:
+        write_metadata(path, ModelInfo(in_file))
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Rescaling(-1.0)(inputs))
+    set_model_info(model, ModelInfo(["a", "b", "c"]))
+    # The data numbers its classes b, c, a, and holds one a and one c.
+    labels, names = np.array([2, 1]), ["b", "c", "a"]
+    data = Samples(np.float32([[-1, 0, 0], [0, 0, -1]]), labels, names)
+    assert verify_tflite(path, model, data).keras_accuracy == accuracy
+
+
+def test_images_that_were_read_otherwise_than_for_the_model_are_refused(tmp_path):
+    """Where the file does not tell how."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 2, 2, 3))
+    path = tiny.write(tmp_path / "m.tflite", [x], [tiny.apply("NEG", [x], ((1, 2, 2, 3), FLOAT))])
+    inputs = keras.Input((2, 2, 3))
+    model = keras.Model(inputs, keras.layers.Rescaling(-1.0)(inputs))
+    set_model_info(model, ModelInfo(None, InputSpec((2, 2), mean=(0.5,) * 3)))
+    data = Samples(np.zeros((1, 2, 2, 3), "float32"), input_spec=InputSpec((2, 2)))
+    with pytest.raises(ValueError, match="the model takes images by"):
+        verify_tflite(path, model, data)
