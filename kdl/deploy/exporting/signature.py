@@ -3,25 +3,17 @@
 import functools
 import math
 import operator
-import re
 
 import keras
 
 from kdl._compat import all_layers, call_of, inputs_of, operation_of
 from kdl._words import unique_names
 from kdl.compression.quantization._keep_mask import KeepMask
-from kdl.deploy.tflite.tensor_names import input_name, legal_name
+from kdl.deploy.tflite.tensor_names import input_name, kind_by_name, legal_name
 from kdl.graph.read_graph import ends
 from kdl.layers import FakeQuantize
 
 INPUT_NAME = "image"
-
-# Words in the key of an output → its kind.
-_KINDS_BY_KEY = {
-    "box": "boxes",
-    "score|prob|logit|class": "scores",
-    "embed|feature|state": "features",
-}
 
 # What these give is neither scores of classes nor boxes, whatever its shape.
 _NO_SCORES = (keras.layers.UnitNormalization, keras.layers.RNN, keras.layers.Bidirectional)
@@ -214,10 +206,9 @@ def _joined(path, side):
 
 
 def _kind(model, place, path):
-    name = "_".join(map(str, path)).lower()
-    for words, kind in _KINDS_BY_KEY.items():
-        if re.search(words, name):
-            return kind
+    kind = kind_by_name("_".join(map(str, path)))
+    if kind is not None:
+        return kind
     return "features" if isinstance(_last_operation(model, place), _NO_SCORES) else None
 
 

@@ -14,7 +14,7 @@ from kdl.data.input_spec import InputSpec
 from kdl.data.model_info import LABELS_FILE, ModelInfo, read_model_info, write_model_info
 from kdl.deploy.tflite._aligned_buffer import AlignedBuffer
 from kdl.deploy.tflite.file import damage_named, parse_tflite, tflite_schema, type_name
-from kdl.deploy.tflite.tensor_names import SCORES
+from kdl.deploy.tflite.tensor_names import SCORES, kind_by_name
 
 _ENTRY = b"TFLITE_METADATA"
 
@@ -129,7 +129,7 @@ def _check_fits(path, model, info):
             f"{path} takes {shapes}, with the batch first."
         )
     names = _signature_names(model)
-    if info.labels is not None and _labelled_output(graph, info.labels, names) is None:
+    if info.labels is not None and not _labelled_outputs(graph, info.labels, names):
         raise ValueError(f"{path} has no output for {len(info.labels)} classes.")
 
 
@@ -138,17 +138,31 @@ def _described_input(graph, spec):
     return spec.place_among([tuple(graph.tensors[i].shape[1:]) for i in graph.inputs])
 
 
-def _labelled_output(graph, labels, names):
-    """Place among the outputs of the one that has a number for each label, or None.
+def _labelled_outputs(graph, labels, names):
+    """Places among the outputs of those that have a number for each label, the likeliest alone.
 
-    Of several, that whose name says so; rows of classes come before maps of them.
+    Rows of classes come before maps of them, and what is called as scores are before all else; of
+    several outputs, what is called boxes has no classes. More than one place means that the names
+    do not tell which is meant.
     """
     tensors = [graph.tensors[index] for index in graph.outputs]
-    rows = [i for i, x in enumerate(tensors) if len(x.shape) == 2 and x.shape[1] == len(labels)]
-    named = [i for i in rows if names[graph.outputs[i]] in SCORES]
-    maps = [i for i, x in enumerate(tensors) if _is_map(x, len(labels))]
-    main = [i for i in maps if names[graph.outputs[i]] in (*SCORES, "main")]
-    return next(iter([*named, *rows, *main, *maps]), None)
+    ranks = {}
+    for place, tensor in enumerate(tensors):
+        is_row = len(tensor.shape) == 2 and tensor.shape[1] == len(labels)
+        if is_row or _is_map(tensor, len(labels)):
+            ranks[place] = (not is_row, _rank(names[graph.outputs[place]], is_row))
+    if len(tensors) > 1:
+        ranks = {place: rank for place, rank in ranks.items() if rank[1] is not None}
+    likeliest = [place for place, rank in ranks.items() if rank == min(ranks.values())]
+    # Whichever of kdl's own names stands there, it gives the same classes.
+    return likeliest[:1] if likeliest and ranks[likeliest[0]][1] == 0 else likeliest
+
+
+def _rank(name, is_row):
+    """Place of an output's name in the order of those that may mean classes; None for boxes."""
+    if name in SCORES or (name == "main" and not is_row):
+        return 0
+    return {"scores": 1, None: 2, "features": 3, "boxes": None}[kind_by_name(name)]
 
 
 def _is_map(tensor, classes):
@@ -156,9 +170,7 @@ def _is_map(tensor, classes):
     if len(tensor.shape) not in (3, 4):
         return False
     channels = tensor.shape[3] if len(tensor.shape) == 4 else 1
-    quantization = tensor.quantization
-    has_scale = quantization is not None and quantization.scale is not None
-    if "INT" in type_name(tensor) and not has_scale:
+    if "INT" in type_name(tensor) and _scales(tensor) is None:
         return channels == 1
     return len(tensor.shape) == 4 and max(2, channels) == classes
 
@@ -170,11 +182,11 @@ def _describe(model, info, name):
     outputs = [{"name": names[i]} for i in graph.outputs]
     if info.input_spec is not None:
         inputs[_described_input(graph, info.input_spec)] |= _describe_input(info.input_spec)
-    task = "classifier"
-    if info.labels is not None:
-        place = _labelled_output(graph, info.labels, names)
-        tensor = graph.tensors[graph.outputs[place]]
-        task = "classifier" if len(tensor.shape) == 2 else "segmenter"
+    places = [] if info.labels is None else _labelled_outputs(graph, info.labels, names)
+    tensors = [graph.tensors[graph.outputs[place]] for place in places]
+    task = "segmenter" if tensors and len(tensors[0].shape) > 2 else "classifier"
+    if len(places) == 1:  # of several, none is named on chance
+        [place], [tensor] = places, tensors
         outputs[place] |= _describe_output(outputs[place]["name"], tensor, info.labels)
     return {
         "name": name,
@@ -275,8 +287,13 @@ def _spec_of(metadata, model, path):
         return None
     tensor = graph.tensors[graph.inputs[0]]
     shape = tuple(int(n) for n in tensor.shape)
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        return None
+    if type_name(tensor) == "UINT8" and _scales(tensor) is None:
+        # The bytes themselves, whatever normalization is named: that is none of integers.
+        return InputSpec(shape[1:3], shape[3], dtype="uint8")
     scale = _scale_of(metadata, tensor)
-    if scale is None or len(shape) != 4 or shape[3] not in (1, 3):
+    if scale is None:
         return None
     try:
         mean, std = (tuple(map(float, np.broadcast_to(part, shape[3]))) for part in scale)
@@ -292,11 +309,10 @@ def _spec_of(metadata, model, path):
 
 def _scale_of(metadata, tensor):
     """`(mean, std)` of pixels in [0, 1]; None if the metadata tells none, or several."""
-    quantization = tensor.quantization
-    if type_name(tensor) == "UINT8" and quantization is not None and quantization.scale is not None:
+    if type_name(tensor) == "UINT8" and _scales(tensor) is not None:
         # The bytes of an image are this input as they are, whatever normalization is named:
         # `scale · (x − zero point)`, and no other reader of such files computes more.
-        scales, zeros = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
+        scales, zeros = _scales(tensor), np.asarray(tensor.quantization.zeroPoint)
         if len(scales) == 1 and scales[0] > 0:
             return zeros / 255, 1 / (255.0 * scales)
     scales = [
@@ -307,6 +323,13 @@ def _scale_of(metadata, tensor):
     if len(scales) != 1:
         return None
     return tuple(np.array(scales[0].get(key, [])) / 255 for key in ("mean", "std"))
+
+
+def _scales(tensor):
+    """The scales of a tensor of integers, or None if they are what they stand for."""
+    quantization = tensor.quantization
+    scales = None if quantization is None else quantization.scale
+    return None if scales is None or not np.any(scales) else np.asarray(scales)
 
 
 def _labels_of(outputs, model, path):

@@ -6,6 +6,13 @@ import unicodedata
 # Of several outputs, the one that holds the classes goes by one of these names.
 SCORES = ("probabilities", "logits")
 
+# Words in the name of an output → its kind.
+_KINDS_BY_WORDS = {
+    "box": "boxes",
+    "score|prob|logit|class": "scores",
+    "embed|feature|state": "features",
+}
+
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
 
 
@@ -20,6 +27,16 @@ def legal_name(name, empty="output"):
     """
     plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode()
     return _ILLEGAL.sub("_", plain.strip()) or empty
+
+
+def kind_by_name(name):
+    """The kind of an output that its name tells, `"boxes"`, `"scores"` or `"features"`; or None.
+
+    Args:
+        name: Any name.
+    """
+    kinds = _KINDS_BY_WORDS.items()
+    return next((kind for words, kind in kinds if re.search(words, name.lower())), None)
 
 
 def input_name(name):

@@ -190,8 +190,10 @@ def _check_vectors(model, size):
     count = 0
     for graph in model.subgraphs:
         tables = ((t.shape, t.shapeSignature) for t in graph.tensors)
+        steps = (t.quantization for t in graph.tensors if t.quantization is not None)
+        scales = ((step.scale, step.zeroPoint) for step in steps)
         operators = ((o.inputs, o.outputs) for o in graph.operators)
-        for vectors in ((graph.inputs, graph.outputs), *tables, *operators):
+        for vectors in ((graph.inputs, graph.outputs), *tables, *scales, *operators):
             count += sum(len(vector) for vector in vectors if vector is not None)
             if count > size:
                 raise ValueError("its lists overlap")
@@ -309,6 +311,9 @@ _SHAPES = {
 
 
 def _check_signature(signature, model):
+    if not signature.signatureKey:
+        raise ValueError("a signature has no name")
+    signature.signatureKey.decode()
     _check_indices("a signature", "graph", [signature.subgraphIndex], len(model.subgraphs))
     count = len(model.subgraphs[signature.subgraphIndex].tensors)
     for entry in (*signature.inputs, *signature.outputs):

@@ -107,6 +107,19 @@ def test_bytes_go_into_uint8_files_as_they_are(options, tmp_path):
     assert answers[0].score == pytest.approx((20 - 128) / 128, abs=1e-6)
 
 
+@pytest.mark.parametrize("options", [None, SCALE])
+def test_bytes_go_into_uint8_files_without_a_scale_as_they_are(options, tmp_path):
+    tiny = TinyFile()
+    x = tiny.tensor((1, 4, 4, 3), "UINT8", scale=0)
+    image = tiny.apply("CAST", [x], ((1, 4, 4, 3), FLOAT))
+    y = tiny.apply("MEAN", [image, tiny.constant(np.int32([1, 2]))], ((1, 3), FLOAT))
+    path = tiny.write(tmp_path / "m.tflite", [x], [y])
+    path.write_bytes(_with_metadata(parse_tflite(path), description(options, files=())))
+    assert find_info(path).input_spec == InputSpec((4, 4), dtype="uint8")
+    answers = ImageClassifier(path).predict(np.full((4, 4, 3), 7, "uint8"))
+    assert [answer.score for answer in answers] == [7] * 3
+
+
 @pytest.mark.parametrize("label", [7, None, b"x", "", " ", "a\nb", "a\u2028b", "a\r", "\udcff"])
 def test_labels_that_are_no_lines_are_refused(label):
     with pytest.raises(ValueError, match=r"text of one line that is not blank.*as label 1"):

@@ -7,6 +7,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from tiny_tflite import FLOAT, TinyFile
 
 import kdl
 from kdl.data import InputSpec, ModelInfo, read_model_info
@@ -287,13 +288,37 @@ def test_export_writes_it(network, tmp_path):
     assert os.listdir(tmp_path) == ["m.tflite"]
 
 
-def test_of_two_outputs_of_one_width_the_one_that_is_called_so_has_the_labels():
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        ({1: "embedding", 2: "probabilities"}, [1]),
+        ({1: "logits", 2: "other"}, [0]),
+        ({1: "logits", 2: "probabilities"}, [0]),
+        ({1: "boxes", 2: "labels"}, [1]),
+        ({1: "other", 2: "class_scores"}, [1]),
+        ({1: "state", 2: "dense_1"}, [1]),
+        ({1: "bbox", 2: "anchor_boxes"}, []),
+        ({1: "a", 2: "b"}, [0, 1]),
+    ],
+)
+def test_labels_belong_to_the_output_whose_name_says_so(names, places):
     tensors = [SimpleNamespace(shape=shape) for shape in ((1, 2), (1, 3), (1, 3))]
     graph = SimpleNamespace(tensors=tensors, outputs=[1, 2])
-    for names, place in (
-        ({1: "embedding", 2: "probabilities"}, 1),
-        ({1: "logits", 2: "other"}, 0),
-        ({1: "a", 2: "b"}, 0),
-    ):
-        assert metadata._labelled_output(graph, ["x", "y", "z"], names) == place
-    assert metadata._labelled_output(graph, ["x"], {}) is None
+    assert metadata._labelled_outputs(graph, ["x", "y", "z"], names) == places
+
+
+def test_labels_fit_no_output_of_another_width():
+    graph = SimpleNamespace(tensors=[SimpleNamespace(shape=(1, 3))], outputs=[0])
+    assert metadata._labelled_outputs(graph, ["x"], {0: "logits"}) == []
+    assert metadata._labelled_outputs(graph, ["x", "y", "z"], {0: "mailbox"}) == [0]
+
+
+def test_labels_of_outputs_that_are_not_told_apart_are_attached_to_none(tmp_path):
+    tiny = TinyFile()
+    x = tiny.tensor((1, 3))
+    outputs = [tiny.apply("NEG", [x], ((1, 3), FLOAT)) for _ in range(2)]
+    path = tiny.write(tmp_path / "m.tflite", [x], outputs)
+    write_metadata(path, ModelInfo(["x", "y", "z"]))
+    [graph] = read_metadata(path)["subgraph_metadata"]
+    assert not any("associated_files" in output for output in graph["output_tensor_metadata"])
+    assert find_info(path).labels == ["x", "y", "z"]

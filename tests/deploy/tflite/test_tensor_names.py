@@ -1,6 +1,6 @@
 import pytest
 
-from kdl.deploy.tflite.tensor_names import input_name, legal_name
+from kdl.deploy.tflite.tensor_names import input_name, kind_by_name, legal_name
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,17 @@ def test_names_are_brought_to_legal_characters(name, expected):
 )
 def test_names_of_inputs_begin_with_a_letter_or_digit(name, expected):
     assert input_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("bbox_p3", "boxes"),
+        ("Class_Scores", "scores"),
+        ("box_scores", "boxes"),
+        ("hidden_state", "features"),
+        ("dense_1", None),
+    ],
+)
+def test_kinds_of_outputs_are_told_by_names(name, kind):
+    assert kind_by_name(name) == kind

@@ -10,7 +10,7 @@ from mutation import assert_survives, mutations
 from tiny_tflite import FLOAT, TinyFile
 
 from kdl.data import ModelInfo
-from kdl.deploy import check, read_tflite, write_metadata, write_sidecar
+from kdl.deploy import TFLiteRunner, check, read_tflite, write_metadata, write_sidecar
 from kdl.deploy.tflite.file import parse_tflite
 from kdl.deploy.tflite.metadata import find_info
 
@@ -136,13 +136,16 @@ def test_lists_that_are_left_out_are_empty(tmp_path):
     assert model.metadata == []
 
 
-def overlapping(graphs, tensors, name=b"t"):
+def overlapping(graphs, tensors, name=b"t", scales=0):
     """A small file whose graphs are one, and whose tensors are one, listed again and again."""
     from ai_edge_litert import schema_py_generated as schema
 
     builder = flatbuffers.Builder(1024)
     tensor = schema.TensorT()
     tensor.name = name
+    if scales:
+        tensor.shape, tensor.quantization = [scales], schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [1.0] * scales, [0] * scales
     one = tensor.Pack(builder)
     schema.SubGraphStartTensorsVector(builder, tensors)
     for _ in range(tensors):
@@ -166,6 +169,7 @@ def overlapping(graphs, tensors, name=b"t"):
     [
         (overlapping(300, 300), "which do not fit into it"),
         (overlapping(1, 400, name=b"n" * 20000), "its texts overlap"),
+        (overlapping(1, 400, scales=5000), "its lists overlap"),
     ],
 )
 def test_small_files_that_describe_much_are_refused_at_once(content, message, tmp_path):
@@ -213,3 +217,15 @@ def test_a_sound_file_with_metadata_survives_unchanged(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(described(tmp_path))
     assert find_info(path).labels == NAMES
+
+
+@pytest.mark.parametrize("name", [None, b"", b"\xff"])
+def test_a_signature_without_a_name_in_text_is_refused_by_every_reader(name, tmp_path):
+    tiny, x, y = convolution()
+    signature = tiny._signature([x], [y])
+    signature.signatureKey = name
+    tiny._signature = lambda inputs, outputs: signature
+    path = tiny.write(tmp_path / "bad.tflite", [x], [y])
+    for use in (*READERS.values(), TFLiteRunner):
+        with pytest.raises(ValueError, match=r"bad\.tflite is damaged or truncated"):
+            use(path)
