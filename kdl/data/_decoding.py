@@ -48,7 +48,7 @@ def read_image(file, size, channels):
 
 
 def image_size(file):
-    """`(height, width)` of an image, upright; of a file no more than its beginning is read.
+    """`(height, width)` of an image, upright; mostly no more than the beginning of a file is read.
 
     Args:
         file: As `read_image` takes it; an open file must be one that can be read again.
@@ -62,8 +62,11 @@ def image_size(file):
         _check_image(file)
         return file.shape[:2]
     with _opened(file) as image:
-        lies_on_its_side = _orientation(image) in _SIDEWAYS
-        return image.size if lies_on_its_side else image.size[::-1]
+        if _orientation(image) in _SIDEWAYS:
+            # Some versions of Pillow tell the upright size of a TIFF at once, but turn its pixels
+            # and drop the tag only here.
+            image.load()
+        return image.size if _orientation(image) in _SIDEWAYS else image.size[::-1]
 
 
 @contextlib.contextmanager

@@ -107,11 +107,12 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_size_of_an_image_that_stands(tmp_path, orientation):
-    """A large JPEG file would be decoded at a part of its size: it is not decoded at all."""
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+def test_size_of_an_image_that_stands(tmp_path, orientation, suffix):
+    """A large JPEG file would be read at a part of its size; Pillow may turn a TIFF."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(Image.fromarray(smooth(40, 60)), tmp_path / "m.jpg", exif=exif)
+    path = saved(Image.fromarray(smooth(40, 60)), tmp_path / f"m.{suffix}", exif=exif)
     expected = UPRIGHT[orientation](smooth(40, 60)).shape[:2]
     assert image_size(path) == expected
     with open(path, "rb") as file:
