@@ -58,13 +58,18 @@ def stored_weights(layer):
     """State that a layer holds of its own, as arrays, with its adapters (LoRA) in its kernel."""
     store = {}
     layer.save_own_variables(store)
-    return [np.array(keras.ops.convert_to_numpy(x)) for x in store.values()]
+    return [as_array(x) for x in store.values()]
+
+
+def as_array(x):
+    """The values of a variable or tensor, as an array of their own."""
+    # JAX may hand the memory of a trained variable on.
+    return np.array(keras.ops.convert_to_numpy(x))
 
 
 def own_values(layer):
     """The variables of a layer, without those of the layers in it, as arrays."""
-    # Arrays of their own: JAX may hand the memory of a trained variable on.
-    return [np.array(keras.ops.convert_to_numpy(x)) for x in own_variables(layer)]
+    return [as_array(x) for x in own_variables(layer)]
 
 
 def same_layers(source, target):
@@ -113,21 +118,21 @@ def _store(old, new):
             f"The weights of {old.name} ({type(old).__name__}) do not fit {new.name} "
             f"({type(new).__name__}): expected shapes {shapes[1]}, received {shapes[0]}."
         )
-    return {key: np.array(keras.ops.convert_to_numpy(x)) for key, x in store.items()}
+    return {key: as_array(x) for key, x in store.items()}
 
 
 def _load(old, new, values, store):
     new.load_own_variables(store)
     copy_assets(old, new)
-    _assign(own_variables(new), values)
+    assign(own_variables(new), values)
     if type(old).save_own_variables is not keras.layers.Layer.save_own_variables:
-        _assign(own_variables(old), values)  # the writing may have changed it
+        assign(own_variables(old), values)  # the writing may have changed it
     # Keras's layers do it when they load.
     if type(new).load_own_variables is keras.layers.Layer.load_own_variables:
         _finalize(new)
 
 
-def _assign(variables, values):
+def assign(variables, values):
     """Gives variables these values, if they have the same shapes: a copy has another class."""
     if [tuple(x.shape) for x in variables] == [x.shape for x in values]:
         for variable, value in zip(variables, values, strict=True):

@@ -10,6 +10,7 @@ from kdl._typing import Path
 from kdl.data.model_info import ModelInfo, get_model_info, write_model_info
 from kdl.graph.copy_model import portable_copy
 from kdl.graph.copy_weights import own_values, stored_weights
+from kdl.graph.saved_form import check_saved_form, lost_weights
 
 
 def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None) -> None:
@@ -30,8 +31,8 @@ def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None)
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If a layer cannot be copied, or does not write its weights as they are; the
-            message names it.
+        ValueError: If a layer cannot be copied, does not write its weights as they are, or is a
+            Lambda that reads names of its script; the message names it.
 
     Example:
         >>> import keras, os, tempfile
@@ -43,6 +44,7 @@ def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None)
         False
     """
     check_space(path, model.variables)
+    check_saved_form(model)
     plain = portable_copy(model)
     with draft_of(path, ".keras") as draft:
         plain.save(draft)
@@ -57,11 +59,7 @@ def _check_written(model, path):
     model.load_weights(path)
     lost = [layer for layer, was in zip(layers, written, strict=True) if _checksum(layer) != was]
     if lost:
-        raise ValueError(
-            f"The weights of {lost[0].name} ({type(lost[0]).__name__}) come out of the file other "
-            f"than they are: its `save_own_variables` writes something else. No file was written. "
-            f"Keep these weights with `get_weights()`, or let the layer write what it has."
-        )
+        raise ValueError(lost_weights(lost[0]))
 
 
 def _checksum(layer):

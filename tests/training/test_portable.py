@@ -102,3 +102,14 @@ def test_nested_model_whose_outputs_have_keys_in_another_order(tmp_path):
     pairs = zip(loaded.predict(x, verbose=0), model.predict(x, verbose=0), strict=True)
     for found, expected in pairs:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_lambda_that_reads_its_script_is_refused(tmp_path):
+    inputs = keras.Input((4, 3))
+    layer = keras.layers.Lambda(lambda x: np.mean(x, 1), output_shape=(3,), name="pool")
+    model = keras.Model(inputs, layer(inputs))
+    with pytest.raises(ValueError, match="lambda of pool reads np of its script"):
+        save_portable(model, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+    plain = keras.layers.Lambda(lambda x: abs(x) * 2)
+    save_portable(keras.Sequential([inputs, plain]), tmp_path / "model.keras")

@@ -1,9 +1,12 @@
 """Calibration: ranges of activations, observed on data."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
+from kdl.graph.kinds import is_float
 from kdl.graph.read_graph import read_graph
 from kdl.layers import FakeQuantize
 from kdl.layers.quantization.fake_quantize import ranges_observed_by
@@ -28,7 +31,7 @@ def observe_ranges(model, data, batch_size=32, verbose="auto"):
         return
     _check_shapes(model, data)
     seen = _Probe(model, sites).predict(data, batch_size=batch_size, verbose=verbose)
-    names = [(layer.name, site) for layer, site in sites]
+    names = [*((layer.name, site) for layer, site in sites), ("the outputs", 0)]
     if not np.isfinite(seen).all():
         raise ValueError(_not_finite(seen, names))
     low = np.minimum(seen[:, 0::2].min(axis=0), 0.0)
@@ -51,7 +54,7 @@ def _sites(model):
 
 
 class _Probe(keras.Model):
-    """Gives smallest and largest value of each site, a row a sample.
+    """Gives smallest and largest value of each site and of all outputs, a row a sample.
 
     Args:
         model: The model whose `FakeQuantize` layers are asked; it is called as it is.
@@ -72,13 +75,17 @@ class _Probe(keras.Model):
             seen[id(layer), site] = x
 
         with ranges_observed_by(observe):
-            self.model(inputs, training=False)
+            outputs = self.model(inputs, training=False)
         first = keras.tree.flatten(inputs)[0]
         columns = [
             _of_a_sample(reduce, seen[layer, site], by_sample, first)
             for layer, site, by_sample in self._sites
             for reduce in (ops.min, ops.max)
         ]
+        ends = [x for x in keras.tree.flatten(outputs) if is_float(x)]
+        for reduce, join in ((ops.min, ops.minimum), (ops.max, ops.maximum)):
+            extremes = [_of_a_sample(reduce, x, True, first) for x in ends]
+            columns.append(functools.reduce(join, extremes, ops.zeros_like(columns[0])))
         return ops.stack(columns, axis=-1)
 
 

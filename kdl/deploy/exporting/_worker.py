@@ -154,13 +154,13 @@ def _make_names_legal(model):
     Otherwise it refuses them as scopes, and leaves out the signature without a word.
     """
     from kdl._compat import all_layers, rename_tensorflow_variable
-    from kdl.deploy.tflite.tensor_names import legal_name
+    from kdl.deploy.tflite.tensor_names import scope_name
 
     for layer in all_layers(model):
-        if layer.name != legal_name(layer.name):
-            layer.name = legal_name(layer.name)
+        if layer.name != scope_name(layer.name):
+            layer.name = scope_name(layer.name)
     for number, variable in enumerate(model.variables):
-        if variable.path != legal_name(variable.path):
+        if variable.path != scope_name(variable.path):
             rename_tensorflow_variable(variable.value, f"variable_{number}")
 
 

@@ -257,11 +257,17 @@ def _explain(result, quantization):
     advice = {
         "int8": "Was the model trained, or its batch normalization run on data? Does "
         "representative_data look like the inputs in use?",
-        "float32": "Does the model mix the samples of a batch? Else this is a defect of the "
-        "conversion: please report it with the model.",
+        "float32": "Does the model mix the samples of a batch, or give other outputs on "
+        "TensorFlow, which converts it? Else this is a defect of the conversion: please report it "
+        "with the model.",
     }
     if any(" of the model's " in line for line in result.failures):
         advice[quantization] = "The model itself gives them: are its weights finite?"
+    elif any(o.failures and not o.varies for o in result.outputs):
+        advice[quantization] = (
+            "The model's outputs hardly vary with the inputs that were compared, so that what "
+            "rounding leaves is large beside them: pass verification_data of your own."
+        )
     default = "Compare with float32 to see what the smaller form costs."
     return (
         f"The {quantization} file's outputs do not match the model's: "

@@ -11,6 +11,7 @@ from kdl._words import unique_names
 from kdl.compression.quantization._keep_mask import KeepMask
 from kdl.deploy.tflite.tensor_names import input_name, kind_by_name, legal_name
 from kdl.graph.read_graph import ends
+from kdl.graph.saved_form import check_saved_form
 from kdl.layers import FakeQuantize
 
 INPUT_NAME = "image"
@@ -105,7 +106,7 @@ def output_paths(model):
 
 
 def check_exportable(model):
-    """Raises ValueError unless `model` has a graph, and what a file can hold."""
+    """Raises ValueError unless `model` has a graph, and files can hold it."""
     if isinstance(model, tuple | list):
         raise ValueError(
             f"Expected a keras.Model; received a {type(model).__name__} of {len(model)}. What "
@@ -126,6 +127,7 @@ def check_exportable(model):
             f"takes 2.14. Export a smaller model, or its parts one by one."
         )
     _check_outputs(model)
+    check_saved_form(model)
 
 
 def _check_outputs(model):

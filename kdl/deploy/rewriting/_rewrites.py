@@ -85,7 +85,7 @@ FORMS = {
             _CONVOLUTIONS,
             groups.are_unsafe,
             groups.split,
-            "split, convolutions, concatenation",
+            "convolutions without groups",
         ),
         Form(
             shuffles.MOVES,
@@ -113,7 +113,7 @@ FORMS = {
             _CONVOLUTIONS,
             groups.are_there,
             groups.split,
-            "split, convolutions, concatenation",
+            "convolutions without groups",
         ),
         Form(
             shuffles.MOVES,

@@ -87,7 +87,7 @@ def rewrite_for(model: keras.Model, target: str) -> tuple[keras.Model, list[Rewr
         >>> model = keras.Model(inputs, keras.layers.Conv2D(8, 3, groups=2, name="c")(inputs))
         >>> safe, rewrites = rewrite_for(model, "gpu")
         >>> print(rewrites[0])
-        c (Conv2D) → split, convolutions, concatenation: exact
+        c (Conv2D) → convolutions without groups: exact
     """
     if target not in FORMS:
         raise ValueError(f"target must be one of {tuple(FORMS)}; received {target!r}.")

@@ -24,11 +24,13 @@ class KerasRunner:
                 f"Expected the path of a .tflite file, or a built functional or Sequential "
                 f"keras.Model; received {type(model).__name__}."
             )
-        from kdl.graph.read_graph import ends
+        from kdl.graph.read_graph import ends, names_in_list
 
         self._model = model
         self.path = model.name
-        self._outputs = _named(ends(model)[1])
+        outputs = ends(model)[1]
+        self._names = names_in_list(outputs)
+        self._outputs = self._named(outputs)
         if any(isinstance(output, dict | list | tuple) for output in self._outputs.values()):
             raise ValueError(
                 f"Expected one output of {model.name}, or a list or dict of them; its outputs are "
@@ -52,7 +54,7 @@ class KerasRunner:
 
     @property
     def output_names(self) -> list[str]:
-        """Keys of the outputs, or their numbers in a list."""
+        """Keys of the outputs, or the names of the layers that give them in a list."""
         return list(self._outputs)
 
     @property
@@ -75,14 +77,13 @@ class KerasRunner:
         dtype = str(self._model.inputs[0].dtype)
         if "int" in dtype:
             inputs = whole_numbers(inputs, f"The input of {self.path}", dtype)
-        outputs = _named(self._model.predict(inputs, verbose=0))
+        outputs = self._named(self._model.predict(inputs, verbose=0))
         pairs = zip(self._outputs, self.output_dtypes, strict=True)
         return [np.asarray(outputs[name]).astype(dtype, copy=False) for name, dtype in pairs]
 
-
-def _named(outputs):
-    """Dict: name → output, of one output, or a list or dict of them."""
-    if isinstance(outputs, dict):
-        return {str(name): output for name, output in outputs.items()}
-    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-    return {str(number): output for number, output in enumerate(outputs)}
+    def _named(self, outputs):
+        """Dict: name → output, of one output, or a list or dict of them."""
+        if isinstance(outputs, dict):
+            return {str(name): output for name, output in outputs.items()}
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return dict(zip(self._names or map(str, range(len(outputs))), outputs, strict=True))

@@ -39,6 +39,15 @@ def kind_by_name(name):
     return next((kind for words, kind in kinds if re.search(words, name.lower())), None)
 
 
+def scope_name(name):
+    """`name` as TensorFlow takes it for what is computed within: a letter, digit or dot first.
+
+    Args:
+        name: Any name.
+    """
+    return re.sub(r"^[^A-Za-z0-9.]+", "", legal_name(name)) or "layer"
+
+
 def input_name(name):
     """`name` as TensorFlow takes it for an input: in legal characters, a letter or digit first.
 

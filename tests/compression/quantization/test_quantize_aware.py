@@ -431,3 +431,11 @@ def test_a_relu_after_a_transposed_convolution_is_in_integers(bias, tmp_path):
     summary = read_tflite(path)
     assert summary.float_tensors == 0
     assert ("MUL" in summary.operations) != bias
+
+
+def test_outputs_that_are_not_finite_are_told():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.ops.log(K.Dense(3)(inputs)))
+    data = np.random.default_rng(0).normal(0, 1, (16, 4)).astype("float32")
+    with pytest.raises(ValueError, match="not finite, first at the outputs"):
+        calibrate(model, data, verbose=0)

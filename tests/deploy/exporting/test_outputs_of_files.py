@@ -10,6 +10,9 @@ from keras import layers, ops
 import kdl
 from kdl.compression import calibrate
 from kdl.deploy import ExportError, TFLiteRunner, export_tflite, read_tflite, verify_tflite
+from kdl.deploy.exporting.export import _explain
+from kdl.deploy.exporting.tolerances import TOLERANCES
+from kdl.deploy.exporting.verify import compare_outputs
 
 pytestmark = pytest.mark.export
 
@@ -266,3 +269,25 @@ def test_what_is_given_and_read_by_a_float_operation_is_in_the_file(tmp_path):
     quantized, _ = calibrate(model, data, verbose=0)
     with pytest.warns(UserWarning, match="stays floating-point"):
         export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=data)
+
+
+def test_names_that_begin_with_no_letter_are_exported(tmp_path):
+    """TensorFlow takes no such scope, and left out the names of the file's outputs."""
+    inputs = keras.Input((4,), name="_in")
+    x = layers.Dense(3, name="_hidden")(inputs)
+    model = keras.Model(inputs, [layers.Dense(2, name="-main")(x), layers.Dense(1, name="aux")(x)])
+    export_tflite(model, tmp_path / "m.tflite")
+    assert set(TFLiteRunner(tmp_path / "m.tflite").output_names) == {"-main", "aux"}
+
+
+def test_outputs_that_hardly_vary_are_told_apart_from_a_wrong_conversion():
+    result = compare_outputs(
+        "m.tflite",
+        "float32",
+        [1 + 1e-5 * np.random.default_rng(0).random((8, 3)).astype("float32")],
+        [np.full((8, 3), 1.00001, "float32")],
+        None,
+        TOLERANCES["float32"],
+    )
+    assert not result.passed
+    assert "outputs hardly vary" in _explain(result, "float32")

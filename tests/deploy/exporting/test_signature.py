@@ -184,3 +184,36 @@ def test_states_that_are_kept_between_calls_have_no_file(tmp_path):
     model = keras.Model(inputs, keras.layers.LSTM(2, stateful=True, name="kept")(inputs))
     with pytest.raises(ValueError, match=r"kept of .* keeps its states .* stateful=False"):
         export_tflite(model, tmp_path / "m.tflite")
+
+
+class Forgets(keras.layers.Layer):
+    """Saves one of its two weights, as some position embeddings of Keras Hub do."""
+
+    def build(self, shape):
+        self.scale, self.shift = (self.add_weight(shape[-1:], name=n) for n in ("scale", "shift"))
+
+    def call(self, x):
+        return x * self.scale + self.shift
+
+    def save_own_variables(self, store):
+        store["0"] = self.scale
+
+    def load_own_variables(self, store):
+        self.scale.assign(store["0"])
+        self.shift.assign(keras.ops.zeros_like(self.shift))
+
+
+def test_weights_that_a_layer_does_not_save_are_told():
+    model = sequential(Forgets(name="forgets"))
+    model.layers[0].shift.assign([0.0, 0.0, 0.0, 0.0])
+    check_exportable(model)
+    model.layers[0].shift.assign([1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(ValueError, match=r"weights of forgets \(Forgets\) come out of the file"):
+        check_exportable(model)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[0].shift), [1, 2, 3, 4])
+
+
+def test_lambda_that_reads_its_script_has_no_file():
+    layer = keras.layers.Lambda(lambda x: keras.ops.abs(x), output_shape=(4,), name="absolute")
+    with pytest.raises(ValueError, match="lambda of absolute reads keras of its script"):
+        check_exportable(sequential(layer))

@@ -7,7 +7,7 @@ from kdl.deploy import check, export_tflite, rewrite_for
 from kdl.layers import ChannelShuffle, GroupedConv2D, ShuffleUnit
 
 SHAPE = (8, 8, 12)
-SPLIT = "split, convolutions, concatenation"
+SPLIT = "convolutions without groups"
 PERMUTED = "a 1×1 permutation convolution"
 
 

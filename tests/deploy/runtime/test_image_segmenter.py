@@ -278,3 +278,16 @@ def test_neither_keras_nor_tensorflow_is_needed(path, image, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["red", "[]"]
+
+
+def test_of_a_keras_model_with_a_list_of_outputs_that_called_main_is_read():
+    inputs = keras.Input((8, 8, 3))
+    auxiliary, main = (
+        keras.layers.Conv2D(3, 1, data_format="channels_last", name=name)(inputs)
+        for name in ("aux", "main")
+    )
+    model = keras.Model(inputs, [auxiliary, main])
+    images = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    results = ImageSegmenter(model).predict(images)
+    for one, expected in zip(results, model.predict(images, verbose=0)[1], strict=True):
+        np.testing.assert_array_equal(one.label_map, expected.argmax(-1))

@@ -1,6 +1,6 @@
 import pytest
 
-from kdl.deploy.tflite.tensor_names import input_name, kind_by_name, legal_name
+from kdl.deploy.tflite.tensor_names import input_name, kind_by_name, legal_name, scope_name
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,10 @@ def test_names_of_inputs_begin_with_a_letter_or_digit(name, expected):
 )
 def test_kinds_of_outputs_are_told_by_names(name, kind):
     assert kind_by_name(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("_a", "a"), ("--b.c", "b.c"), (".d", ".d"), ("9", "9"), ("__", "layer")]
+)
+def test_names_of_scopes_begin_with_a_letter_digit_or_dot(name, expected):
+    assert scope_name(name) == expected
