@@ -1,6 +1,6 @@
 """Magnitude pruning in training: pruned weights stay zero after each step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -157,7 +157,7 @@ class PrunedModel(PostStepModel):
         choose = largest_of_all if self.scope == "global" else largest_of_each
         return choose(kernels, sparsity)
 
-    def copy_with(self, copy: Callable, name: str | None) -> "PrunedModel":
+    def copy_with(self, copy: Any, name: str | None) -> "PrunedModel":
         """This model around a copy of the model inside, for `kdl.graph.copy_model`."""
         model, copied = copy(self.model), copy.variables()
         position = {id(weight): i for i, weight in enumerate(model.variables)}
