@@ -25,7 +25,8 @@ class MaskedLoss(FunctionLoss):
     are `elementwise`, one for each position, and Keras's product is enough.
 
     Weights of samples, `(batch,)`, are those of all their positions, which Keras would lay along
-    the positions, or refuse.
+    the positions, or refuse. Weights of positions are for `elementwise` losses alone: the others
+    have no value there that Keras could multiply.
     """
 
     elementwise = False
@@ -35,8 +36,10 @@ class MaskedLoss(FunctionLoss):
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Tensor:
         """The reduced loss; see `keras.losses.Loss`."""
-        if self.elementwise and sample_weight is not None:
-            sample_weight = self._of_positions(sample_weight, y_pred)
+        if sample_weight is not None:
+            weights = ops.convert_to_tensor(sample_weight)
+            of_values = self._of_positions if self.elementwise else self._of_samples
+            sample_weight = of_values(weights, y_pred)
         mask = mask_of(y_pred)
         if mask is not None:
             y_true = _Masked(y_true, mask)
@@ -55,12 +58,23 @@ class MaskedLoss(FunctionLoss):
 
     def _of_positions(self, weights, y_pred):
         """Weights of samples as those of their positions; others as they are."""
-        weights, rank = ops.convert_to_tensor(weights), len(y_pred.shape)
+        rank = len(y_pred.shape)
         if any(size != 1 for size in weights.shape[1:]) or rank < 3 or not len(weights.shape):
             return weights
         shape = list(ops.shape(y_pred))
         del shape[self.axis]
         return ops.broadcast_to(ops.reshape(weights, (-1, *[1] * (rank - 2))), shape)
+
+    def _of_samples(self, weights, y_pred):
+        """Weights of samples, `(batch,)`; ValueError for those of positions."""
+        if any(size not in (1, None) for size in weights.shape[1:]):
+            raise ValueError(
+                f"sample_weight of {type(self).__name__} must be (batch,), a weight for each "
+                f"sample, as the loss has no value for each position; received "
+                f"{tuple(weights.shape)} beside y_pred of {tuple(y_pred.shape)}. Leave positions "
+                f"out by ignore_class."
+            )
+        return ops.reshape(weights, ops.shape(weights)[:1])
 
 
 def spread_over(mask, tensor, axis):

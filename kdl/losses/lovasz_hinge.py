@@ -1,5 +1,7 @@
 """Lovász hinge loss."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -93,7 +95,9 @@ def lovasz_hinge(
     wrong = [wrong, check_zeros_and_ones(y)]
     errors = ops.relu(1.0 - ops.cast(logits, "float32") * (2.0 * y - 1.0))
     errors = ops.where(valid, errors, 0.0)
-    rows = (ops.shape(logits)[0] if per_image else 1, -1)
+    images, *others = ops.shape(logits)
+    # Written out: of an empty batch no size can be inferred.
+    rows = (images, math.prod(others)) if per_image else (1, images * math.prod(others))
     errors, y = ops.reshape(errors, rows), ops.reshape(y, rows)
     if not per_image:
         errors, y = gathered_pixels(errors, y, axis_name)

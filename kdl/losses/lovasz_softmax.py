@@ -1,5 +1,6 @@
 """Lovász-softmax loss."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -133,7 +134,10 @@ def _pixels_last(maps, axis, per_image):
     """`(rows, classes, pixels)`, a row for each image or one for all."""
     axis %= len(maps.shape)
     channels, others = maps.shape[axis], [i for i in range(1, len(maps.shape)) if i != axis]
+    # Written out: of an empty batch no size can be inferred.
+    shape = ops.shape(maps)
+    images, pixels = shape[0], math.prod(shape[i] for i in others)
     if per_image:
-        maps = ops.transpose(maps, (0, axis, *others))
-        return ops.reshape(maps, (ops.shape(maps)[0], channels, -1))
-    return ops.reshape(ops.transpose(maps, (axis, 0, *others)), (1, channels, -1))
+        return ops.reshape(ops.transpose(maps, (0, axis, *others)), (images, channels, pixels))
+    maps = ops.transpose(maps, (axis, 0, *others))
+    return ops.reshape(maps, (1, channels, images * pixels))

@@ -194,10 +194,14 @@ class JaccardIndex(keras.metrics.Metric):
         )
         true, broken = y_true == 1, has_nan(y_pred)
 
+        if weights is not None:
+            images, *others = ops.shape(weights)
+            weights = ops.reshape(weights, (images, math.prod(others), 1))
+
         def total(pixels):
             pixels = ops.cast(pixels & valid, "int32" if weights is None else "float32")
             if weights is not None:
-                pixels = pixels * ops.reshape(weights, (ops.shape(weights)[0], -1, 1))
+                pixels = pixels * weights
             return marked(ops.cast(ops.sum(pixels, axis=1), "float32"), wrong, no_mask, broken)
 
         return total(predicted & true), total(predicted | true)

@@ -189,6 +189,37 @@ def test_sample_weight_of_rank_1_weighs_all_positions(name, shape, reduction):
     assert results == pytest.approx(float(expected), rel=1e-5)
 
 
+WITHOUT_POSITIONS = {
+    "hinge": (kdl.losses.LovaszHinge(), MASKS, SCORES[..., 0]),
+    "hinge of batch": (kdl.losses.LovaszHinge(per_image=False), MASKS, SCORES[..., 0]),
+    "jaccard": (kdl.losses.JaccardLoss(), MASKS, SCORES),
+    "jaccard of images": (kdl.losses.JaccardLoss(per_image=True), MASKS, SCORES),
+    "lovasz": (kdl.losses.LovaszSoftmax(), MASKS, SCORES),
+    "lovasz of images": (kdl.losses.LovaszSoftmax(per_image=True), MASKS, SCORES),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_POSITIONS)
+def test_sample_weight_of_positions_that_have_no_value_raises(case):
+    loss, y_true, y_pred = WITHOUT_POSITIONS[case]
+    with pytest.raises(ValueError, match=r"must be \(batch,\).* received \(2, 4\).*ignore_class"):
+        loss(y_true, y_pred, sample_weight=np.ones((2, 4)))
+    expected = float(loss(y_true, y_pred, sample_weight=np.float32([1, 3])))
+    for shape in ((2, 1), (2, 1, 1)):  # weights of samples all the same
+        results = loss(y_true, y_pred, sample_weight=np.float32([1, 3]).reshape(shape))
+        assert float(results) == pytest.approx(expected)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("case", WITHOUT_POSITIONS)
+def test_empty_batch_has_no_loss(case):
+    """As of a replica to which nothing is left of the last batch."""
+    loss, y_true, y_pred = WITHOUT_POSITIONS[case]
+    arguments = {k: v for k, v in loss.get_config().items() if k != "reduction"}
+    values = type(loss)(**arguments, reduction="none")(y_true[:0], y_pred[:0])
+    assert tuple(values.shape) == (0,)
+
+
 def test_labels_in_narrow_dtypes_keep_their_values():
     """Of 300 classes 256 is 0 in uint8; of an unsigned label −2 is 254."""
     scores = np.full((1, 300), -20, "float32")

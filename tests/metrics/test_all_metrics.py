@@ -50,12 +50,15 @@ EMPTY = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("case", EMPTY)
 def test_empty_batch_changes_nothing(case):
     metric, y_true, y_pred = EMPTY[case]
     metric.update_state(y_true, y_pred)
     before = float(metric.result())
     metric.update_state(y_true[:0], y_pred[:0])
+    assert float(metric.result()) == before
+    metric.update_state(y_true[:0], y_pred[:0], sample_weight=np.ones(0, "float32"))
     assert float(metric.result()) == before
 
 
