@@ -103,15 +103,20 @@ def image_suffixes():
     return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
+def upright(image):
+    """A Pillow image turned as its EXIF orientation says."""
+    from PIL import Image
+
+    turn = _UPRIGHT.get(_orientation(image))
+    return image.transpose(Image.Transpose[turn]) if turn else image
+
+
 def _resized(image, size, channels):
     from PIL import Image
 
     image.draft(None, (2 * max(size),) * 2)
     image.load()
-    upright = _UPRIGHT.get(_orientation(image))
-    if upright:
-        image = image.transpose(Image.Transpose[upright])
-    image = _to_bytes(image, "L" if channels == 1 else "RGB")
+    image = _to_bytes(upright(image), "L" if channels == 1 else "RGB")
     image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(*size, channels)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from kdl._checks import check_integer
-from kdl.data._decoding import DRAWN_BY_PROGRAMS
+from kdl.data._decoding import DRAWN_BY_PROGRAMS, upright
+from kdl.data._image_files import is_hidden
 from kdl.data.archives import open_archive, read_entry
 
 
@@ -17,7 +18,8 @@ class Entries:
         path: A folder or a zip archive.
 
     Attributes:
-        names: Sorted names, with slashes, from the folder or the archive on.
+        names: Sorted names, with slashes, from the folder or the archive on; without hidden files,
+            such as those that a Mac packs beside all others.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
@@ -36,11 +38,11 @@ class Entries:
         if self.path.is_dir():
             self._archive = None
             files = (file for file in self.path.rglob("*") if file.is_file())
-            self.names = sorted(file.relative_to(self.path).as_posix() for file in files)
+            names = {file.relative_to(self.path).as_posix() for file in files}
         else:
             self._archive = open_archive(self.path)
-            names = self._archive.namelist()
-            self.names = sorted({name for name in names if not name.endswith("/")})
+            names = {name for name in self._archive.namelist() if not name.endswith("/")}
+        self.names = sorted(name for name in names if not is_hidden(name.split("/")))
 
     def __enter__(self):
         return self
@@ -72,7 +74,7 @@ class Entries:
         return read_entry(self._archive, name, self.path)
 
     def open_image(self, name):
-        """A file as a `PIL.Image.Image`."""
+        """A file as a `PIL.Image.Image`, upright."""
         from PIL import Image
 
         content = io.BytesIO(self.read(name))
@@ -81,38 +83,57 @@ class Entries:
             if image.format in DRAWN_BY_PROGRAMS:
                 raise ValueError(f"{image.format} is a program that draws; save it as PNG.")
             image.load()
+            return upright(image)
         # Pillow's plugins let out whatever a broken file makes them stumble over.
         except Exception as error:
             raise ValueError(f"Cannot read {name} in {self.path} as an image: {error}") from error
-        return image
 
 
-def read_rgb(entries, name, size=None):
-    """An image as uint8 `(height, width, 3)`, reduced by the means of boxes of pixels."""
+def rgb_array(image, size=None):
+    """A Pillow image as uint8 `(height, width, 3)`, reduced by the means of boxes of pixels."""
     from PIL import Image
 
-    image = entries.open_image(name).convert("RGB")
+    image = image.convert("RGB")
     if size is not None:
         image = image.resize(size[::-1], Image.Resampling.BOX)
     return np.asarray(image)
 
 
-def read_numbers(entries, name, size=None):
-    """An image of numbers, such as of classes or objects, as int32 `(height, width)`.
+def read_with_numbers(entries, name, name_of_numbers, size=None):
+    """An image as `rgb_array`, and the number of each of its pixels, such as of a class or object.
 
     What is resized keeps its numbers: of each box the nearest pixel.
+
+    Args:
+        entries: `Entries`.
+        name: File of the image.
+        name_of_numbers: File of the numbers, an image of one band and of the same size.
+        size: `(height, width)` of what is returned; None for their own.
+
+    Returns:
+        uint8 `(height, width, 3)` and int32 `(height, width)`.
+
+    Raises:
+        ValueError: If a file cannot be read, or bands or sizes are others.
     """
     from PIL import Image
 
-    image = entries.open_image(name)
-    if len(image.getbands()) != 1:
+    image, numbers = entries.open_image(name), entries.open_image(name_of_numbers)
+    if len(numbers.getbands()) != 1:
         raise ValueError(
-            f"Expected {name} in {entries.path} to hold one number a pixel; it is an image of the "
-            f"bands {', '.join(image.getbands())}. Save its numbers as gray values or as a palette."
+            f"Expected {name_of_numbers} in {entries.path} to hold one number a pixel; it is an "
+            f"image of the bands {', '.join(numbers.getbands())}. Save its numbers as gray values "
+            f"or as a palette."
+        )
+    # Of resized ones no one would see that they do not belong together.
+    if image.size != numbers.size:
+        raise ValueError(
+            f"Expected {name_of_numbers} in {entries.path} to have the size of its image, "
+            f"{image.size[::-1]} (height, width, upright); it has {numbers.size[::-1]}."
         )
     if size is not None:
-        image = image.resize(size[::-1], Image.Resampling.NEAREST)
-    return np.asarray(image).astype("int32")
+        numbers = numbers.resize(size[::-1], Image.Resampling.NEAREST)
+    return rgb_array(image, size), np.asarray(numbers).astype("int32")
 
 
 def stack(parts, entries, advice):

@@ -77,6 +77,19 @@ class ImageFiles:
         return spec.decode(file)
 
 
+def is_hidden(parts):
+    """True if a file is none of a data set: a dotfile, or what systems leave, or in such a folder.
+
+    Args:
+        parts: Names of the folders below the data set's, and of the file.
+
+    Example:
+        >>> is_hidden(["cats", "1.png"]), is_hidden(["__MACOSX", "cats", "._1.png"])
+        (False, True)
+    """
+    return any((part.startswith(".") and part != ".") or part.lower() in _HIDDEN for part in parts)
+
+
 class _ZipReader:
     """Reads entries of an archive; from one thread at a time, since they share one open file."""
 
@@ -102,7 +115,7 @@ class _ZipReader:
         root = _Folder()
         for entry in dict.fromkeys(self._archive.namelist()):
             parts = [part for part in entry.split("/") if part not in ("", ".")]
-            if any(map(_is_hidden, parts)):
+            if is_hidden(parts):
                 continue
             is_folder = entry.endswith("/")
             folders = parts if is_folder else parts[:-1]
@@ -121,17 +134,13 @@ def _read_from_disk(name):
 def _scan_directory(path, depth=0):
     folder = _Folder()
     with os.scandir(path) as entries:
-        visible = [entry for entry in entries if not _is_hidden(entry.name)]
+        visible = [entry for entry in entries if not is_hidden([entry.name])]
     for entry in visible:
         if not entry.is_dir():
             folder.files.append(entry.path)
         elif depth < _DEPTH:
             folder.folders[entry.name] = _scan_directory(entry.path, depth + 1)
     return folder
-
-
-def _is_hidden(name):
-    return name.startswith(".") or name.lower() in _HIDDEN
 
 
 def _unwrap(root):

@@ -11,7 +11,7 @@ def read_characters(path: Path, size: int = 28) -> tuple[np.ndarray, np.ndarray]
     """Reads drawings from a folder or zip archive in which each lowest folder is a class.
 
     So Omniglot comes: `<alphabet>/<character>/*.png`, twenty drawings of each character, black on
-    white. They are turned to white on black.
+    white. They are turned to white on black. Hidden files are ignored.
 
     Args:
         path: A folder or a zip archive.

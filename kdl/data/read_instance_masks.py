@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from kdl._typing import Path
-from kdl.data._entries import Entries, check_size, read_numbers, read_rgb, stack
+from kdl.data._entries import Entries, check_size, read_with_numbers, stack
 
 _ADVICE = "Pass size to bring them to one."
 
@@ -16,7 +16,8 @@ def read_instance_masks(
     """Reads images and their instance masks from a folder or zip archive, such as of nuclei.
 
     `images/*.png` lie beside `instances/*.png` of the same names, whose pixels hold 0 for the
-    background and k for object k.
+    background and k for object k. Images are turned upright, as their EXIF orientation says, and
+    hidden files are ignored.
 
     Args:
         path: A folder or a zip archive.
@@ -29,8 +30,8 @@ def read_instance_masks(
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
-        ValueError: If there are no images, an image has no mask, a file cannot be read, or sizes
-            differ and `size` is None.
+        ValueError: If there are no images, an image has no mask or one of another size, a file
+            cannot be read, or sizes differ and `size` is None.
         ImportError: If Pillow is not installed.
 
     Example:
@@ -56,6 +57,7 @@ def read_instance_masks(
         for name in names:
             mask = f"instances/{PurePosixPath(name).stem}.png"
             entries.require(mask, f"the instance mask of {name}")
-            images.append(read_rgb(entries, name, size))
-            masks.append(read_numbers(entries, mask, size))
-        return stack(images, entries, _ADVICE), stack(masks, entries, _ADVICE)
+            image, numbers = read_with_numbers(entries, name, mask, size)
+            images.append(image)
+            masks.append(numbers)
+        return stack(images, entries, _ADVICE), np.stack(masks)

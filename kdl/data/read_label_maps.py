@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from kdl._typing import Path
-from kdl.data._entries import Entries, check_size, read_numbers, read_rgb, stack
+from kdl.data._entries import Entries, check_size, read_with_numbers, stack
 
 _ADVICE = "Pass size to bring them to one."
 
@@ -19,7 +19,8 @@ def read_label_maps(
     """Reads images and their label maps from a folder or zip archive, such as CamVid's.
 
     For each split, `<split>/images/*.jpg` (or `.png`) lie beside `<split>/labels/*.png` of the same
-    names, whose pixels hold the number of a class.
+    names, whose pixels hold the number of a class. Images are turned upright, as their EXIF
+    orientation says, and hidden files are ignored.
 
     Args:
         path: A folder or a zip archive.
@@ -65,11 +66,7 @@ def _read_split(entries, split, size):
     for name in names:
         label = f"{split}/labels/{PurePosixPath(name).stem}.png"
         entries.require(label, f"the label map of {name}")
-        images.append(read_rgb(entries, name, size))
-        labels.append(read_numbers(entries, label, size))
-        if images[-1].shape[:2] != labels[-1].shape:
-            raise ValueError(
-                f"Expected {label} in {entries.path} to have the size of its image, "
-                f"{images[-1].shape[:2]}; it has {labels[-1].shape}."
-            )
+        image, numbers = read_with_numbers(entries, name, label, size)
+        images.append(image)
+        labels.append(numbers)
     return stack(images, entries, _ADVICE), np.stack(labels)

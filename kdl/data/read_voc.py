@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kdl._typing import Path
-from kdl.data._entries import Entries, check_size, read_rgb
+from kdl.data._entries import Entries, check_size, rgb_array
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -18,7 +18,8 @@ def read_voc(
 
     `…/Annotations/*.xml` lie beside `…/JPEGImages/*.jpg` of the same names. Images are brought to
     one size by the means of boxes of pixels, and their boxes with them; the share of height and
-    width is not kept.
+    width is not kept. Boxes are those of the upright image, as its EXIF orientation turns it;
+    hidden files are ignored.
 
     Args:
         path: A folder or a zip archive.
@@ -73,8 +74,8 @@ def _read_sample(entries, name, size, class_names):
     """Image, boxes and labels of one annotation."""
     file = name.replace("Annotations/", "JPEGImages/").removesuffix(".xml") + ".jpg"
     entries.require(file, f"the image of {name}")
-    height, width = read_rgb(entries, file).shape[:2]
-    scale = np.array([size[1] / width, size[0] / height] * 2)
+    image = entries.open_image(file)
+    scale = np.array([size[1] / image.width, size[0] / image.height] * 2)
     boxes, labels = [], []
     for item in _objects(entries, name):
         class_name = item.findtext("name")
@@ -85,7 +86,7 @@ def _read_sample(entries, name, size, class_names):
             )
         boxes.append(scale * _corners(item, name, entries))
         labels.append(class_names.index(class_name))
-    return read_rgb(entries, file, size), boxes, labels
+    return rgb_array(image, size), boxes, labels
 
 
 def _objects(entries, name):

@@ -1,4 +1,6 @@
 import pytest
+from data.archive_of import archive_of
+from PIL import Image
 
 from kdl.data._entries import Entries
 
@@ -20,3 +22,22 @@ def test_names_are_sorted_and_found_by_ending_place_and_folder(tmp_path):
         assert entries.matching(".png") == ["a/x.png", "b/x.PNG"]
         assert entries.matching(".png", start="b/") == ["b/x.PNG"]
         assert entries.matching((".txt", ".png"), parent="a") == ["a/x.png", "a/y.txt"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_hidden_files_are_no_entries(packed, tmp_path):
+    """As a Mac packs them: of each file one more, which has its name and is no image."""
+    root = tmp_path / "set"
+    for name in ("a/1.png", "a/._1.png", "__MACOSX/a/._1.png", ".thumbnails/1.png", "a/Thumbs.db"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    with Entries(archive_of(root, tmp_path / "set.zip") if packed else root) as entries:
+        assert entries.names == ["a/1.png"]
+
+
+def test_image_on_its_side_is_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    with Entries(tmp_path) as entries:
+        assert entries.open_image("a.jpg").size == (4, 6)

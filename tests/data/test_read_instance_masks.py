@@ -33,6 +33,9 @@ def test_numbers_of_objects_are_kept_by_name_and_size(folder, packed, tmp_path):
 def test_errors(folder, tmp_path):
     with pytest.raises(ValueError, match="Pass size"):
         read_instance_masks(folder)
+    Image.new("L", (6, 8)).save(folder / "instances/a.png")
+    with pytest.raises(ValueError, match=r"instances/a\.png .*size of its image, \(8, 8\)"):
+        read_instance_masks(folder, size=4)
     (folder / "instances/a.png").unlink()
     with pytest.raises(ValueError, match=r"the instance mask of images/a\.png"):
         read_instance_masks(folder, size=4)

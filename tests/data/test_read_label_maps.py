@@ -41,8 +41,9 @@ def test_missing_split_label_or_size(folder):
     with pytest.raises(ValueError, match="val/images"):
         read_label_maps(folder, ["val"])
     Image.new("RGB", (3, 3)).save(folder / "train/images/0.png")
-    with pytest.raises(ValueError, match="to have the size of its image"):
-        read_label_maps(folder, ["train"])
+    for size in (None, 4):  # which would hide it
+        with pytest.raises(ValueError, match=r"size of its image, \(3, 3\).* it has \(4, 8\)"):
+            read_label_maps(folder, ["train"], size)
     Image.new("L", (3, 3)).save(folder / "train/labels/0.png")
     with pytest.raises(ValueError, match="Pass size"):
         read_label_maps(folder, ["train"])

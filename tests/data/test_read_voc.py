@@ -44,6 +44,14 @@ def test_boxes_are_resized_with_their_images_and_padded(folder, packed, tmp_path
     assert (boxes[targets["labels"] < 0] == -1).all()
 
 
+def test_boxes_are_those_of_the_upright_image(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored 100 × 50, seen 50 × 100
+    Image.new("RGB", (100, 50)).save(folder / "JPEGImages/1.jpg", exif=exif)
+    _, targets = read_voc(folder, 10, ["cell", "plate"])
+    np.testing.assert_allclose(targets["boxes"][0, 0], [2, 2, 6, 4])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
