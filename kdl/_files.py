@@ -72,7 +72,10 @@ def draft_of(path, suffix=".part"):
 
 
 def write_whole(path, content):
-    """Writes bytes or text (as UTF-8) to `path`; until all is on the disk, what stood there stays.
+    r"""Writes bytes or text (as UTF-8) to `path`; what stood there stays until all is on the disk.
+
+    Bytes of a file's name that are no UTF-8, which Python keeps as halves of surrogate pairs, are
+    written as escape sequences such as `\udce9`, which in JSON mean the same.
 
     Args:
         path: File to write; its folder must exist.
@@ -89,7 +92,7 @@ def write_whole(path, content):
         ...     path.read_text()
         'whole'
     """
-    content = content.encode() if isinstance(content, str) else content
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with draft_of(path) as draft:
         try:
             with open(draft, "wb") as file:
@@ -113,6 +116,20 @@ def check_writable(path):
             pass
     except OSError as error:
         raise type(error)(error.errno, f"Cannot write {path}: {error.strerror}.") from error
+
+
+def target_of(name):
+    """The name of the file that a draft with this name is of; None for what is no draft.
+
+    Args:
+        name: Name of a file in a folder.
+
+    Example:
+        >>> target_of(".report.txt.0123abcd-12-0123abcd.part")
+        'report.txt'
+    """
+    draft = _DRAFT.match(name)
+    return draft[1][1:-1] if draft else None
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 import ast
 import concurrent.futures
 import errno
+import json
 import multiprocessing
 import os
 import pathlib
@@ -47,6 +48,13 @@ def test_content_is_written_and_nothing_else(content, tmp_path):
     write_whole(path, content)
     assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
     assert os.listdir(tmp_path) == ["report"]
+
+
+def test_name_of_a_file_that_is_no_utf8_is_written_and_stays_json(tmp_path):
+    name = os.fsdecode(b"caf\xe9.tflite")
+    content = json.dumps({"file": "\\" + name, "é": 1}, ensure_ascii=False)
+    write_whole(tmp_path / "report", content)
+    assert json.loads((tmp_path / "report").read_text("utf-8")) == {"file": "\\" + name, "é": 1}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("wrong"), SystemExit(3)])

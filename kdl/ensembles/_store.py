@@ -8,9 +8,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 
-from kdl._files import write_whole
+from kdl._files import target_of, write_whole
 
 try:
     import fcntl
@@ -19,7 +20,8 @@ except ImportError:  # on Windows
 
 MANIFEST = "ensemble.json"
 FORMAT = 1
-_PREFIX, _SUFFIX = "member-", ".keras"
+# `_file_name` of any key: a number, and what tells its parts apart.
+_MEMBER = re.compile(r"member-\d[\w-]*-[0-9a-f]{12}\.keras")
 _PATIENCE = 3.0  # seconds: a killed process keeps its lock until the system has cleared it away
 
 
@@ -85,7 +87,7 @@ class Store:
         return self.manifest["finished"] and all(self.get_whole(key) is not None for key in members)
 
     def finish(self, changes):
-        """Replace entries of the manifest, mark it as finished, remove files it does not name."""
+        """Replace entries of the manifest, mark it as finished, remove members it does not name."""
         self._replace({"format": FORMAT, **(self.manifest or {}), **changes, "finished": True})
         self._tidy()
 
@@ -97,7 +99,7 @@ class Store:
 
     def _replace(self, manifest):
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        write_whole(os.path.join(self.directory, MANIFEST), text.encode())
+        write_whole(os.path.join(self.directory, MANIFEST), text)
         self.manifest = manifest
 
     def _tidy(self):
@@ -172,7 +174,7 @@ def _check_manifest(manifest, directory):
             article = f"a {kind.__name__}"
             raise manifest_error(directory, f"{name} must be {article}; it is {value!r}")
     for name in manifest["members"].values():
-        if not isinstance(name, str) or os.path.basename(name) != name or not _is_ours(name):
+        if not isinstance(name, str) or not _MEMBER.fullmatch(name):
             raise manifest_error(directory, f"{name!r} is no file of a member")
 
 
@@ -209,12 +211,13 @@ def _lock(handle, directory):
 
 
 def _file_name(key, content):
-    return f"{_PREFIX}{key}-{hashlib.sha256(content).hexdigest()[:12]}{_SUFFIX}"
+    return f"member-{key}-{hashlib.sha256(content).hexdigest()[:12]}.keras"
 
 
 def _is_ours(name):
-    draft = name.startswith(".") and name.endswith(".part")
-    return name == MANIFEST or draft or (name.startswith(_PREFIX) and name.endswith(_SUFFIX))
+    """True for what a `Store` writes, and the drafts of it that a kill has left: no other file."""
+    target = target_of(name) or name
+    return target == MANIFEST or _MEMBER.fullmatch(target) is not None
 
 
 def _read(path):

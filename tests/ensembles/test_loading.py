@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -129,6 +130,35 @@ def test_directory_of_another_ensemble_raises(tmp_path, changes, differs):
         other.fit(x, y, directory=tmp_path)
     with pytest.raises(ValueError, match="holds an ensemble with other data"):
         BaggingEnsemble(stump, 2).fit(x + 1, y, directory=tmp_path)
+
+
+FOREIGN = [
+    "member-anna.keras",
+    "member-1.keras",
+    "member-0-0123456789ab.keras.txt",
+    "member-of-0123456789ab.keras",
+    ".x.part",
+    ".photo.jpg.0123abcd-1-0123abcd.part",
+]
+
+
+def test_save_keeps_files_of_others(tmp_path):
+    ensemble = BaggingEnsemble(stump, 1).fit(*blobs(count=30))
+    ensemble.save(tmp_path)
+    drafts = [f".{name}.0123abcd-1-0123abcd.part" for name in os.listdir(tmp_path)]
+    for name in (*FOREIGN, *drafts):
+        (tmp_path / name).write_text("of somebody else")
+    ensemble.save(tmp_path)
+    assert set(FOREIGN) < set(os.listdir(tmp_path))
+    assert not {*drafts} & {*os.listdir(tmp_path)}  # what a kill has left
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_directory_with_a_file_like_a_member_raises(name, tmp_path):
+    (tmp_path / name).write_text("of somebody else")
+    with pytest.raises(ValueError, match=f"holds other files .{re.escape(name)}"):
+        BaggingEnsemble(stump, 1).fit(*blobs(count=30), directory=tmp_path)
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_directories_with_other_files_raise(tmp_path):
