@@ -1,6 +1,7 @@
 """Files that a command writes, looked at before long work is done."""
 
 import os
+from pathlib import Path
 
 from kdl._files import check_writable
 
@@ -29,3 +30,20 @@ def check_output(path, inputs, model=False):
         raise ValueError(f"{path} would be taken for another kind of file: call it .tflite.")
     if not model and path.suffix.lower() in _MODELS:
         raise ValueError(f"A report called {path} would be taken for a model: give another ending.")
+
+
+def check_output_folder(folder, images):
+    """Raises ValueError if a command would write among the images that it reads.
+
+    Args:
+        folder: The folder to write.
+        images: Path of what is read; a file can be no folder's.
+    """
+    if not os.path.isdir(images):
+        return
+    read, written = Path(images).resolve(), Path(folder).resolve()
+    if written == read or read in written.parents:
+        raise ValueError(
+            f"The folder {folder} lies in {images}, where what is written would be taken for "
+            f"images the next time: pass --output with a folder elsewhere."
+        )

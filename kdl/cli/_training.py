@@ -43,18 +43,6 @@ def run_arguments(**options):
     }
 
 
-def check_output_folder(folder, data):
-    """Raises ValueError if a run would write among the images that it reads."""
-    if data == "digits" or not os.path.isdir(data):
-        return
-    images, output = Path(data).resolve(), folder.resolve()
-    if output == images or images in output.parents:
-        raise ValueError(
-            f"The run's folder {folder} lies in {data}, where its files would be taken for images "
-            f"the next time: pass --output with a folder elsewhere."
-        )
-
-
 def check_weights_stay(weights, folder, overwrite):
     """Raises ValueError if a run would remove the file that it begins with."""
     if not overwrite or not weights or not os.path.isfile(weights):

@@ -11,7 +11,7 @@ import typer
 from kdl.cli import console
 from kdl.cli._app import app
 from kdl.cli._inputs import images_only, load_model
-from kdl.cli._outputs import check_output
+from kdl.cli._outputs import check_output, check_output_folder
 from kdl.cli._packages import package, quiet_stderr
 
 _MODELS = (".tflite", ".keras")
@@ -49,6 +49,9 @@ def predict(
     if as_json and as_csv:
         raise ValueError("Expected --json or --csv; received both.")
     model, names = _model_and_images(files, model)
+    if output is not None:
+        for name in names:
+            check_output_folder(output, name)
     runner = _runner(model, task)
     images, failed = _images(names)
     is_segmenter = isinstance(runner, package("deploy").ImageSegmenter)
@@ -105,20 +108,28 @@ def _is_model(file):
 def _images(names):
     """The files, and those in the folders among them, however deep; and whether one was empty.
 
-    Beside each file stands where in its folder it lies.
+    Beside each file stands where in its folder it lies. Hidden files are left out, unless named.
     """
     images, empty = [], False
     for name in names:
         if not name.is_dir():
             images.append((name, Path(name.name)))
             continue
-        known = package("data._decoding").image_suffixes()
-        found = sorted(path for path in name.rglob("*") if path.suffix.lower() in known)
+        found = _images_in(name)
         if not found:
             console.error(f"{name} holds no images.")
             empty = True
-        images += [(path, path.relative_to(name)) for path in found]
+        images += found
     return images, empty
+
+
+def _images_in(folder):
+    """Pairs of an image in a folder and of where it lies there, sorted."""
+    known = package("data._decoding").image_suffixes()
+    is_hidden = package("data._image_files").is_hidden
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
+    places = [(path, path.relative_to(folder)) for path in paths if path.is_file()]
+    return [(path, place) for path, place in places if not is_hidden(place.parts)]
 
 
 def _label_maps(folder, images, model):

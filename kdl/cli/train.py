@@ -12,9 +12,9 @@ from kdl._words import counted
 from kdl.cli import console
 from kdl.cli._app import app
 from kdl.cli._inputs import DataOption
+from kdl.cli._outputs import check_output_folder
 from kdl.cli._packages import keras_package, package, quiet_stderr
 from kdl.cli._training import (
-    check_output_folder,
     check_weights_stay,
     fit,
     prepare,
@@ -68,10 +68,12 @@ def train(
     """Trains a classifier; run it again after a crash and it goes on."""
     training = package("training")
     if devices > 1 and training.launches_processes():
-        training.launch([sys.executable, "-m", "kdl", *sys.argv[1:]], devices)
+        command = [sys.executable, "-m", "kdl", *sys.argv[1:]]
+        training.launch(command, devices, f"{_how_it_goes_on(overwrite)}.".capitalize())
         return
     folder = output or Path("runs") / model
-    check_output_folder(folder, data)
+    if data != "digits":
+        check_output_folder(folder, data)
     check_weights_stay(weights, folder, overwrite)
     arguments = run_arguments(
         model=model,
@@ -113,10 +115,16 @@ def _train(arguments, folder, overwrite):
         results = fit(run, arguments, *prepared)
     except KeyboardInterrupt:
         done = run.finished_epochs if run else 0
-        console.note(f"Stopped after epoch {done}; the same command goes on.")
+        begun_anew = overwrite and run is not None
+        console.note(f"Stopped after epoch {done}; {_how_it_goes_on(begun_anew)}.")
         raise typer.Exit(130) from None
     if results:
         console.say(f"{_results(results)}. Saved in {folder}.")
+
+
+def _how_it_goes_on(overwrite):
+    again = "the same command without --overwrite" if overwrite else "the same command"
+    return f"{again} goes on after the last finished epoch"
 
 
 def _results(results):

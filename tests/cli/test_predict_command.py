@@ -138,6 +138,28 @@ def test_predict_writes_label_maps(segmenter, scene, tmp_path):
         np.testing.assert_array_equal(np.asarray(label_map), np.asarray(image).argmax(-1))
 
 
+def test_hidden_files_and_folders_called_images_are_left_out(segmenter, scene, tmp_path):
+    folder = tmp_path / "scenes"
+    hidden = ("._a.png", ".thumbnails/a.png", "__MACOSX/near/._a.png")
+    for name in ("near/a.png", "b.jpg/c.png", *hidden):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(scene.read_bytes())
+    done = kdl_here("predict", segmenter, folder, "--top", 1)
+    assert done.returncode == 0, done.stderr
+    seen = [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
+    assert seen == [str(folder / "b.jpg" / "c.png"), str(folder / "near" / "a.png")]
+
+
+@pytest.mark.parametrize("output", [".", "maps", "near/../maps"])
+def test_label_maps_among_the_images_are_refused(output, segmenter, scene, tmp_path):
+    folder = tmp_path / "scenes"
+    (folder / "near").mkdir(parents=True)
+    (folder / "near" / "a.png").write_bytes(scene.read_bytes())
+    done = kdl_here("predict", segmenter, folder, "--output", folder / output)
+    assert "pass --output with a folder elsewhere" in error_line(done)
+    assert [path.name for path in folder.rglob("*")] == ["near", "a.png"]
+
+
 def test_label_maps_replace_no_images(segmenter, scene, tmp_path):
     before = scene.read_bytes()
     done = kdl_here("predict", segmenter, scene, "--output", tmp_path)

@@ -175,8 +175,10 @@ def test_the_default_rate_is_the_models(image_folder, tmp_path, monkeypatch):
         run = tmp_path / model
         done = kdl_here("train", "--model", model, "--data", image_folder, "--output", run, *FAST)
         assert done.returncode == 130
-        assert "Stopped after epoch 0; the same command goes on." in done.stderr
+        assert "Stopped after epoch 0; the same command goes on after the last" in done.stderr
         assert json.loads((run / "run.json").read_text())["arguments"]["learning_rate"] == rate
+    done = kdl_here("train", "--data", image_folder, "--output", run, *FAST, "--overwrite")
+    assert "; the same command without --overwrite goes on after the last" in done.stderr
 
 
 def wait_for_an_epoch(run, process, patience=300):

@@ -22,7 +22,7 @@ def launches_processes() -> bool:
     return keras.backend.backend() == "torch" and "RANK" not in os.environ
 
 
-def launch(command: Sequence[str], count: int) -> None:
+def launch(command: Sequence[str], count: int, advice: str = "") -> None:
     """Runs a command as `count` processes of one job, and waits for them.
 
     The first one's output is shown, its errors and warnings at the end. If any process fails, all
@@ -32,6 +32,8 @@ def launch(command: Sequence[str], count: int) -> None:
     Args:
         command: List of words.
         count: Number of processes.
+        advice: Sentence on what to do after a process was ended by a signal, for the message.
+            Defaults to none.
 
     Raises:
         RuntimeError: If a process failed; the message says which, and how.
@@ -53,7 +55,7 @@ def launch(command: Sequence[str], count: int) -> None:
             _settle(processes)
             codes = [process.poll() for process in processes]
             _end(processes)
-            raise RuntimeError(_explain(codes, [_last_line(log) for log in logs]))
+            raise RuntimeError(_explain(codes, [_last_line(log) for log in logs], advice))
         with open(logs[0], errors="replace") as file:
             sys.stderr.write(file.read())
 
@@ -117,17 +119,16 @@ def _end(processes):
             process.wait()
 
 
-def _explain(codes, lines):
+def _explain(codes, lines, advice):
     """The failure of the process that did not fail for missing another; a signal first."""
     failed = [number for number, code in enumerate(codes) if code]
     number = min(failed, key=lambda number: (PEER_LOST in lines[number], codes[number]))
     code = codes[number]
     if code < 0:
         return (
-            f"Process {number} of the training was ended by {signal_name(-code)}; the "
-            f"others were ended, too. Run the same command again: it goes on after the last "
-            f"finished epoch."
-        )
+            f"Process {number} of the training was ended by {signal_name(-code)}; the others were "
+            f"ended, too. {advice}"
+        ).rstrip()
     line = lines[number].removeprefix("error: ")
     return f"Process {number} of the training failed with exit status {code}: {line}"
 

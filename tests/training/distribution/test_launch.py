@@ -81,6 +81,7 @@ def test_process_that_ignores_sigterm_is_killed():
         "time.sleep(60)"
     )
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"Process 0 .* was ended by SIGABRT"):
-        launch(program(text), 2)
+    ended = r"Process 0 .* was ended by SIGABRT; the others were ended, too\. Start it again\.$"
+    with pytest.raises(RuntimeError, match=ended):
+        launch(program(text), 2, advice="Start it again.")
     assert time.monotonic() - start < 30
