@@ -1,6 +1,7 @@
 """Training of an image classifier in a folder, resumable after a kill."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from kdl.training.callbacks.backup import Backup, read_history
 from kdl.training.callbacks.best_epoch import best_row
 from kdl.training.plots import plot_confusion_matrix, plot_history
 from kdl.training.portable import save_portable
-from kdl.training.runs.run_folder import RunFolder, plain_arguments
+from kdl.training.runs.run_folder import RunFolder, digest_of_files, plain_arguments
 from kdl.training.runs.run_phases import Phases, RunSettings, check_task
 
 
@@ -32,6 +33,9 @@ class ClassifierRun:
     and ends with the same number of epochs and steps; a finished run is left as it is. With more
     `epochs`, a finished run goes on from its last model, with a new optimizer, at the rate that the
     longer schedule has there.
+
+    Taken up with other classes, a run is an error; with files of other names (of data sets that
+    have `paths`, as `kdl.data.ImageFolder`), it warns.
 
     Args:
         folder: Folder of the run; it is made if it does not exist.
@@ -127,15 +131,17 @@ class ClassifierRun:
             class_weight: As in `fit`.
             freeze_epochs: None (default) trains all weights. A number is for a model with trained
                 weights: for as many epochs only the head is trained, then all weights at a tenth
-                of the rate; batch norms go on using their averages.
+                of the rate; batch norms go on using their averages. A run that is taken up keeps
+                the number with which it began.
             callbacks: More callbacks for `fit`.
 
         Returns:
             Dict of results. None in all processes but the first, where several train one model.
 
         Raises:
-            ValueError: If a number is out of range, `optimizer` is unknown, or the model, the data
-                and the class names do not fit each other; nothing is trained then.
+            ValueError: If a number is out of range, `optimizer` is unknown, the model, the data
+                and the class names do not fit each other, or the run began with other class names;
+                nothing is trained then.
             RuntimeError: If a run is being trained in the folder already.
         """
         settings = RunSettings(
@@ -154,6 +160,7 @@ class ClassifierRun:
         make_figure((1, 1))  # before hours of training: the plots can be drawn
         alone = contextlib.nullcontext() if replica_number() else self._folder.in_use()
         with alone:
+            settings = self._as_begun(settings, train, validation, class_names)
             if self.finished:
                 self._read_weights(model, "model.keras")
                 return None if replica_number() else self.results
@@ -168,6 +175,18 @@ class ClassifierRun:
     @property
     def _begun_at(self):
         return self._folder.read().get("begun_at", 0)
+
+    def _as_begun(self, settings, train, validation, class_names):
+        """The settings, with what the run has kept of its beginning; checks the data against it."""
+        facts = {
+            "class_names": list(map(str, class_names)),
+            "files": digest_of_files(train, validation),
+            "frozen_epochs": settings.frozen_epochs,
+        }
+        kept = self._folder.keep(facts, write=not replica_number())
+        if not settings.fine_tunes:
+            return settings
+        return dataclasses.replace(settings, freeze_epochs=kept["frozen_epochs"])
 
     def _take_up(self, model):
         """Reads weights and history of a finished run that goes on; gives its number of epochs."""

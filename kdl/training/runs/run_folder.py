@@ -1,19 +1,27 @@
 """The folder of a training run: its arguments, state and results."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
+from pathlib import PurePath
 
 from kdl._files import only_user_of, write_whole
+from kdl._warn import warn
 
 _STATE = "run.json"
 _FILES = (_STATE, "model.keras", "last.keras", "history.csv", "curves.png", "confusion.png")
 _FOLDERS = ("backup", "backup-head", "best")
+# What a run keeps of the time when its training began, beside its arguments.
+_KEPT = ("class_names", "files", "frozen_epochs")
 
 
 class RunFolder:
     """A folder whose `run.json` tells of a run: its arguments, whether it is finished, its results.
+
+    From when training begins it also has the names of the classes, a digest of the names of the
+    files, where they are known, and the number of epochs that train the head alone.
 
     Args:
         path: The folder.
@@ -56,7 +64,8 @@ class RunFolder:
         begun = state["results"]["epochs"] if state["finished"] else state.get("begun_at", 0)
         if state["finished"]:  # a kill may have left backups, with an optimizer of that run
             self._remove_folders()
-        self._write({"arguments": arguments, "finished": False, "begun_at": begun})
+        changes = {"arguments": arguments, "finished": False, "begun_at": begun}
+        self._write({**_kept_of(state), **changes})
 
     @contextlib.contextmanager
     def in_use(self):
@@ -90,10 +99,40 @@ class RunFolder:
             f"folder, the same arguments, or overwrite it."
         )
 
+    def keep(self, facts, write):
+        """Compares what is now with what was when the run's training began; gives that.
+
+        Args:
+            facts: Dict of `class_names`, `frozen_epochs`, and `files` (`digest_of_files`) or None.
+            write: Whether to write what the run does not have yet.
+
+        Raises:
+            ValueError: If the classes were others.
+        """
+        state = self.read()
+        kept = {**facts, **_kept_of(state)}
+        if kept["class_names"] != facts["class_names"]:
+            raise ValueError(
+                f"{self.path} holds a run of the classes {kept['class_names']}; the data has "
+                f"{facts['class_names']} now, to which its labels do not belong. Put the classes "
+                f"back, choose another folder, or overwrite it."
+            )
+        if not write or state["finished"]:
+            return kept
+        if None not in (facts["files"], kept["files"]) and kept["files"] != facts["files"]:
+            warn(
+                f"The files of the data are others than when the run in {self.path} began: images "
+                f"that it was trained on may be among those of its validation, which then looks "
+                f"too good. To be sure of it, train anew."
+            )
+        self._write({**state, **kept})
+        return kept
+
     def finish(self, results):
         """Mark the run as finished, with its results."""
-        arguments = self.read()["arguments"]
-        self._write({"arguments": arguments, "finished": True, "results": results})
+        state = self.read()
+        changes = {"arguments": state["arguments"], "finished": True, "results": results}
+        self._write({**_kept_of(state), **changes})
 
     def read(self):
         """The content of `run.json`, or None without one."""
@@ -156,8 +195,29 @@ def plain_arguments(arguments):
         ) from error
 
 
+def digest_of_files(*data_sets):
+    """Digest of the names of the files of data sets, wherever their folder lies; None if unknown.
+
+    Args:
+        *data_sets: Such as `kdl.data.ImageFolder`, whose `paths` are `…/class/file`.
+    """
+    paths = [getattr(data_set, "paths", None) for data_set in data_sets]
+    if any(part is None for part in paths):
+        return None
+    names = [sorted("/".join(PurePath(path).parts[-2:]) for path in part) for part in paths]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
+def _kept_of(state):
+    return {name: state[name] for name in _KEPT if name in state}
+
+
 def _is_state(state):
     if not isinstance(state, dict) or not isinstance(state.get("arguments"), dict):
+        return False
+    if not isinstance(state.get("class_names", []), list):
+        return False
+    if not isinstance(state.get("frozen_epochs", 0), int):
         return False
     results = state.get("results")
     return state.get("finished") is False or (

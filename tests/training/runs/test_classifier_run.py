@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -258,6 +259,69 @@ def test_fine_tuning_trains_the_head_first_and_no_norm_statistics(kill_at, tmp_p
     assert norm.trainable
     assert (norm.get_weights()[2] == 0).all()  # the moving mean stayed
     assert not any(os.path.exists(run.path(name)) for name in ("backup", "backup-head", "best"))
+
+
+@pytest.mark.parametrize("kill_at", [2, 4])
+def test_fine_tuning_killed_and_made_longer_keeps_its_frozen_epochs(kill_at, tmp_path):
+    """As `kdl train` asks for it: the head has a share of the epochs, which have become more."""
+    with pytest.raises(Killed):
+        train(tmp_path, {"epochs": 4}, freeze_epochs=1, callbacks=[KillAt(kill_at)])
+    rates = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    _, results = train(tmp_path, {"epochs": 12}, freeze_epochs=3, callbacks=[Note()])
+    assert (results["epochs"], results["steps"]) == (12, 36)
+    assert json.loads((tmp_path / "run.json").read_text())["frozen_epochs"] == 1
+    assert len(rates) == 13 - kill_at
+    assert rates[-2] > 0  # the schedule ends with the run, not before
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("epochs", [3, 5])
+def test_run_with_other_classes_raises(epochs, ended, tmp_path):
+    with contextlib.nullcontext() if ended else pytest.raises(Killed):
+        train(tmp_path, callbacks=[] if ended else [KillAt(2)])
+    run = ClassifierRun(tmp_path, {**ARGUMENTS, "epochs": epochs})
+    with pytest.raises(ValueError, match=r"run of the classes \['a', 'b', 'c'\]; .* \['b', 'c',"):
+        run.train(small_model(), data(True), data(False), ["b", "c", "d"], epochs)
+    _, results = train(tmp_path, {**ARGUMENTS, "epochs": epochs})
+    assert results["epochs"] == epochs
+
+
+@pytest.mark.parametrize("now", ["a/2.png b/1.png", "a/1.png b/2.png"])
+def test_run_with_other_files_warns(now, recwarn, tmp_path):
+    """Not if the folder has moved. The second: a split that was drawn anew."""
+
+    def of(root, names):
+        sets = data(True), data(False)
+        for part, name in zip(sets, names.split(), strict=True):
+            part.paths = [f"{root}/{name}"]
+        return sets
+
+    def take_up(sets, kill_at=3):
+        with pytest.raises(Killed):
+            ClassifierRun(tmp_path, ARGUMENTS).train(
+                small_model(), *sets, "abc", 3, verbose=0, callbacks=[KillAt(kill_at)]
+            )
+
+    take_up(of("/data", "a/1.png b/1.png"), 2)
+    take_up(of("/moved/train", "a/1.png b/1.png"))
+    assert not [w for w in recwarn if "files of the data" in str(w.message)]
+    with pytest.warns(UserWarning, match="files of the data are others than when the run in"):
+        take_up(of("/data", now))
+
+
+def test_run_of_an_earlier_version_resumes(tmp_path):
+    """Which kept nothing of its data."""
+    with pytest.raises(Killed):
+        train(tmp_path, callbacks=[KillAt(2)])
+    (tmp_path / "run.json").write_text(json.dumps({"arguments": ARGUMENTS, "finished": False}))
+    _, results = train(tmp_path)
+    assert results["steps"] == 9
+    assert json.loads((tmp_path / "run.json").read_text())["class_names"] == ["a", "b", "c"]
 
 
 def test_unknown_optimizer_raises(tmp_path):
