@@ -5,6 +5,7 @@ its parameters change. `tests/deploy/cpu_zoo.py` has the files on both sides of 
 test holds the verdicts to what the interpreter does with them.
 """
 
+from kdl.deploy.devices import _axis_facts as axes
 from kdl.deploy.devices import _cpu_facts as facts
 from kdl.deploy.devices import _operation_facts as any_facts
 from kdl.deploy.devices._cpu_table import cpu_table
@@ -130,9 +131,9 @@ _PARAMETERS = [
     _slow(["SLICE"], any_facts.computed_input(1), "it begins at {}, which is computed"),
     _slow(["SLICE"], any_facts.computed_input(2), "its sizes {} are computed"),
     _slow(["SLICE"], facts.negative_sizes, "it has {}", "give the size as a number"),
-    _slow(["STRIDED_SLICE"], any_facts.strided_or_masked, "it has {}", "slice with steps of 1"),
-    _slow(["STRIDED_SLICE"], any_facts.shrinks, "it drops {}", "slice, then reshape"),
-    _slow(["STRIDED_SLICE"], any_facts.fewer_axes, "it names {}", "name all axes"),
+    _slow(["STRIDED_SLICE"], axes.strided_or_masked, "it has {}", "slice with steps of 1"),
+    _slow(["STRIDED_SLICE"], axes.shrinks, "it drops {}", "slice, then reshape"),
+    _slow(["STRIDED_SLICE"], axes.fewer_axes, "it names {}", "name all axes"),
     _slow(["STRIDED_SLICE"], any_facts.computed_input(1), "it begins at {}, which is computed"),
     _slow(["STRIDED_SLICE"], any_facts.computed_input(2), "it ends at {}, which is computed"),
     _slow(

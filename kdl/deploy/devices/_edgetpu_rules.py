@@ -4,7 +4,10 @@ No compiler for it was at hand, so nothing here was measured. What the table lea
 "unknown" or "may fall back", never "runs".
 """
 
+from kdl.deploy.devices import _axis_facts as axes
+from kdl.deploy.devices import _convolution_facts as convolutions
 from kdl.deploy.devices import _operation_facts as facts
+from kdl.deploy.devices import _padding_facts as padding
 from kdl.deploy.devices._rule import MAY_FALL_BACK, REFUSED, UNKNOWN, DeviceRules, Rule
 
 _TABLE = "published: Coral, TensorFlow models on the Edge TPU, supported operations (compiler 16)"
@@ -83,13 +86,13 @@ _RULES = [
     ),
     _refused(
         ["CONV_2D", "DEPTHWISE_CONV_2D"],
-        facts.uneven_dilation,
+        convolutions.uneven_dilation,
         "dilations of {} differ",
         "dilate both directions alike",
     ),
     _open(
         ["CONV_2D"],
-        facts.grouped,
+        convolutions.grouped,
         "convolution in {} is not documented",
         "split, convolve, concatenate: kdl.deploy.rewrite_for",
         _OPEN,
@@ -97,7 +100,7 @@ _RULES = [
     ),
     _refused(
         ["FULLY_CONNECTED"],
-        facts.special_weights,
+        convolutions.special_weights,
         "its weights have {}: only the default is taken",
         "export it anew with this version of TensorFlow",
     ),
@@ -109,23 +112,23 @@ _RULES = [
     ),
     _refused(
         ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"],
-        facts.over_batch,
+        axes.over_batch,
         "it reduces {}",
         "reduce height, width or channels only",
     ),
     _refused(
         ["MEAN"],
-        facts.over_odd_channels,
+        axes.over_odd_channels,
         "it averages {}: 4 must divide them",
         "widen the layer before it",
     ),
-    _refused(["PACK"], facts.packs_batch, "it packs {}", "pack another axis"),
-    _refused(["PAD"], facts.pads_batch, "it pads {}", "pad height or width only"),
-    _refused(["SPLIT"], facts.splits_batch, "it splits {}", "split another axis"),
+    _refused(["PACK"], axes.packs_batch, "it packs {}", "pack another axis"),
+    _refused(["PAD"], padding.pads_batch, "it pads {}", "pad height or width only"),
+    _refused(["SPLIT"], axes.splits_batch, "it splits {}", "split another axis"),
     _refused(["PRELU"], facts.alpha_of_more_axes, "slopes of {}", "share slopes over the pixels"),
     _open(
         ["RESHAPE"],
-        facts.moves_sizes,
+        axes.moves_sizes,
         "from {}: certain reshapes are not mapped for large tensors",
         "avoid it, or keep the tensor small",
         _TABLE,
@@ -151,13 +154,13 @@ _RULES = [
     ),
     _refused(
         ["SQUEEZE"],
-        facts.squeezes_inner,
+        axes.squeezes_inner,
         "of {}: only leading axes of 1 may go",
         "keep the axis",
     ),
     _refused(
         ["STRIDED_SLICE"],
-        facts.strided_or_masked,
+        axes.strided_or_masked,
         "{}: not taken",
         "slice with steps of 1, or use a pooling with strides",
     ),

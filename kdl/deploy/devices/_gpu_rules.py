@@ -7,7 +7,10 @@ not in these tables was not measured.
 
 import math
 
+from kdl.deploy.devices import _axis_facts as axes
+from kdl.deploy.devices import _convolution_facts as convolutions
 from kdl.deploy.devices import _operation_facts as facts
+from kdl.deploy.devices import _padding_facts as padding
 from kdl.deploy.devices._rule import EDGE_TPU_ONLY, REFUSED, UNKNOWN, DeviceRules, Rule
 
 _MEASURED = (
@@ -108,37 +111,37 @@ _RULES = [
     ),
     _refused(
         ["CONV_2D"],
-        facts.odd_groups,
+        convolutions.odd_groups,
         "mobile GPUs compute {} wrong, or die",
         "split, convolve, concatenate: kdl.deploy.rewrite_for, or export a GroupedConv2D",
     ),
     _refused(
         ["CONV_2D"],
-        facts.grouped_pointwise,
+        convolutions.grouped_pointwise,
         "an int8 1×1 convolution in {} is computed wrong",
         "split, convolve, concatenate: kdl.deploy.rewrite_for",
     ),
     _refused(
         ["CONV_2D"],
-        facts.strided_pointwise,
+        convolutions.strided_pointwise,
         "an int8 1×1 convolution with {} is computed as if it had none",
         "slice with steps, then convolve without strides: kdl.deploy.rewrite_for",
     ),
     _refused(
         ["AVERAGE_POOL_2D"],
-        facts.averages_padding,
+        padding.averages_padding,
         "what {} puts around the image is left out of the averages",
         _BETWEEN,
     ),
     _refused(
         ["MAX_POOL_2D"],
-        facts.pools_padding,
+        padding.pools_padding,
         "what {} puts around the image, which may be negative, is left out of the maxima",
         _BETWEEN,
     ),
     _refused(
         ["CONV_2D", "DEPTHWISE_CONV_2D"],
-        facts.convolves_padding,
+        padding.convolves_padding,
         "what {} puts around the image is taken for zeros",
         _BETWEEN,
     ),
@@ -150,13 +153,13 @@ _RULES = [
     ),
     _refused(
         ["SPLIT"],
-        facts.only_part,
+        axes.only_part,
         "a split into {} ends the process",
         "take what it splits: kdl.deploy.rewrite_for",
     ),
     _refused(
         ["CUMSUM"],
-        facts.negative_axis,
+        axes.negative_axis,
         "an axis of {} ends the process",
         "count the axis from the front",
     ),
@@ -168,7 +171,7 @@ _RULES = [
     ),
     _refused(
         [*_ELEMENTWISE, "CONCATENATION", "DIV", "POW"],
-        facts.parts_of_one_split,
+        axes.parts_of_one_split,
         "it reads {} and nothing else, which gives wrong numbers or none, depending on the order",
         "put an operation such as RELU between, or SLICE instead of SPLIT",
     ),
@@ -180,13 +183,13 @@ _RULES = [
     ),
     _refused(
         ["PAD", "PADV2"],
-        facts.pads_one_image,
+        padding.pads_one_image,
         "padding {} of one image gives wrong numbers",
         "concatenate zeros",
     ),
     _refused(
         ["PAD", "PADV2"],
-        facts.pads_rows_of_several,
+        padding.pads_rows_of_several,
         "padding {} gives wrong numbers",
         "reshape to four axes, the first of them 1",
     ),
@@ -204,13 +207,13 @@ _RULES = [
     ),
     _refused(
         ["STRIDED_SLICE"],
-        facts.shrinks,
+        axes.shrinks,
         "it drops {}",
         "slice with a length of 1, then reshape",
     ),
     _refused(
         ["STRIDED_SLICE"],
-        facts.backward_steps,
+        axes.backward_steps,
         "steps of {} go backward",
         "use REVERSE_V2",
     ),
@@ -247,7 +250,7 @@ _RULES = [
     ),
     _refused(
         ["STRIDED_SLICE"],
-        facts.fewer_axes,
+        axes.fewer_axes,
         "it names {}",
         "name all axes",
     ),

@@ -2,13 +2,8 @@
 
 import numpy as np
 
-_RELUS = ("RELU", "RELU6")
-
 # Constants of these types are widened before the first run.
 _WIDENED = ("FLOAT16", "INT8")
-
-# A maximum never takes numbers below it.
-_LEAST = -1e30
 
 
 def always(operation):
@@ -92,30 +87,6 @@ def open_sizes(operation):
     return _first(x for x in operation.tensors if x.dynamic)
 
 
-def groups(operation):
-    """Number of groups of a convolution; 1 unless its kernel is narrower than its input."""
-    image, kernel = operation.input(0), operation.input(1)
-    if operation.name != "CONV_2D" or kernel is None or kernel.rank != 4 or not kernel.shape[3]:
-        return 1
-    return max(image.shape[-1] // kernel.shape[3], 1)
-
-
-def grouped(operation):
-    """A convolution in groups."""
-    return f"{groups(operation)} groups" if groups(operation) > 1 else ""
-
-
-def odd_groups(operation):
-    """A convolution in groups of which 4 does not divide the channels."""
-    parts = groups(operation)
-    if parts == 1:
-        return ""
-    filters, *_, width = operation.input(1).shape
-    if width % 4 == 0 and filters // parts % 4 == 0:
-        return ""
-    return f"{parts} groups of {width} input and {filters // parts} output channels"
-
-
 def same_tensor_twice(operation):
     """One tensor at two places."""
     first, second = operation.input(0), operation.input(1)
@@ -179,12 +150,6 @@ def blocks_of_one(operation):
     return "blocks of 1" if operation.option("blockSize", 0) == 1 else ""
 
 
-def fewer_axes(operation):
-    """A slice that names only the first axes."""
-    begin, rank = operation.inputs[1], operation.inputs[0].rank
-    return f"{begin.elements} of {rank} axes" if begin.elements < rank else ""
-
-
 def slope_outside(least, most):
     """A leaky ReLU whose slope is outside a range."""
 
@@ -226,17 +191,6 @@ def quantized_product(operation):
     return type_among(("INT8", "UINT8"))(operation)
 
 
-def negative_axis(operation):
-    """An axis, given by its second input, that is counted from the end."""
-    values = operation.inputs[1].values
-    return "" if values is None or np.all(values >= 0) else str(int(np.min(values)))
-
-
-def only_part(operation):
-    """A split into one part."""
-    return "one part" if len(operation.outputs) == 1 else ""
-
-
 def computed_int8_ranks(operation):
     """Two computed integer tensors of different ranks."""
     ranks = sorted({x.rank for x in operation.variables if x.type in ("INT8", "UINT8")})
@@ -246,139 +200,6 @@ def computed_int8_ranks(operation):
 def computed_half(operation):
     """A float16 tensor that is computed."""
     return type_among(("FLOAT16",))(operation)
-
-
-def over_batch(operation):
-    """An operation along the first axis, its axes given by its second input."""
-    axes = _axes(operation)
-    if axes is None:
-        return "axes that are computed"
-    return "the first axis" if 0 in axes and operation.inputs[0].rank > 1 else ""
-
-
-def over_odd_channels(operation):
-    """A reduction over channels whose number 4 does not divide."""
-    axes, x = _axes(operation), operation.inputs[0]
-    if axes is None or x.rank - 1 not in axes or x.shape[-1] % 4 == 0:
-        return ""
-    return f"{x.shape[-1]} channels"
-
-
-def splits_batch(operation):
-    """A split along the first axis."""
-    position = 2 if operation.name == "SPLIT_V" else 0
-    axes = _axes(operation, position, rank=operation.outputs[0].rank)
-    return "the first axis" if axes is None or 0 in axes else ""
-
-
-def parts_of_one_split(operation):
-    """Several computed float inputs, all of which are parts of one split."""
-    pairs = zip(operation.inputs, operation.makers, strict=True)
-    makers = [maker for x, maker in pairs if x is not None and not x.constant]
-    if len(makers) < 2 or operation.outputs[0].type != "FLOAT32":
-        return ""
-    first = makers[0]
-    one = first is not None and all(maker is first for maker in makers)
-    parts = {x.index for x in operation.variables}
-    if not one or not first.name.startswith("SPLIT") or len(parts) < 2:
-        return ""
-    return f"{len(parts)} parts of #{first.index} {first.name}"
-
-
-def packs_batch(operation):
-    """A pack along the first axis."""
-    axis = operation.option("axis", 0) % max(operation.outputs[0].rank, 1)
-    return "the first axis" if axis == 0 and operation.outputs[0].rank > 1 else ""
-
-
-def pads_batch(operation):
-    """A pad of the first axis."""
-    amounts = operation.inputs[1].values
-    if amounts is None:
-        return "amounts that are computed"
-    return "the first axis" if operation.inputs[0].rank > 1 and np.any(amounts[0]) else ""
-
-
-def pads_one_image(operation):
-    """A pad of the first axis where that is one image."""
-    return pads_batch(operation) if operation.inputs[0].shape[0] == 1 else ""
-
-
-def pads_rows_of_several(operation):
-    """A pad of a tensor of three axes of which the first is above 1."""
-    shape = operation.inputs[0].shape
-    return "×".join(map(str, shape)) if len(shape) == 3 and shape[0] > 1 else ""
-
-
-def averages_padding(operation):
-    """An average over what a pad has put around the image."""
-    pad = _pad_around(operation)
-    return "" if pad is None else f"#{pad.index} {pad.name}"
-
-
-def pools_padding(operation):
-    """A maximum over what a pad has put around the image, where it may be the maximum."""
-    pad = _pad_around(operation)
-    if pad is None or _filling(pad) < _LEAST or (_filling(pad) <= 0 and _never_negative(pad)):
-        return ""
-    return f"#{pad.index} {pad.name}"
-
-
-def convolves_padding(operation):
-    """A convolution over what a pad has put around the image, where that is not zero."""
-    pad = _pad_around(operation)
-    return f"#{pad.index} {pad.name}" if pad and _filling(pad) else ""
-
-
-def _pad_around(operation):
-    """The pad that a GPU computes in one with its only reader; None if there is none."""
-    pad, image = operation.makers[0], operation.inputs[0]
-    if pad is None or pad.name not in ("PAD", "PADV2") or pad.inputs[1].values is None:
-        return None
-    if image.type != "FLOAT32" or image.rank != 4 or image.readers > 1:
-        return None
-    images, rows, columns, channels = np.any(pad.inputs[1].values, axis=1)
-    return pad if (rows or columns) and not (images or channels) else None
-
-
-def _filling(pad):
-    """The number that a pad puts around; NaN if it is computed."""
-    if pad.name == "PAD":
-        return 0.0
-    values = pad.inputs[2].values
-    return float("nan") if values is None else float(np.ravel(values)[0])
-
-
-def _never_negative(operation):
-    """Whether the first input of an operation has no negative number for sure."""
-    maker = operation.makers[0]
-    while maker is not None:
-        if maker.activation in _RELUS or maker.name in (*_RELUS, "LOGISTIC", "SOFTMAX"):
-            return True
-        if maker.name not in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"):
-            return False
-        maker = maker.makers[0]
-    return False
-
-
-def grouped_pointwise(operation):
-    """An int8 1×1 convolution in groups."""
-    return grouped(operation) if _pointwise_integers(operation) else ""
-
-
-def _pointwise_integers(operation):
-    kernel = operation.input(1)
-    pointwise = kernel is not None and kernel.shape[1:3] == (1, 1)
-    return pointwise and operation.inputs[0].type in ("INT8", "UINT8")
-
-
-def strided_pointwise(operation):
-    """An int8 1×1 convolution that steps over pixels."""
-    steps = [operation.option(f"stride{axis}", 1) for axis in "HW"]
-    if max(steps) == 1 or not _pointwise_integers(operation):
-        return ""
-    several = any(n > 1 for n in operation.outputs[0].shape[1:3])
-    return f"strides of {max(steps)}" if several else ""
 
 
 def fused_activation(operation):
@@ -394,18 +215,6 @@ def constant_beside_more(operation):
     values = constants[0].values
     zeros = values is not None and not np.any(values)
     return "" if zeros and len(operation.inputs) == 2 else constants[0].label
-
-
-def uneven_dilation(operation):
-    """Dilations that differ."""
-    height, width = (operation.option(f"dilation{axis}Factor", 1) for axis in "HW")
-    return "" if height == width else f"{height} and {width}"
-
-
-def special_weights(operation):
-    """Weights of another than the default format."""
-    kind = operation.option("weightsFormat", 0)
-    return f"format {kind}" if kind else ""
 
 
 def several_rows(operation):
@@ -430,41 +239,6 @@ def alpha_of_more_axes(operation):
     return "×".join(map(str, shape)) if sum(n > 1 for n in shape) > 1 else ""
 
 
-def moves_sizes(operation):
-    """A reshape that changes more than the axes of size 1."""
-    before, after = operation.inputs[0].shape, operation.outputs[0].shape
-    if [n for n in before if n > 1] == [n for n in after if n > 1]:
-        return ""
-    return f"{'×'.join(map(str, before))} to {'×'.join(map(str, after))}"
-
-
-def squeezes_inner(operation):
-    """A squeeze of an axis that comes after one above 1."""
-    before, after = operation.inputs[0].shape, operation.outputs[0].shape
-    kept = before[len(before) - len(after) :]
-    return "" if kept == after else "×".join(map(str, before))
-
-
-def strided_or_masked(operation):
-    """A slice that takes steps, or adds or elides axes."""
-    steps = operation.inputs[3].values if len(operation.inputs) > 3 else None
-    if steps is None or np.any(steps != 1):
-        return "steps other than 1"
-    masked = operation.option("ellipsisMask") or operation.option("newAxisMask")
-    return "a mask of ellipsis or new axis" if masked else ""
-
-
-def shrinks(operation):
-    """A slice that takes away axes."""
-    return "an axis" if operation.option("shrinkAxisMask") else ""
-
-
-def backward_steps(operation):
-    """A slice that goes backward."""
-    steps = operation.inputs[3].values if len(operation.inputs) > 3 else None
-    return "" if steps is None or np.all(steps > 0) else ", ".join(map(str, steps))
-
-
 def inputs_above(limit):
     """More inputs than `limit`."""
 
@@ -483,15 +257,6 @@ def symmetric_mode(operation):
 def float_quantize(operation):
     """A quantization of floating-point input."""
     return operation.inputs[0].type if operation.inputs[0].type.startswith("FLOAT") else ""
-
-
-def _axes(operation, position=1, rank=None):
-    """The axes that a constant input names, counted from the front; None if it is computed."""
-    given = operation.input(position)
-    if given is None or given.values is None:
-        return None
-    rank = operation.inputs[0].rank if rank is None else rank
-    return {int(axis) % rank for axis in np.ravel(given.values)} if rank else set()
 
 
 def _computed(operation):

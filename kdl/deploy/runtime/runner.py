@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kdl._typing import Path
-from kdl._words import unique_names
 from kdl.data._arrays import whole_numbers
+from kdl.deploy.runtime._graphs import dequantize, dtype_of, graph_of, quantize, shape_of
 from kdl.deploy.tflite.file import (
     interpreter_class,
     parse_tflite,
@@ -62,7 +62,7 @@ class TFLiteRunner:
             self._interpreter = interpreter_class()(
                 model_path=self.path, num_threads=threads, **options
             )
-            self._graph = _graph(self._interpreter, model, self.signature)
+            self._graph = graph_of(self._interpreter, model, self.signature)
         self._open = self._open_shapes(model)
         with self._failures_explained():
             self._graph.resize(self._shapes(input_shape))
@@ -89,7 +89,7 @@ class TFLiteRunner:
     @property
     def input_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the inputs, batch included, in the order of `input_names`."""
-        return [_shape(details) for details in self._graph.inputs.values()]
+        return [shape_of(details) for details in self._graph.inputs.values()]
 
     @property
     def output_names(self) -> list[str]:
@@ -99,12 +99,12 @@ class TFLiteRunner:
     @property
     def output_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the outputs, batch included, in the order of `output_names`."""
-        return [_shape(details) for details in self._graph.outputs.values()]
+        return [shape_of(details) for details in self._graph.outputs.values()]
 
     @property
     def output_dtypes(self) -> list[np.dtype]:
         """Dtypes of what `predict` gives, in the order of `output_names`."""
-        return [_dtype(details) for details in self._graph.outputs.values()]
+        return [dtype_of(details) for details in self._graph.outputs.values()]
 
     def check_inputs(self, inputs: Any) -> Any:
         """Raises ValueError unless `inputs` are arrays of the file's input shapes."""
@@ -159,7 +159,7 @@ class TFLiteRunner:
 
     def _are_whole(self, arrays):
         """Whether the file takes these arrays as they are, in one run."""
-        return all(array.shape == _shape(self._graph.inputs[n]) for n, array in arrays.items())
+        return all(array.shape == shape_of(self._graph.inputs[n]) for n, array in arrays.items())
 
     def _batch(self):
         """The batch of all inputs, or ValueError if they have none in common."""
@@ -174,7 +174,7 @@ class TFLiteRunner:
 
     def _check_shape(self, name, array, several):
         """Raises ValueError unless an array is a number of samples for an input."""
-        shape = _shape(self._graph.inputs[name])
+        shape = shape_of(self._graph.inputs[name])
         if not array.ndim or array.shape[1:] != shape[1:]:
             which = f" ({name})" if several else ""
             raise ValueError(
@@ -219,10 +219,10 @@ class TFLiteRunner:
             self._graph.invoke()
 
     def _run(self, batch):
-        inputs = {name: _quantize(x, self._graph.inputs[name]) for name, x in batch.items()}
+        inputs = {name: quantize(x, self._graph.inputs[name]) for name, x in batch.items()}
         with self._failures_explained():
             outputs = self._graph.run(inputs)
-        return [_dequantize(outputs[name], d) for name, d in self._graph.outputs.items()]
+        return [dequantize(outputs[name], d) for name, d in self._graph.outputs.items()]
 
     def _checked_signature(self, model, name):
         names = signature_names(model)
@@ -269,7 +269,7 @@ class TFLiteRunner:
         return {name: self._whole_shape(name, tuple(shape)) for name, shape in given.items()}
 
     def _whole_shape(self, name, shape):
-        own = _shape(self._graph.inputs[name])
+        own = shape_of(self._graph.inputs[name])
         whole = (*own[:1], *shape) if len(shape) == len(own) - 1 else shape
         sizes = self._open.get(name, own)
         fits = len(whole) == len(own) and all(
@@ -301,88 +301,6 @@ class TFLiteRunner:
             raise ValueError(f"{self.path} cannot be run by LiteRT: {error}{advice}") from error
 
 
-class _MainGraph:
-    """The first graph of a file, which the interpreter runs by itself."""
-
-    def __init__(self, interpreter, read_details):
-        self._interpreter = interpreter
-        self._read_details = read_details
-        self.inputs, self.outputs = read_details()
-
-    def resize(self, shapes):
-        for name, shape in shapes.items():
-            self._interpreter.resize_tensor_input(self.inputs[name]["index"], shape)
-        self._interpreter.allocate_tensors()
-        self.inputs, self.outputs = self._read_details()
-
-    def run(self, inputs):
-        for name, array in inputs.items():
-            self._interpreter.set_tensor(self.inputs[name]["index"], array)
-        self._interpreter.invoke()
-        get = self._interpreter.get_tensor
-        return {name: get(details["index"]) for name, details in self.outputs.items()}
-
-    def invoke(self):
-        self._interpreter.invoke()
-
-
-class _OtherGraph:
-    """A graph that only its signature reaches."""
-
-    def __init__(self, signature_runner):
-        self._runner = signature_runner
-        self.inputs = signature_runner.get_input_details()
-
-    def resize(self, shapes):
-        self._held = {
-            name: np.zeros(shapes.get(name, _shape(details)), details["dtype"])
-            for name, details in self.inputs.items()
-        }
-        self._runner(**self._held)
-        self.inputs = self._runner.get_input_details()
-        self.outputs = self._runner.get_output_details()
-
-    def run(self, inputs):
-        self._held = inputs
-        return self._runner(**inputs)
-
-    def invoke(self):
-        self._runner(**self._held)
-
-
-def _graph(interpreter, model, signature):
-    if signature is None:
-        return _MainGraph(interpreter, lambda: _named_details(interpreter))
-    place = signature_names(model).index(signature)
-    if model.signatureDefs[place].subgraphIndex:
-        return _OtherGraph(interpreter.get_signature_runner(signature))
-    return _MainGraph(interpreter, lambda: _signature_details(interpreter, signature))
-
-
-def _signature_details(interpreter, signature):
-    # The runner must not be kept: it bars the interpreter from allocating.
-    runner = interpreter.get_signature_runner(signature)
-    return runner.get_input_details(), runner.get_output_details()
-
-
-def _named_details(interpreter):
-    """Details of inputs and outputs of a file without signatures, under their tensors' names."""
-    found = []
-    for details in (interpreter.get_input_details(), interpreter.get_output_details()):
-        names = unique_names(one["name"] for one in details)
-        found.append(dict(zip(names, details, strict=True)))
-    return found
-
-
-def _shape(details):
-    return tuple(int(n) for n in details["shape"])
-
-
-def _dtype(details):
-    is_scaled = np.issubdtype(details["dtype"], np.integer) and details["quantization"][0]
-    return np.dtype("float32" if is_scaled else details["dtype"])
-
-
 def _open(shape):
     """A shape in words, with `?` for what is open."""
     return f"({', '.join('?' if n < 0 else str(n) for n in shape)})"
@@ -393,22 +311,3 @@ def _filled(array, missing):
     if not missing:
         return array
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-
-
-def _quantize(values, details):
-    dtype = details["dtype"]
-    scale, zero_point = details["quantization"]
-    if not np.issubdtype(dtype, np.integer) or not scale:
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    # As `kdl.ops.fake_quantize` rounds: what lies halfway goes up.
-    steps = np.floor(np.asarray(values, "float32") / np.float32(scale) + np.float32(0.5))
-    # NumPy makes a number of an array without axes, which LiteRT does not take.
-    return np.asarray(np.clip(steps + zero_point, limits.min, limits.max), dtype)
-
-
-def _dequantize(values, details):
-    scale, zero_point = details["quantization"]
-    if not np.issubdtype(details["dtype"], np.integer) or not scale:
-        return np.array(values)
-    return (values.astype("float32") - zero_point) * np.float32(scale)

@@ -7,6 +7,8 @@ import functools
 import os
 from collections import Counter
 
+import numpy as np
+
 from kdl._typing import Path
 from kdl._words import unique_names
 from kdl.deploy.tflite.validation import CountedBytes, check_tables, validate
@@ -324,3 +326,10 @@ def operation_name(code, names):
 def enum_names(enumeration):
     """Dict: number → name of an enumeration of the schema."""
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
+
+
+def scales_of(tensor):
+    """The scales of a tensor of integers, or None if they are what they stand for."""
+    quantization = tensor.quantization
+    scales = None if quantization is None else quantization.scale
+    return None if scales is None or not np.any(scales) else np.asarray(scales)
