@@ -101,7 +101,7 @@ def parse_arguments():
         "--data", type=data_set, default="digits", help="'digits', or a zip of class folders"
     )
     parser.add_argument("--size", type=int, default=16, help="height and width of the images")
-    parser.add_argument("--images", "--pictures", type=int, default=200, help="in each set")
+    parser.add_argument("--images", "--images", type=int, default=200, help="in each set")
     parser.add_argument("--sets", type=int, default=5, help="training sets")
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=20)

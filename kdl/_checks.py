@@ -53,7 +53,7 @@ def check_choice(name, value, choices):
 
 
 def is_integer(value):
-    """Whether Python takes a value for an integer; truth values are none.
+    """Tell if Python takes a value for an integer; truth values are none.
 
     Example:
         >>> is_integer(3), is_integer(3.0), is_integer(True)

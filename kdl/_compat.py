@@ -6,7 +6,7 @@ import inspect
 
 
 def has_forward_hooks(layer):
-    """Whether someone listens to the calls of a layer on PyTorch.
+    """Tell if someone listens to the calls of a layer on PyTorch.
 
     PyTorch has `register_forward_hook`, but no public way to ask whether a module has one. kdl's
     blocks must know it, since they leave out the calls of their layers where nobody listens.
@@ -31,7 +31,7 @@ def inner_layers(layer):
 
 
 def excludes_from_weight_decay(optimizer):
-    """Whether variables of an optimizer of Keras have no weight decay.
+    """Tell if variables of an optimizer of Keras have no weight decay.
 
     `exclude_from_weight_decay` leaves no trace in the config, and nothing public tells.
     """
@@ -283,7 +283,7 @@ def layouts_of_each_batch():
 
 
 def rehearses():
-    """Whether Keras runs a step for its shapes alone, with made-up numbers.
+    """Tell if Keras runs a step for its shapes alone, with made-up numbers.
 
     On PyTorch `fit` first runs the losses and metrics of a model that is not built on ones, within
     a scope that keeps their state. What they find there must not be told to the user, and whether
@@ -316,7 +316,7 @@ def mark_dense(tensors):
 
 
 def is_plain_functional(model):
-    """Whether a model is made of its inputs and outputs and nothing else.
+    """Tell if a model is made of its inputs and outputs and nothing else.
 
     Keras decides by this whether a subclass of `keras.Model` is saved as its graph, or as the
     arguments of its constructor, and has no public way to ask.
@@ -329,7 +329,7 @@ def is_plain_functional(model):
 
 
 def runs_its_graph(model):
-    """Whether a functional or Sequential model computes its graph and nothing besides.
+    """Tell if a functional or Sequential model computes its graph and nothing besides.
 
     A subclass may have a `call` of its own around that graph, and nothing public tells.
     """

@@ -7,7 +7,7 @@ from kdl._warn import warn
 
 
 def renamed(package, names, name):
-    """What a name of a package is called today, with a warning; None if it was not renamed.
+    """Today's name of a renamed name of a package, with a warning; None if it was not renamed.
 
     Args:
         package: Full name of the package.

@@ -186,7 +186,7 @@ def check_space(path, variables):
 
 
 def _is_special(path):
-    """Whether a path is a device or a pipe, which no other file may replace."""
+    """Tell if a path is a device or a pipe, which no other file may replace."""
     if not os.path.exists(path) or os.path.isdir(path):
         return False
     # What the output is sent to may be a file, which `/dev/stdout` goes on writing.
@@ -211,7 +211,7 @@ def _owner():
 
 @functools.cache
 def _machine():
-    """What tells apart the machines and containers that share a disk, each with its own numbers."""
+    """Identity of this machine or container among those that share a disk."""
     place = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     with contextlib.suppress(OSError):
         place += os.readlink("/proc/self/ns/pid")

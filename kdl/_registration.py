@@ -37,7 +37,7 @@ class _Watch(importlib.abc.MetaPathFinder):
         self.halfway = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        """What the other finders find, with a loader that tells when it is done."""
+        """Module spec of the other finders, with a loader that tells when it is done."""
         if fullname != "keras" and not fullname.startswith("kdl."):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)

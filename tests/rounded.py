@@ -21,13 +21,13 @@ def check_rounded_kernel(cls, keras_class, arguments, input_shape, axis):
         config = layer.get_config()
         for own in ("weight_bits", "lowering"):
             config.pop(own, None)
-        twin = keras_class.from_config(config)
-        twin.build(x.shape)
+        counterpart = keras_class.from_config(config)
+        counterpart.build(x.shape)
         kernel, *bias = layer.get_weights()
         largest = np.abs(kernel).max(axis=axis, keepdims=True)
         scale = largest / (2 ** (layer.weight_bits - 1) - 1)
-        twin.set_weights([np.round(kernel / scale) * scale, *bias])
-        return keras.ops.convert_to_numpy(twin(x))
+        counterpart.set_weights([np.round(kernel / scale) * scale, *bias])
+        return keras.ops.convert_to_numpy(counterpart(x))
 
     run_layer_test(
         cls,

@@ -1,4 +1,4 @@
-"""Each example of a paper runs, on few pictures for one epoch."""
+"""Each example of a paper runs, on few images for one epoch."""
 
 import argparse
 import json

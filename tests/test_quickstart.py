@@ -51,7 +51,7 @@ def test_the_card_tells_the_accuracies(artifacts, test_digits):
         scores = TFLiteRunner(artifacts / f"{form}.tflite").predict(images)[0]
         accuracy = np.mean(scores.argmax(-1) == labels)
         told = re.search(rf"\| {form}\.tflite \|[^|]*\|[^|]*\| ([\d.]+)", card)[1]
-        assert abs(float(told) - accuracy) < 0.003  # one picture: machines round differently
+        assert abs(float(told) - accuracy) < 0.003  # one image: machines round differently
 
 
 def test_labels_and_input_scale_are_in_the_files(artifacts):

@@ -1,4 +1,4 @@
-"""How a child process ended, in words."""
+"""Exit of a child process in words."""
 
 import os
 import re

@@ -10,7 +10,7 @@ from kdl._signals import exit_on_signals
 
 
 class Finished:
-    """How a child process ended.
+    """The end of a child process.
 
     Attributes:
         code: Exit status, negative for a signal; None if it took too long and was ended.

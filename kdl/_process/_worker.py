@@ -127,7 +127,7 @@ class Worker:
             return self._folder
 
     def _try(self, request, see):
-        """Where the messages on a job begin, and `_send` of a process that is alive."""
+        """The place where the messages on a job begin, and `_send` of a process that is alive."""
         begin = 0  # also what a new process wrote before the job: it may be why it died
         if self.process is None or self.process.poll() is not None:
             self._start()

@@ -115,7 +115,7 @@ def _scaled(arrays, spec):
 
 
 def _augmentation(readers, shift, flip, crop):
-    """What is done to training images, or None."""
+    """Augmentation of training images, or None."""
     layers = keras_package().layers
     random = []
     if flip:

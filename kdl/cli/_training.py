@@ -16,7 +16,7 @@ _DEFAULTS = {"optimizer": "adamw", "weight_decay": 0.02, "devices": 1}
 
 
 def run_arguments(**options):
-    """What defines a run, by the options of the command.
+    """Arguments that define a run, by the options of the command.
 
     What is not asked for stays out, so that a run of an earlier version can be taken up.
     """
@@ -139,7 +139,7 @@ def _source(name, weights, size):
 
 
 def _input_spec(weights, source, size):
-    """How the weights want their images: as a file says, or as published ones do."""
+    """Preprocessing of the weights: as a file says, or as published ones do."""
     readers = package("data")
     if weights.endswith(".keras"):
         known = readers.get_model_info(source).input_spec
@@ -160,7 +160,7 @@ def _class_weights(train_set):
 
 
 def _split(data, train_set, held_out, names):
-    """Which images are for what."""
+    """The split of the images."""
     if data == "digits":
         origin = "a fifth of each class, always the same"
     else:

@@ -101,7 +101,7 @@ def verify(
 
 
 def _differences(described, remembered):
-    """What a file and its model say otherwise of class names and images, in words, as a list."""
+    """Differences of a file and its model in class names and images, in words, as a list."""
     pairs = {
         "class names": (described.labels, remembered.labels),
         "images": (described.input_spec, remembered.input_spec),
@@ -114,12 +114,12 @@ def _differences(described, remembered):
 
 
 def _agree(ours, theirs):
-    """Whether class names are equal, or specifications of images but for rounding."""
+    """Tell if class names are equal, or specifications of images but for rounding."""
     return ours.agrees_with(theirs) if hasattr(ours, "agrees_with") else ours == theirs
 
 
 def _input_spec(network, size=None, mean=None, std=None):
-    """How an image becomes the model's input, by options and model; None where neither tells."""
+    """Preprocessing of images by options and model; None where neither tells."""
     if len(network.inputs) > 1:  # export_tflite knows which of them the model remembers
         return None
     data = package("data")

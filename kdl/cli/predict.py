@@ -85,7 +85,7 @@ def _shares(runner, image, top, label_map):
 
 
 def _model_and_images(files, model):
-    """Which of the files is the model, and the others."""
+    """The model among the files, and the others."""
     first = _is_model(files[0])
     if first and model is not None:
         raise ValueError(f"Expected one model; received {files[0]} and --model {model}.")

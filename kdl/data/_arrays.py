@@ -40,7 +40,7 @@ def _check_kind(data, argument):
 
 
 def _is_one_batch(data, form):
-    """Whether a list is the numbers of an array, or the arrays of several inputs."""
+    """Tell if a list is the numbers of an array, or the arrays of several inputs."""
     several = len(leaves(form)) > 1
     return isinstance(data, list) and (
         holds_numbers(data) or (several and fitted(form, data) is not None)
@@ -107,7 +107,7 @@ def _items(data, limit):
 
 
 def _is_endless(data):
-    """Whether this is a `tf.data.Dataset` or a `PyDataset` that repeats for ever."""
+    """Tell if this is a `tf.data.Dataset` or a `PyDataset` that repeats for ever."""
     if hasattr(data, "cardinality"):
         return int(data.cardinality()) == -1
     return hasattr(data, "num_batches") and data.num_batches is None
@@ -226,12 +226,12 @@ def are_whole(array):
 
 
 def is_function(data):
-    """Whether this makes a data set when it is called."""
+    """Tell if this makes a data set when it is called."""
     return callable(data) and not isinstance(data, type) and not is_array(data)
 
 
 def is_array(value):
-    """Whether this is an array or a tensor, of any library."""
+    """Tell if this is an array or a tensor, of any library."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 

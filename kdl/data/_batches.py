@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def use_multiprocessing(self):
-        """Whether Keras reads batches in other processes: False; see the setter's error."""
+        """Tell if Keras reads batches in other processes: False; see the setter's error."""
         return False
 
     @use_multiprocessing.setter

@@ -23,7 +23,7 @@ class Slot:
     dtype: str | None = None
 
     def fits(self, shape):
-        """Whether an input of this shape, without batch, belongs here."""
+        """Tell if an input of this shape, without batch, belongs here."""
         if self.shape is None:
             return bool(shape)
         return len(shape) == len(self.shape) and all(
@@ -109,7 +109,7 @@ def fitted(form, x):
 
 
 def holds_numbers(value):
-    """Whether this is a number, or a list of lists of numbers."""
+    """Tell if this is a number, or a list of lists of numbers."""
     while isinstance(value, list | tuple) and value:
         value = value[0]
     return isinstance(value, int | float | np.generic)

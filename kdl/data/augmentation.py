@@ -73,7 +73,7 @@ class Augmentation:
 
     @property
     def takes_labels(self) -> bool:
-        """Whether labels change as well."""
+        """Tell if labels change as well."""
         return self.labels is not None
 
     def __call__(self, images: np.ndarray, *labels_and_rng: Any) -> Any:

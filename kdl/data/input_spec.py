@@ -81,7 +81,7 @@ class InputSpec:
         return (*self.size, self.channels)
 
     def agrees_with(self, other: "InputSpec") -> bool:
-        """Whether images become the same inputs by both, but for rounding.
+        """Tell if images become the same inputs by both, but for rounding.
 
         Args:
             other: `InputSpec`.

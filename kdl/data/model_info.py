@@ -18,7 +18,7 @@ LABELS_FILE = "labels.txt"
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What one needs beside the weights to use a classifier.
+    """Class names and preprocessing of a classifier, beside its weights.
 
     Attributes:
         labels: Class names in the order of the outputs, or None.
@@ -169,7 +169,7 @@ def read_model_info(path: Path) -> ModelInfo:
 
 
 def _is_line(label):
-    """Whether readers that take a line for a label, wherever they see its end, find this one."""
+    """Tell if readers that take a line for a label, wherever they see its end, find this one."""
     if not isinstance(label, str) or not label.strip():
         return False
     # A folder's name that is not UTF-8 comes as a text that cannot be written.

@@ -306,7 +306,7 @@ class Ensemble(BaseEstimator):
         """Compute what follows from members and training data together."""
 
     def _get_state(self):
-        """What was learned besides the members, as values that JSON holds."""
+        """State learned besides the members, as values that JSON holds."""
         return {}
 
     def _set_state(self, state, allow_pickle):

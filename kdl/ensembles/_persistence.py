@@ -86,7 +86,7 @@ def header_of(ensemble):
 
 
 def state_of(ensemble):
-    """What the ensemble learned, but for its members, as values that JSON holds."""
+    """State of the ensemble besides its members, as values that JSON holds."""
     shape = list(ensemble.input_shape_)
     return {"input_shape": shape, **_targets_of(ensemble), **ensemble._get_state()}
 

@@ -19,7 +19,7 @@ from kdl.ensembles._model_files import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a member is made: a function, or a saved model, and the arguments of `fit`."""
+    """Recipe of a member: a function, or a saved model, and the arguments of `fit`."""
 
     build: Any
     fit_arguments: dict

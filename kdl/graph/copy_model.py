@@ -238,7 +238,7 @@ class Copies:
         return [first, *inner]
 
     def _call(self, copy, *args, **kwargs):
-        """What a copy gives, with the keys that the original has: calls go by their order."""
+        """Outputs of a copy under the keys of the original: calls go by their order."""
         outputs = copy(*args, **kwargs)
         return _with_keys_of(self._structures.get(id(copy)), outputs)
 

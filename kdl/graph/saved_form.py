@@ -1,4 +1,4 @@
-"""What a saved model would lose of the model, told before it is written."""
+"""Checks of a model before it is saved: functions and weights that a file would lose."""
 
 import builtins
 import dis

@@ -79,7 +79,7 @@ def _take(layers, fits, dtype):
 
 
 def _is_bare(layer, dtype):
-    """Whether a layer's call does no more than compute: no hooks, no casts, no added losses."""
+    """Tell if a layer's call does no more than compute: no hooks, no casts, no added losses."""
     on_torch = keras.backend.backend() == "torch"
     if layer.activity_regularizer is not None or (on_torch and has_forward_hooks(layer)):
         return False

@@ -1,4 +1,4 @@
-"""How good label maps are."""
+"""Scores of label maps."""
 
 from collections.abc import Sequence
 

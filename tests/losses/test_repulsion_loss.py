@@ -228,13 +228,13 @@ def edge_cases():
     """Ten cases of two images each."""
     truth, boxes = crowd(3, images=2)
     start = np.repeat(truth["boxes"][:, :1], PROPOSALS, 1)
-    twins = {**truth, "boxes": np.repeat(truth["boxes"][:, :1], TRUTHS, 1)}
+    copies = {**truth, "boxes": np.repeat(truth["boxes"][:, :1], TRUTHS, 1)}
     cases = [
         (truth, np.repeat(start[:1], 2, 0)),  # identical boxes of different targets
         (truth, truth["proposals"]),
         ({**truth, "labels": np.full_like(truth["labels"], -1)}, boxes),
         ({**truth, "labels": np.array([[0, -1, -1, -1, -1]] * 2)}, boxes),
-        ({**twins, "labels": np.zeros_like(truth["labels"])}, start),
+        ({**copies, "labels": np.zeros_like(truth["labels"])}, start),
         ({**truth, "proposals": truth["proposals"] + 1e4}, boxes),  # no positive
         (truth, boxes * 1e3),
         (truth, boxes * 1e9),

@@ -31,7 +31,7 @@ def stop(batch, logs=None):
 
 
 def loader(batches):
-    """Pictures of this process, in so many batches of two."""
+    """Images of this process, in so many batches of two."""
     pairs = [(torch.ones(2), torch.ones(1))] * (2 * batches)
     return torch.utils.data.DataLoader(pairs, batch_size=2)
 

@@ -58,7 +58,7 @@ class UnfitFileError(Exception):
 
 # Tuples, since a pickle can set attributes on whatever has a `__dict__`.
 class Storage(NamedTuple):
-    """Where the elements of tensors are stored: a key in the file, their dtype and number."""
+    """Storage of the elements of tensors: a key in the file, their dtype and number."""
 
     key: str
     dtype: str

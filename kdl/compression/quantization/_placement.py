@@ -19,7 +19,7 @@ from kdl.graph.kinds import is_float
 
 
 @dataclasses.dataclass
-class Rounding:
+class Quantizer:
     """Quantization of one tensor.
 
     Attributes:
@@ -37,16 +37,16 @@ class Rounding:
 
 @dataclasses.dataclass
 class Placement:
-    """The roundings of a graph.
+    """The quantizers of a graph.
 
     Attributes:
-        roundings: Dict: id of a tensor → `Rounding`.
+        quantizers: Dict: id of a tensor → `Quantizer`.
         groups: For each range the names of what makes its tensors.
         reasons: Dict: id of a node → why it stays float.
         standalone_relus: Ids of the ReLUs that read a quantized tensor.
     """
 
-    roundings: dict
+    quantizers: dict
     groups: list
     reasons: dict
     standalone_relus: set
@@ -55,9 +55,9 @@ class Placement:
 def place(graph):
     """`Placement` for a decomposed graph.
 
-    A tensor is rounded where it is made, except inside of what is computed in one (convolution,
-    batch norm, ReLU). What only moves numbers rounds nothing: its inputs and outputs share a range.
-    So do those of an average, which is rounded.
+    A tensor is quantized where it is made, except inside of what is computed in one (convolution,
+    batch norm, ReLU). What only moves numbers quantizes nothing: its inputs and outputs share a
+    range. So do those of an average, which is quantized.
     """
     reasons = _reasons(graph)
     producers, consumers = _producers(graph), graph.consumers()
@@ -68,10 +68,10 @@ def place(graph):
         if rounds and not _is_inside(tensor, node, consumers, reasons):
             members.setdefault(representative(tensor), []).append((tensor, name, node))
     required = _required(graph, reasons, representative)
-    roundings, groups = {}, []
+    quantizers, groups = {}, []
     for root, tensors in members.items():
         if root in required:
-            _round_group(tensors, roundings, groups, reasons)
+            _quantize_group(tensors, quantizers, groups, reasons)
     standalone_relus = {
         id(node)
         for node in graph.nodes
@@ -79,7 +79,7 @@ def place(graph):
         and id(node) not in reasons
         and not _is_inside(id(node.inputs[0]), producers[id(node.inputs[0])][1], consumers, reasons)
     }
-    return Placement(roundings, groups, reasons, standalone_relus)
+    return Placement(quantizers, groups, reasons, standalone_relus)
 
 
 def _reasons(graph):
@@ -152,15 +152,15 @@ def _required(graph, reasons, representative):
     return found
 
 
-def _round_group(tensors, roundings, groups, reasons):
-    """Adds the roundings of the tensors of one range."""
+def _quantize_group(tensors, quantizers, groups, reasons):
+    """Adds the quantizers of the tensors of one range."""
     fixed = {t: FIXED_RANGE.get(n.kind) for t, _, n in tensors if n and id(n) not in reasons}
     ties = {t: ties_of(n) if _keeps_range(n, reasons) else None for t, _, n in tensors}
     same = {fixed.get(t) for t, _, n in tensors if not _keeps_range(n, reasons)}
     if len(same) == 1 and None not in same:
         [only] = same
-        roundings.update({t: Rounding(fixed_range=only, ties=ties[t]) for t, _, _ in tensors})
+        quantizers.update({t: Quantizer(fixed_range=only, ties=ties[t]) for t, _, _ in tensors})
         return
     for site, (tensor, _, _) in enumerate(tensors):
-        roundings[tensor] = Rounding(fixed.get(tensor), len(groups), site, ties[tensor])
+        quantizers[tensor] = Quantizer(fixed.get(tensor), len(groups), site, ties[tensor])
     groups.append([name for _, name, _ in tensors])

@@ -159,7 +159,7 @@ def makes_numbers(node):
 
 
 def ties_of(node):
-    """Where LiteRT rounds the halves that an operation makes, as `fake_quantize` takes it."""
+    """Direction in which LiteRT rounds the halves of an operation, as `fake_quantize` takes it."""
     if node.kind in AVERAGES:
         return "away"
     return "up" if node.kind in INTERPOLATIONS else None

@@ -110,7 +110,7 @@ def quantize_aware(
     own = [node.operation for node in graph.nodes]
     graph = decompose(fold(graph) if batch_norm == "fold" else graph)
     placement = place(graph)
-    if not placement.roundings:
+    if not placement.quantizers:
         raise ValueError(_nothing_to_quantize(graph, placement))
 
     def make_observer(name, **arguments):
@@ -130,16 +130,16 @@ def _build(graph, placement, weight_bits, make_observer, keeps_mask):
     fixed = {}
 
     def rounded(old, new):
-        rounding = placement.roundings.get(id(old))
-        if rounding is None:
+        quantizer = placement.quantizers.get(id(old))
+        if quantizer is None:
             return new
-        if rounding.fixed_range:
+        if quantizer.fixed_range:
             name = f"fixed_range_{len(fixed)}"
-            layer = fixed[name] = make_observer(name, fixed_range=rounding.fixed_range)
-            new = layer(new, ties=rounding.ties)
-        if rounding.group is None:
+            layer = fixed[name] = make_observer(name, fixed_range=quantizer.fixed_range)
+            new = layer(new, ties=quantizer.ties)
+        if quantizer.group is None:
             return new
-        return observers[rounding.group](new, site=rounding.site, ties=rounding.ties)
+        return observers[quantizer.group](new, site=quantizer.site, ties=quantizer.ties)
 
     def call(node, operation, args, kwargs):
         if id(node) in placement.standalone_relus:
@@ -162,7 +162,7 @@ def _build(graph, placement, weight_bits, make_observer, keeps_mask):
 
 
 def _masked_as_before(x, args):
-    """What an operation gives in place of a layer, which would have passed its mask on."""
+    """Output of an operation in place of a layer, which would have passed its mask on."""
     masked = [y for y in keras.tree.flatten(args) if mask_of(y) is not None]
     return x if mask_of(x) is not None or not masked else KeepMask()(masked[0], x)
 

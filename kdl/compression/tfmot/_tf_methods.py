@@ -49,7 +49,7 @@ class Quantize:
             ends["max"].assign(max(found[name][1], 0.0))
 
     def callbacks(self):
-        """What training needs."""
+        """State of the training."""
         return []
 
     def weights(self, wrapped, model):
@@ -195,7 +195,7 @@ class Prune(_Wrapping):
         return self.tfmot.sparsity.keras.strip_pruning(wrapped)
 
     def callbacks(self):
-        """What training needs."""
+        """State of the training."""
         return [self.tfmot.sparsity.keras.UpdatePruningStep()]
 
 
@@ -224,7 +224,7 @@ class Cluster(_Wrapping):
         return self.tfmot.clustering.keras.strip_clustering(wrapped)
 
     def callbacks(self):
-        """What training needs."""
+        """State of the training."""
         return []
 
 

@@ -1,1 +1,1 @@
-"""What mobile GPUs, Edge TPUs and CPUs run of a `.tflite` file."""
+"""Support of a `.tflite` file's operations by mobile GPUs, Edge TPUs and CPUs."""

@@ -28,12 +28,12 @@ def splits_batch(operation):
 
 def parts_of_one_split(operation):
     """Several computed float inputs, all of which are parts of one split."""
-    pairs = zip(operation.inputs, operation.makers, strict=True)
-    makers = [maker for x, maker in pairs if x is not None and not x.constant]
-    if len(makers) < 2 or operation.outputs[0].type != "FLOAT32":
+    pairs = zip(operation.inputs, operation.producers, strict=True)
+    producers = [producer for x, producer in pairs if x is not None and not x.constant]
+    if len(producers) < 2 or operation.outputs[0].type != "FLOAT32":
         return ""
-    first = makers[0]
-    one = first is not None and all(maker is first for maker in makers)
+    first = producers[0]
+    one = first is not None and all(producer is first for producer in producers)
     parts = {x.index for x in operation.variables}
     if not one or not first.name.startswith("SPLIT") or len(parts) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""What the rules for CPUs ask of an operation: each gives a text of what it found, or nothing.
+"""Facts for the rules for CPUs: each gives a text of what it found, or nothing.
 
 The limits are those of XNNPACK, as `tests/deploy/cpu_zoo.py` finds them on both sides of each.
 """

@@ -1,4 +1,4 @@
-"""What runs on a CPU: XNNPACK's fast kernels, TFLite's own, or nothing.
+"""Rules for CPUs: XNNPACK's fast kernels, TFLite's own, or nothing.
 
 `_cpu_table.json` holds what was measured for each operation and type; the rules here are for what
 its parameters change. `tests/deploy/cpu_zoo.py` has the files on both sides of each rule, and a

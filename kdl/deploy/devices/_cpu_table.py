@@ -1,4 +1,4 @@
-"""What was measured of LiteRT's interpreter: which operation runs on which types, and by whom.
+"""Measurements of LiteRT's interpreter: which operation runs on which types, and by whom.
 
 `_cpu_table.json` is written by `python -m benchmarks cpu_check`, which runs a file of each
 operation and type, and reads what the interpreter hands over to XNNPACK.

@@ -1,4 +1,4 @@
-"""What Coral's Edge TPU maps: its published table, and what its users' reports add.
+"""Rules for Coral's Edge TPU: its published table, and what its users' reports add.
 
 No compiler for it was at hand, so nothing here was measured. What the table leaves open is
 "unknown" or "may fall back", never "runs".

@@ -1,4 +1,4 @@
-"""What LiteRT's GPU accelerator runs: tables of what was measured on it.
+"""Rules for LiteRT's GPU accelerator: tables of what was measured on it.
 
 Each operation was run alone, in the smallest file that holds it, in float32 and int8, with the GPU
 accelerator of ai-edge-litert 2.3.0 and no other; the outputs were compared with the CPU's. What is

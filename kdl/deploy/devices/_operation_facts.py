@@ -22,7 +22,7 @@ def flex(operation):
 
 
 def compiled_for_edgetpu(operation):
-    """What the compiler for the Edge TPU puts in place of the operations that it maps."""
+    """The operation that the compiler for the Edge TPU puts in place of those that it maps."""
     return operation.name if operation.name == "custom:edgetpu-custom-op" else ""
 
 
@@ -107,8 +107,8 @@ def computed_input(position):
         given = operation.input(position)
         if given is None or given.constant:
             return ""
-        maker = operation.makers[position]
-        return "" if maker is not None and widens_constants(maker) else given.label
+        producer = operation.producers[position]
+        return "" if producer is not None and widens_constants(producer) else given.label
 
     return when
 
@@ -120,8 +120,8 @@ def widens_constants(operation):
         return first.constant
     if operation.name != "DEQUANTIZE" or first.type not in _WIDENED:
         return False
-    maker = operation.makers[0]
-    return first.constant or (maker is not None and maker.name == "DENSIFY")
+    producer = operation.producers[0]
+    return first.constant or (producer is not None and producer.name == "DENSIFY")
 
 
 def foreign_activation(operation):
@@ -162,8 +162,8 @@ def slope_outside(least, most):
 
 def computed_slopes(operation):
     """Slopes that are neither constant nor constants in float16."""
-    slopes, maker = operation.inputs[1], operation.makers[1]
-    halves = maker is not None and maker.name == "DEQUANTIZE" and maker.inputs[0]
+    slopes, producer = operation.inputs[1], operation.producers[1]
+    halves = producer is not None and producer.name == "DEQUANTIZE" and producer.inputs[0]
     widened = halves and halves.constant and halves.type == "FLOAT16"
     return "" if slopes.constant or widened else slopes.label
 

@@ -49,10 +49,10 @@ def convolves_padding(operation):
 
 def _pad_around(operation):
     """The pad that a GPU computes in one with its only reader; None if there is none."""
-    pad, image = operation.makers[0], operation.inputs[0]
+    pad, image = operation.producers[0], operation.inputs[0]
     if pad is None or pad.name not in ("PAD", "PADV2") or pad.inputs[1].values is None:
         return None
-    if image.type != "FLOAT32" or image.rank != 4 or image.readers > 1:
+    if image.type != "FLOAT32" or image.rank != 4 or image.consumers > 1:
         return None
     images, rows, columns, channels = np.any(pad.inputs[1].values, axis=1)
     return pad if (rows or columns) and not (images or channels) else None
@@ -67,12 +67,12 @@ def _filling(pad):
 
 
 def _never_negative(operation):
-    """Whether the first input of an operation has no negative number for sure."""
-    maker = operation.makers[0]
-    while maker is not None:
-        if maker.activation in _RELUS or maker.name in (*_RELUS, "LOGISTIC", "SOFTMAX"):
+    """Tell if the first input of an operation has no negative number for sure."""
+    producer = operation.producers[0]
+    while producer is not None:
+        if producer.activation in _RELUS or producer.name in (*_RELUS, "LOGISTIC", "SOFTMAX"):
             return True
-        if maker.name not in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"):
+        if producer.name not in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"):
             return False
-        maker = maker.makers[0]
+        producer = producer.producers[0]
     return False

@@ -47,7 +47,7 @@ EDGE_TPU_ONLY = Rule(
 
 @dataclasses.dataclass(frozen=True)
 class DeviceRules:
-    """What is known of a device.
+    """Knowledge of a device.
 
     Attributes:
         target: Its name.

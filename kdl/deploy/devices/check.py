@@ -92,7 +92,7 @@ def _rules(target, graph):
 
 
 def _notes(graph):
-    """What the verdicts and multiply-adds take for granted."""
+    """Assumptions of the verdicts and multiply-adds."""
     for x in graph.inputs:
         if x is not None and x.dynamic:
             sizes = ["?" if i in x.dynamic_axes else str(n) for i, n in enumerate(x.shape)]
@@ -116,7 +116,7 @@ def _verdict(rules, operation, macs):
         name=operation.outputs[0].label if operation.outputs else "",
         inputs=[str(x) if x else "none" for x in operation.inputs],
         outputs=[str(x) for x in operation.outputs],
-        reads=sorted({maker.index for maker in operation.makers if maker}),
+        reads=sorted({producer.index for producer in operation.producers if producer}),
         macs=macs,
         verdict=verdict,
         cause=cause,
@@ -126,7 +126,7 @@ def _verdict(rules, operation, macs):
 
 
 def _after_the_first_refusal(verdicts, operations, rules):
-    """What comes after an operation that the device does not take is lost to it, too."""
+    """Operations after one that the device does not take are lost to it, too."""
     first, found = None, []
     for verdict, operation in zip(verdicts, operations, strict=True):
         # A float input is quantized before the partition begins.
@@ -142,7 +142,7 @@ def _after_the_first_refusal(verdicts, operations, rules):
 
 
 def _worse(one, other):
-    """Whether a verdict stands whatever came before."""
+    """Tell if a verdict stands whatever came before."""
     return one == REFUSED or (one != RUNS and other != REFUSED)
 
 

@@ -113,7 +113,7 @@ class DeviceReport(Report):
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the rules and the real run say the same; None without a run to compare.
+        """Tell if the rules and the real run say the same; None without a run to compare.
 
         A file that runs has no operation that the rules refuse. Of one that does not, the rules
         refuse, or do not know, each operation that the accelerator named, and at least one.

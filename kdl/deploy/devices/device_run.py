@@ -31,7 +31,7 @@ _NO_DRIVER = ("No adapters found", "Failed to initialize WebGPU", "Found no driv
 
 @dataclasses.dataclass(frozen=True)
 class DeviceRun:
-    """What became of a `.tflite` file on the real accelerator.
+    """Result of a `.tflite` file on the real accelerator.
 
     Attributes:
         outcome: `"ran"`, `"wrong"` (it ran, and its outputs differ from the CPU's), `"refused"`,
@@ -160,7 +160,7 @@ def _comparison(expected, outputs, run_plainly):
 
 
 def _judged(expected, output, place, run_plainly):
-    """Whether an output is near enough, its largest difference, and its magnitude."""
+    """Tell if an output is near enough, its largest difference, and its magnitude."""
     largest, scale = _largest_difference(expected, output)
     steps = np.issubdtype(expected.dtype, np.integer)
     allowed = max(LARGEST_RELATIVE_ERROR * scale, steps)

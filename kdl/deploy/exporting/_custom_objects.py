@@ -12,7 +12,7 @@ import keras
 
 
 def describe_custom_objects(model, path):
-    """What `kdl.deploy.exporting._worker` needs to load a `.keras` file.
+    """Facts that `kdl.deploy.exporting._worker` needs to load a `.keras` file.
 
     Args:
         model: A Keras model.

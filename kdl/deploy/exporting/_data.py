@@ -21,7 +21,7 @@ _RANDOM_SAMPLES = 8
 
 @dataclasses.dataclass(frozen=True)
 class ExportData:
-    """What an export is given beside the model, brought to one form.
+    """Data and facts of an export beside the model, brought to one form.
 
     Attributes:
         form: The model's inputs in their structure, each a `Slot` with the shape that the file has.
@@ -153,7 +153,7 @@ def _check_spec(spec, form):
 
 
 def _is_taken(spec, form):
-    """Whether one input has the shape of the images and can hold what they become."""
+    """Tell if one input has the shape of the images and can hold what they become."""
     place = spec.place_among(_shapes(form))
     if place is None:
         return False
@@ -167,7 +167,7 @@ def _is_taken(spec, form):
 
 
 def _info(model, form, given, remembered, samples):
-    """What is given, or else what the model remembers, or else what the data tells, if it fits."""
+    """The given info, or else the model's, or else the data's, as far as it fits."""
     known = [remembered, *(ModelInfo(s.class_names, s.input_spec) for s in samples if s)]
     named = [i.labels for i in known if i.labels is not None]
     labels = [names for names in named if any(may_name(names, x) for x in model.outputs)]
@@ -180,7 +180,7 @@ def _info(model, form, given, remembered, samples):
 
 
 def may_name(labels, output):
-    """Whether labels are as many as an output has classes, of an image or of its pixels.
+    """Tell if labels are as many as an output has classes, of an image or of its pixels.
 
     One score parts two classes; how many there are in a label map of integers is not known.
 

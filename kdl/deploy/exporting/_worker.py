@@ -51,7 +51,7 @@ def _convert(job, say):
 
 
 def _is_damaged(path):
-    """Whether the converter lost a tensor: a float output that an operation reads, too."""
+    """Tell if the converter lost a tensor: a float output that an operation reads, too."""
     from kdl.deploy.tflite.file import parse_tflite
 
     try:

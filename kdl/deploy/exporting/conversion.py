@@ -53,7 +53,7 @@ def convert(model, targets, shapes, representative_data=None):
 
 
 def _inputs(model, shapes):
-    """What the process must know of each input, in the order of `model.inputs`."""
+    """Facts of each input for the process, in the order of `model.inputs`."""
     keys = zip(input_names(model), input_paths(model), model.inputs, strict=True)
     return [
         {

@@ -223,7 +223,7 @@ def _check_arguments(quantization, quantized, representative_data, labels, model
 
 
 def _is_quantized(model):
-    """Whether the model rounds its activations itself."""
+    """Tell if the model rounds its activations itself."""
     return any(
         isinstance(layer, FakeQuantize) or (hasattr(layer, "layers") and _is_quantized(layer))
         for layer in model.layers
@@ -290,7 +290,7 @@ def _held_to_kernels(result, path, inputs):
 
 
 def _is_low(result):
-    """Whether an output of numbers, not of labels, passed but deserves a look."""
+    """Tell if an output of numbers, not of labels, passed but deserves a look."""
     return any(o.sqnr < _LOW_SQNR for o in result.outputs if o.kind != "labels")
 
 
@@ -308,7 +308,7 @@ def _explain_low(result, quantized):
 
 
 def _gives_one_number(result):
-    """Whether the model gives one number alone, whatever goes in."""
+    """Tell if the model gives one number alone, whatever goes in."""
     return not any(output.output_range for output in result.outputs)
 
 
@@ -329,7 +329,7 @@ def _note(path, model, quantization):
 
 
 def _are_same(samples):
-    """Whether several samples are all alike."""
+    """Tell if several samples are all alike."""
     return len(samples) > 1 and all(bool((x == x[:1]).all()) for x in samples.arrays)
 
 

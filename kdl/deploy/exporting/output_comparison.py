@@ -85,7 +85,7 @@ class OutputComparison:
 
     @property
     def passed(self) -> bool:
-        """Whether all tolerances were met."""
+        """Tell if all tolerances were met."""
         return not self.failures
 
     def measures(self) -> list[str]:
@@ -221,7 +221,7 @@ def _relative(error, y):
 
 
 def _is_row(kind, shape):
-    """Whether an output of a shape without batch is a row of class scores."""
+    """Tell if an output of a shape without batch is a row of class scores."""
     return kind == "scores" and len(shape) == 1 and shape[0] > 1
 
 
@@ -235,7 +235,7 @@ def _agreeing(kind, y, z, classes):
 
 
 def _is_distribution(y):
-    """Whether the last axis holds probabilities of two classes or more."""
+    """Tell if the last axis holds probabilities of two classes or more."""
     if y.shape[-1] < 2 or not y.size or not np.all(y >= 0):
         return False
     return bool(np.all(np.abs(np.sum(y, axis=-1) - 1) < 1e-3))
@@ -275,12 +275,12 @@ def _faults(y, z):
 
 
 def _varies(y):
-    """Whether outputs for different inputs differ by more than a file may leave out."""
+    """Tell if outputs for different inputs differ by more than a file may leave out."""
     return bool(y.size and np.ptp(y, axis=0).max() > _CONSTANT * np.abs(y).max())
 
 
 def _lost_labels(y, z):
-    """Whether a file gives the commonest integer where the model gives others."""
+    """Tell if a file gives the commonest integer where the model gives others."""
     values, counts = np.unique(y, return_counts=True)
     others = y != values[counts.argmax()] if len(values) else np.zeros(y.shape, bool)
     if np.sum(others) >= _FEW_LABELS and np.mean(z[others] == y[others]) < 0.5:

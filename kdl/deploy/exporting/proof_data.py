@@ -34,7 +34,7 @@ def part(samples):
 
 
 def weaknesses(ranges, proof):
-    """What makes the proof of an int8 file weak, in words, as a list.
+    """Reasons why the proof of an int8 file is weak, in words, as a list.
 
     Args:
         ranges: `Samples` that the ranges of the activations were measured on; None if they are
@@ -63,7 +63,7 @@ def weaknesses(ranges, proof):
 
 
 def blind_spots(inputs):
-    """What the samples of several inputs cannot show, in words, as a list.
+    """Faults that the samples of several inputs cannot show, in words, as a list.
 
     Args:
         inputs: Dict: name of an input → array `(samples, …)` on which the file is compared.

@@ -182,7 +182,7 @@ def _as_text(paths):
 
 
 def _has_key(structure, path):
-    """Whether a dictionary lies on a path, or only lists do."""
+    """Tell if a dictionary lies on a path, or only lists do."""
     for place in path:
         if isinstance(structure, dict):
             return True
@@ -225,14 +225,14 @@ def _activation(operation):
 
 
 def _unrounded(tensor):
-    """What a tensor was before it was rounded as an int8 file rounds it."""
+    """The tensor before it was quantized as in an int8 file."""
     while isinstance(operation_of(tensor), FakeQuantize):
         [tensor] = inputs_of(tensor)
     return tensor
 
 
 def _computed(tensor):
-    """What an output was before it was rounded or got its name."""
+    """The tensor of an output before it was quantized or got its name."""
     while isinstance(operation_of(tensor), FakeQuantize | keras.layers.Identity | KeepMask):
         tensor = inputs_of(tensor)[-1]
     return tensor

@@ -89,7 +89,7 @@ class Verification(Report):
 
     @property
     def passed(self) -> bool:
-        """Whether all outputs met their tolerances."""
+        """Tell if all outputs met their tolerances."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:

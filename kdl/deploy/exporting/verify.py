@@ -73,7 +73,7 @@ def verify_tflite(
 
 
 def _info(path, model):
-    """What the file tells of its classes and images, or else what the model remembers."""
+    """Classes and images as the file tells them, or else as the model remembers them."""
     told, remembered = find_info(path), get_model_info(model)
     labels = remembered.labels
     if labels is not None and not any(may_name(labels, output) for output in model.outputs):
@@ -175,13 +175,13 @@ def _predict_in_whole_batches(model, inputs, batch_size):
 
 
 def _predicts_its_outputs(model):
-    """Whether `predict` is Keras's own: that of a detector of others decodes boxes, say."""
+    """Tell if `predict` is Keras's own: that of a detector of others decodes boxes, say."""
     methods = ("predict", "predict_step", "make_predict_function")
     return all(getattr(type(model), name) is getattr(keras.Model, name) for name in methods)
 
 
 class _Outputs(keras.Model):
-    """What a model's call gives, as its file does, whatever its `predict` makes of it."""
+    """Outputs of a model's call, as its file gives them, whatever its `predict` makes of them."""
 
     def __init__(self, model):
         super().__init__(name="outputs", dtype="float32")

@@ -58,7 +58,7 @@ class _Library:
             raise RuntimeError(f"LiteRt{name} returned {status}")
 
     def make(self, name, *arguments, kind=_Handle):
-        """What a function writes to its last argument."""
+        """Text that a function writes to its last argument."""
         result = kind()
         self.call(name, *arguments, ctypes.byref(result))
         return result

@@ -136,7 +136,7 @@ def _profile(path, runs):
 
 
 def _worker(name, *arguments):
-    """What a script beside this file prints, which imports nothing of kdl."""
+    """Output of a script beside this file, which imports nothing of kdl."""
     script = pathlib.Path(__file__).with_name(f"{name}.py")
     done = run_child(script, arguments, timeout=_PATIENCE)
     if done.code is None:

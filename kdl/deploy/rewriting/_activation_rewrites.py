@@ -15,7 +15,7 @@ _ACTIVATION_KINDS = {
 
 
 def acts(name):
-    """Whether a layer ends with the activation, or is its operation."""
+    """Tell if a layer ends with the activation, or is its operation."""
 
     def needed(node, view):
         if node.kind in _ACTIVATION_KINDS.get(name, ()):

@@ -8,7 +8,7 @@ from kdl.ops.channels import channel_axis
 
 
 def strided_pointwise(node, view):
-    """Whether a 1×1 convolution has strides."""
+    """Tell if a 1×1 convolution has strides."""
     layer = node.operation
     return tuple(layer.kernel_size) == (1, 1) and max(layer.strides) > 1
 
@@ -27,7 +27,7 @@ def sliced_pointwise(node, args, view):
 
 
 def on_pixels(node, view):
-    """Whether a dense layer acts on the pixels of images."""
+    """Tell if a dense layer acts on the pixels of images."""
     return len(node.inputs[0].shape) == 4
 
 

@@ -22,12 +22,12 @@ _OVER_CHANNELS = (None, "glu", "log_softmax", "softmax", "sparsemax")
 
 
 def are_there(node, view):
-    """Whether a convolution has groups."""
+    """Tell if a convolution has groups."""
     return node.operation.groups > 1
 
 
 def are_unsafe(node, view):
-    """Whether mobile GPUs compute its groups wrong."""
+    """Tell if mobile GPUs compute its groups wrong."""
     layer = node.operation
     pointwise = tuple(layer.kernel_size) == (1, 1)  # safe in float, never in int8
     return are_there(node, view) and (

@@ -17,12 +17,12 @@ _MAXIMA = ("MaxPool", "MaxPooling2D")
 
 
 def averages_padding(node, view):
-    """Whether an average reads what a pad puts around."""
+    """Tell if an average reads what a pad puts around."""
     return _pad_before(node, view) is not None
 
 
 def pools_padding(node, view):
-    """Whether a maximum may be what a pad puts around."""
+    """Tell if a maximum may be what a pad puts around."""
     pad = _pad_before(node, view)
     if pad is None or _filling(pad) < -_LARGEST_FILLING:
         return False
@@ -30,7 +30,7 @@ def pools_padding(node, view):
 
 
 def is_convolved(node, view):
-    """Whether a pad puts another number than zero around what a convolution reads."""
+    """Tell if a pad puts another number than zero around what a convolution reads."""
     consumers = [consumer for consumer in view.consumers[id(node.results[0])] if consumer]
     convolved = any(consumer.kind in _CONVOLUTIONS for consumer in consumers)
     return convolved and 0 < abs(_filling(node)) <= _LARGEST_FILLING
@@ -43,7 +43,7 @@ def padded_by_zeros(node, args, view):
 
 
 def only_maxima_see(node, view):
-    """Whether maxima alone read what a pad puts around: zeros, around no number below zero.
+    """Tell if maxima alone read what a pad puts around: zeros, around no number below zero.
 
     Each maximum must be over a number of the image, too.
     """
@@ -57,7 +57,7 @@ def only_maxima_see(node, view):
 
 
 def _reaches_beyond(pool, widths):
-    """Whether no window of a pooling lies in what a pad puts around alone."""
+    """Tell if no window of a pooling lies in what a pad puts around alone."""
     if pool.padding != "valid":  # which puts more around
         return False
     size = [1] * len(widths)

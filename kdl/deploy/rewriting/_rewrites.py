@@ -32,7 +32,7 @@ class Form:
 
 
 class View:
-    """What a form must know of the graph in which it stands.
+    """Facts of the graph in which a form stands.
 
     Args:
         graph: The `Graph`.

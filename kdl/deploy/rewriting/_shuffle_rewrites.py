@@ -52,17 +52,17 @@ def _groups_of_shuffle(shape, steps):
 
 
 def _shuffled(channels, groups):
-    """Where the channels of a channel shuffle come from."""
+    """Places that the channels of a channel shuffle come from."""
     return np.arange(channels).reshape(groups, -1).T.ravel()
 
 
 def is_shuffle(node, view):
-    """Whether a channel shuffle ends in this call."""
+    """Tell if a channel shuffle ends in this call."""
     return _shuffle(node, view) is not None
 
 
 def is_wide_shuffle(node, view):
-    """Whether one ends in it that has more than four axes on the way."""
+    """Tell if one ends in it that has more than four axes on the way."""
     found = _shuffle(node, view)
     return found is not None and found[2] > 4
 

@@ -5,7 +5,7 @@ from keras import ops
 
 
 def rejoined(node, view):
-    """Whether an operation reads several parts of this split and nothing else."""
+    """Tell if an operation reads several parts of this split and nothing else."""
     own = {id(x) for x in node.results}
     consumers = [consumer for x in node.results for consumer in view.consumers[id(x)] if consumer]
     return any(len({id(x) for x in r.inputs}) > 1 and _all_of(r, own) for r in consumers)
@@ -28,17 +28,17 @@ def sliced(node, args, view):
 
 
 def only_part(node, view):
-    """Whether a split gives one part."""
+    """Tell if a split gives one part."""
     return len(node.results) == 1
 
 
 def whole(node, args, view):
-    """What it splits."""
+    """The tensor that it splits."""
     return [args[0]]
 
 
 def counts_from_end(node, view):
-    """Whether an axis is counted from the end."""
+    """Tell if an axis is counted from the end."""
     axis = node.operation.axis
     return axis is not None and axis < 0
 
@@ -62,7 +62,7 @@ def _steps(node):
 
 
 def steps_over_pixels(node, view):
-    """Whether a slice has steps over the pixels."""
+    """Tell if a slice has steps over the pixels."""
     return (_steps(node) or (1, 1)) != (1, 1)
 
 

@@ -105,7 +105,7 @@ def quantize(values, details):
 
 
 def dequantize(values, details):
-    """What the numbers of a tensor stand for, by its scale if it has one."""
+    """Numbers that a tensor stands for, by its scale if it has one."""
     scale, zero_point = details["quantization"]
     if not np.issubdtype(details["dtype"], np.integer) or not scale:
         return np.array(values)

@@ -1,4 +1,4 @@
-"""What the runners of all tasks have in common: images become inputs."""
+"""Base of the runners of all tasks: images become inputs."""
 
 import os
 from typing import Any
@@ -102,7 +102,7 @@ class ImageRunner:
 
 
 def _fits(shape, wanted):
-    """Whether sizes are those that are wanted, or are free there."""
+    """Tell if sizes are those that are wanted, or are free there."""
     return len(shape) == len(wanted) and all(
         b in (a, None) for a, b in zip(shape, wanted, strict=True)
     )

@@ -39,7 +39,7 @@ class KerasRunner:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model remembers."""
+        """The `ModelInfo` that the model remembers."""
         return get_model_info(self._model)
 
     @property

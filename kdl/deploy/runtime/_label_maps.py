@@ -51,7 +51,7 @@ def resized_labels(labels, size):
 
 
 def _centers(length, wanted):
-    """Where the pixels of the result lie among those of the source, whose first is at 0."""
+    """Places of the result's pixels among those of the source, whose first is at 0."""
     return (np.arange(wanted) + 0.5) * (length / wanted) - 0.5
 
 

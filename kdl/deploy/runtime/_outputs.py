@@ -1,4 +1,4 @@
-"""Which of a model's outputs tells the class of an image, or of its pixels."""
+"""Choice of the output that tells the class of an image, or of its pixels."""
 
 import numpy as np
 
@@ -30,14 +30,14 @@ def class_maps(runner, labels=None):
 
 
 def is_scores(runner, place):
-    """Whether an output holds scores of classes at pixels, `(batch, height, width, classes)`."""
+    """Tell if an output holds scores of classes at pixels, `(batch, height, width, classes)`."""
     floating = np.issubdtype(runner.output_dtypes[place], np.floating)
     shape = runner.output_shapes[place]
     return floating and len(shape) == 4 and shape[3] is not None
 
 
 def is_label_map(runner, place):
-    """Whether an output holds classes of pixels, integers `(batch, height, width)`, or with 1."""
+    """Tell if an output holds classes of pixels, integers `(batch, height, width)`, or with 1."""
     shape = runner.output_shapes[place]
     whole = np.issubdtype(runner.output_dtypes[place], np.integer)
     return whole and (len(shape) == 3 or (len(shape) == 4 and shape[3] == 1))
@@ -49,7 +49,7 @@ def class_count(runner, place):
 
 
 def is_surely_a_segmenter(runner, place, labels):
-    """Whether an output of classes at pixels cannot be feature maps as well.
+    """Tell if an output of classes at pixels cannot be feature maps as well.
 
     Label maps cannot, nor what has the size of the image, a name that says so, or a channel for
     each name of a class.

@@ -158,7 +158,7 @@ class TFLiteRunner:
         return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
     def _are_whole(self, arrays):
-        """Whether the file takes these arrays as they are, in one run."""
+        """Tell if the file takes these arrays as they are, in one run."""
         return all(array.shape == shape_of(self._graph.inputs[n]) for n, array in arrays.items())
 
     def _batch(self):

@@ -62,7 +62,7 @@ def _rank(name, is_row):
 
 
 def _is_map(tensor, classes):
-    """Whether an output gives these classes of pixels, as scores or as label maps."""
+    """Tell if an output gives these classes of pixels, as scores or as label maps."""
     if len(tensor.shape) not in (3, 4):
         return False
     channels = tensor.shape[3] if len(tensor.shape) == 4 else 1

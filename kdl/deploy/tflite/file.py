@@ -60,7 +60,7 @@ class TFLiteFile:
 
     @property
     def float_tensors(self) -> int:
-        """How many tensors hold floating-point numbers."""
+        """Number of tensors that hold floating-point numbers."""
         return sum(self.tensor_types[t] for t in _FLOAT_TYPES)
 
     @property
@@ -112,7 +112,7 @@ def parse_tflite(path):
 
 
 def read_as(path, build):
-    """What `build(model, schema)` makes of a `.tflite` file; errors as of `parse_tflite`."""
+    """Result of `build(model, schema)` for a `.tflite` file; errors as of `parse_tflite`."""
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such .tflite file.")
@@ -169,7 +169,7 @@ def interpreter_class():
 
 
 def plain_kernels():
-    """What tells LiteRT's interpreter to leave XNNPACK out."""
+    """Option that makes LiteRT's interpreter leave XNNPACK out."""
     from ai_edge_litert.interpreter import OpResolverType
 
     return OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -251,7 +251,7 @@ def _computed(model, codes):
 
 
 def _is_number(tensor, type_names):
-    """Whether a tensor holds floating-point numbers, or integers with a scale."""
+    """Tell if a tensor holds floating-point numbers, or integers with a scale."""
     scale = None if tensor.quantization is None else tensor.quantization.scale
     return type_names[tensor.type] in _FLOAT_TYPES or (scale is not None and len(scale) > 0)
 

@@ -36,7 +36,7 @@ class FileTensor:
         scales: How many scales it is quantized with; 0 for none.
         scale: The first of them; 0 for none.
         zero_point: The number that stands for zero; 0 without scales.
-        readers: How many operations of its graph take it.
+        consumers: How many operations of its graph take it.
         content: The bytes of a constant.
     """
 
@@ -49,12 +49,12 @@ class FileTensor:
     scales: int
     scale: float
     zero_point: int
-    readers: int
+    consumers: int
     content: object = dataclasses.field(repr=False, compare=False)
 
     @property
     def dynamic(self):
-        """Whether a size is not fixed."""
+        """Tell if a size is not fixed."""
         return bool(self.dynamic_axes)
 
     @property
@@ -95,7 +95,7 @@ class FileOperation:
         version: The version of it that the file asks for.
         inputs: Its `FileTensor`s; None for an optional one that is left out.
         outputs: The same for its results.
-        makers: For each input the `FileOperation` that makes it, or None.
+        producers: For each input the `FileOperation` that makes it, or None.
         activation: Name of the activation that it ends with; `"NONE"` for none.
         options: The schema's object of its options, or None.
     """
@@ -106,7 +106,7 @@ class FileOperation:
     version: int
     inputs: tuple
     outputs: tuple
-    makers: tuple = dataclasses.field(repr=False, compare=False)
+    producers: tuple = dataclasses.field(repr=False, compare=False)
     activation: str
     options: object = dataclasses.field(repr=False, compare=False)
 
@@ -171,7 +171,7 @@ def _graph(path, model, schema):
     tensors = [_tensors(graph, model.buffers, types) for graph in model.subgraphs]
     operations = []
     for number, graph in enumerate(model.subgraphs):
-        makers = {}
+        producers = {}
         for raw in graph.operators:
             options = raw.builtinOptions if raw.builtinOptions is not None else raw.builtinOptions2
             code = getattr(options, "fusedActivationFunction", 0)
@@ -183,12 +183,12 @@ def _graph(path, model, schema):
                 version=model.operatorCodes[raw.opcodeIndex].version,
                 inputs=inputs,
                 outputs=_pick(tensors[number], raw.outputs),
-                makers=tuple(x and makers.get(x.index) for x in inputs),
+                producers=tuple(x and producers.get(x.index) for x in inputs),
                 activation=activations.get(code, str(code)),
                 options=options,
             )
             operations.append(operation)
-            makers.update({x.index: operation for x in operation.outputs if x})
+            producers.update({x.index: operation for x in operation.outputs if x})
     main = model.subgraphs[0]
     return TFLiteGraph(
         path=path,
@@ -199,16 +199,16 @@ def _graph(path, model, schema):
 
 
 def _tensors(graph, buffers, types):
-    readers = collections.Counter()
+    consumers = collections.Counter()
     for operator in graph.operators:
-        readers.update(set(map(int, operator.inputs)))
+        consumers.update(set(map(int, operator.inputs)))
     return [
-        _tensor(index, raw, buffers, types, readers[index])
+        _tensor(index, raw, buffers, types, consumers[index])
         for index, raw in enumerate(graph.tensors)
     ]
 
 
-def _tensor(index, raw, buffers, types, readers):
+def _tensor(index, raw, buffers, types, consumers):
     buffer = buffers[raw.buffer]
     # Models above two gigabytes keep their constants behind the flatbuffer, at an offset.
     outside = getattr(buffer, "offset", 0) > 1
@@ -224,7 +224,7 @@ def _tensor(index, raw, buffers, types, readers):
         scales=len(scales),
         scale=float(scales[0]) if len(scales) else 0.0,
         zero_point=int(zero_points[0]) if len(zero_points) else 0,
-        readers=readers,
+        consumers=consumers,
         content=buffer.data,
     )
 

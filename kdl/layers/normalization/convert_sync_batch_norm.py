@@ -59,5 +59,5 @@ def synchronization(layer: keras.layers.Layer) -> Any:
 
 
 def is_synchronized_plain(norm: keras.layers.Layer, other: keras.layers.Layer) -> bool:
-    """Whether `norm` is what `convert_sync_batch_norm` makes of a norm such as `other`."""
+    """Tell if `norm` is what `convert_sync_batch_norm` makes of a norm such as `other`."""
     return type(norm) is SyncBatchNormalization and type(other) in _PLAIN

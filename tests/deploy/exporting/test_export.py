@@ -111,9 +111,9 @@ def test_mixed_precision_is_exported_as_float32(tmp_path, images):
     summary = read_tflite(tmp_path / "m.tflite")
     assert set(summary.tensor_types) <= {"FLOAT32", "INT32"}
     assert summary.outputs == {"logits": ((1, 4), "FLOAT32")}
-    twin = as_float32(model)
-    assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
-    assert as_float32(twin) is twin
+    counterpart = as_float32(model)
+    assert {layer.compute_dtype for layer in counterpart.layers} == {"float32"}
+    assert as_float32(counterpart) is counterpart
 
 
 def test_labels_and_input_spec_travel_in_the_file(network, tmp_path):

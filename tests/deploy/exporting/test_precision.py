@@ -11,10 +11,10 @@ pytestmark = pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_twin_has_the_weights_and_computes_in_float32(policy):
     model = kdl.applications.ShuffleNetV2(0.5, input_shape=(32, 32, 3), classes=3, dtype=policy)
-    twin = as_float32(model)
-    assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
+    counterpart = as_float32(model)
+    assert {layer.compute_dtype for layer in counterpart.layers} == {"float32"}
     assert model.get_layer("stem_conv").compute_dtype != "float32"
-    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
+    for one, other in zip(model.get_weights(), counterpart.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert keras.config.dtype_policy().name == "float32"
 
@@ -29,8 +29,8 @@ def test_float64_is_narrowed():
     inputs = keras.Input((2,), dtype="float64")
     outputs = keras.layers.Dense(1, dtype="float64")(inputs)
     model = keras.Model(inputs, keras.ops.cast(outputs, "float64"))
-    twin = as_float32(model)
-    assert {layer.compute_dtype for layer in twin.layers if layer.weights} == {"float32"}
-    ends = [twin.inputs[0].dtype, twin.outputs[0].dtype]
+    counterpart = as_float32(model)
+    assert {layer.compute_dtype for layer in counterpart.layers if layer.weights} == {"float32"}
+    ends = [counterpart.inputs[0].dtype, counterpart.outputs[0].dtype]
     assert [keras.backend.standardize_dtype(dtype) for dtype in ends] == ["float32"] * 2
-    np.testing.assert_array_equal(twin.get_weights()[0], np.float32(model.get_weights()[0]))
+    np.testing.assert_array_equal(counterpart.get_weights()[0], np.float32(model.get_weights()[0]))

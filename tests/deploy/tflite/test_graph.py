@@ -32,10 +32,10 @@ def test_makers_follow_the_tensors(quickstart):
     graph = read_operations(quickstart)
     seen = 0
     for operation in graph.operations:
-        for x, maker in zip(operation.inputs, operation.makers, strict=True):
-            if maker is not None:
-                assert x in maker.outputs
-                assert maker.index < operation.index
+        for x, producer in zip(operation.inputs, operation.producers, strict=True):
+            if producer is not None:
+                assert x in producer.outputs
+                assert producer.index < operation.index
                 seen += 1
     assert seen >= len(graph.operations)
 

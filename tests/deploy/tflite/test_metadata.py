@@ -234,8 +234,8 @@ def test_others_files_are_understood(path, files, tmp_path):
     assert info.input_spec.size == (48, 48)
     np.testing.assert_allclose(info.input_spec.mean, IMAGENET.mean, rtol=1e-6)
     np.testing.assert_allclose(info.input_spec.std, IMAGENET.std, rtol=1e-6)
-    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), "uint8")
-    assert ImageClassifier(foreign).predict(picture) == ImageClassifier(path).predict(picture)
+    image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), "uint8")
+    assert ImageClassifier(foreign).predict(image) == ImageClassifier(path).predict(image)
     assert read_metadata(foreign)["name"] == "digits"
     assert read_metadata(files / "int8.tflite") == {}
     assert find_info(bare(tmp_path)) == ModelInfo()

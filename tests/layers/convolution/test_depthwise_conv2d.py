@@ -8,7 +8,7 @@ from kdl.testing import run_layer_test
 
 def as_keras(layer, x):
     """Keras's own layer with the same weights."""
-    twin = keras.layers.DepthwiseConv2D(
+    counterpart = keras.layers.DepthwiseConv2D(
         layer.kernel_size,
         strides=layer.strides,
         padding=layer.padding,
@@ -17,9 +17,9 @@ def as_keras(layer, x):
         activation=layer.activation,
         use_bias=layer.use_bias,
     )
-    twin.build(x.shape)
-    twin.set_weights(layer.get_weights())
-    return keras.ops.convert_to_numpy(twin(x))
+    counterpart.build(x.shape)
+    counterpart.set_weights(layer.get_weights())
+    return keras.ops.convert_to_numpy(counterpart(x))
 
 
 @pytest.mark.parametrize("lowering", ["auto", "native", "shift"])

@@ -16,10 +16,10 @@ from kdl.testing import run_layer_test
 )
 def test_equals_keras_layer(arguments, lowering):
     def reference(layer, inputs):
-        twin = keras.layers.Conv2D(**arguments, data_format=layer.data_format)
-        twin.build(inputs.shape)
-        twin.set_weights(layer.get_weights())
-        return keras.ops.convert_to_numpy(twin(inputs))
+        counterpart = keras.layers.Conv2D(**arguments, data_format=layer.data_format)
+        counterpart.build(inputs.shape)
+        counterpart.set_weights(layer.get_weights())
+        return keras.ops.convert_to_numpy(counterpart(inputs))
 
     run_layer_test(
         GroupedConv2D,

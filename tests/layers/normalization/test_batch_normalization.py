@@ -6,7 +6,7 @@ from kdl.layers import BatchNormalization
 from kdl.testing import run_layer_test
 
 
-def twins(channels=8, **arguments):
+def copies(channels=8, **arguments):
     """kdl's layer and Keras's with the same weights, none of them at its initial value."""
     rng = np.random.default_rng(0)
     layers = [cls(**arguments) for cls in (BatchNormalization, keras.layers.BatchNormalization)]
@@ -26,7 +26,7 @@ def image(channels=8, mean=3.0):
 @pytest.mark.parametrize("training", [True, False])
 def test_outputs_and_statistics_equal_keras(training, channels):
     # The epsilon is large, so that it can't hide in the variance.
-    ours, theirs = twins(channels, momentum=0.9, epsilon=0.1)
+    ours, theirs = copies(channels, momentum=0.9, epsilon=0.1)
     x = image(channels)
     y, expected = (keras.ops.convert_to_numpy(f(x, training=training)) for f in (ours, theirs))
     np.testing.assert_allclose(y, expected, atol=1e-5)
@@ -37,7 +37,7 @@ def test_outputs_and_statistics_equal_keras(training, channels):
 def test_gradients_equal_keras():
     """One step of plain gradient descent moves the weights of both layers alike."""
     moved = []
-    for layer in twins(epsilon=1e-5):
+    for layer in copies(epsilon=1e-5):
         inputs = keras.Input((5, 6, 8))
         x = keras.layers.Conv2D(8, 1, kernel_initializer="ones")(inputs)
         model = keras.Model(inputs, layer(x))
@@ -124,7 +124,7 @@ def test_empty_batch_leaves_the_averages(shape, training):
 
 
 def test_frozen_layer_uses_its_moving_statistics():
-    ours, theirs = twins()
+    ours, theirs = copies()
     ours.trainable = theirs.trainable = False
     before = ours.get_weights()
     y, expected = (keras.ops.convert_to_numpy(f(image(), training=True)) for f in (ours, theirs))
@@ -155,7 +155,7 @@ def test_exports_folded_into_the_convolution(tmp_path):
 @pytest.mark.parametrize("training", [True, False])
 def test_weights_of_low_precision(dtype, training):
     """Under a policy that is not mixed, gamma and the averages are low-precision too."""
-    ours, theirs = twins(dtype=dtype)
+    ours, theirs = copies(dtype=dtype)
     x = keras.ops.cast(image(), dtype)
     y, expected = (keras.ops.cast(f(x, training=training), "float32") for f in (ours, theirs))
     y, expected = (keras.ops.convert_to_numpy(v) for v in (y, expected))

@@ -56,11 +56,11 @@ def test_is_folded_like_any_other():
 def test_weights_interchange_with_batch_normalization():
     plain = BatchNormalization()
     plain(np.random.default_rng(0).normal(2, 3, (4, 3)).astype("float32"), training=True)
-    twin = SyncBatchNormalization()
-    twin.build((None, 3))
-    twin.set_weights(plain.get_weights())
+    counterpart = SyncBatchNormalization()
+    counterpart.build((None, 3))
+    counterpart.set_weights(plain.get_weights())
     x = np.float32([[1, 2, 3]])
-    np.testing.assert_array_equal(to_numpy(twin(x)), to_numpy(plain(x)))
+    np.testing.assert_array_equal(to_numpy(counterpart(x)), to_numpy(plain(x)))
 
 
 def whole_batch(change=lambda x: x):

@@ -11,8 +11,8 @@ from kdl.testing import run_layer_test
 )
 def test_equals_keras_layer(arguments, lowering):
     def reference(layer, inputs):
-        twin = keras.layers.MaxPooling2D(**arguments, data_format=layer.data_format)
-        return keras.ops.convert_to_numpy(twin(inputs))
+        counterpart = keras.layers.MaxPooling2D(**arguments, data_format=layer.data_format)
+        return keras.ops.convert_to_numpy(counterpart(inputs))
 
     run_layer_test(
         MaxPooling2D, {**arguments, "lowering": lowering}, (2, 7, 8, 3), reference=reference

@@ -290,9 +290,9 @@ def test_training_compiled_by_xla(return_sequences):
     y = np.zeros(layer.compute_output_shape(x.shape), "float32")
     losses = []
     for compiled in (False, True):
-        twin = PeepholeLSTM.from_config(layer.get_config())
-        model = keras.Sequential([keras.Input((5, 4)), twin])
-        twin.set_weights(layer.get_weights())
+        counterpart = PeepholeLSTM.from_config(layer.get_config())
+        model = keras.Sequential([keras.Input((5, 4)), counterpart])
+        counterpart.set_weights(layer.get_weights())
         model.compile("sgd", "mse", jit_compile=compiled)
         losses.append(model.fit(x, y, epochs=3, verbose=0).history["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -311,9 +311,9 @@ def test_bidirectional(kind):
     back = plain(layer.backward_layer, x[:, ::-1], MASK[:, ::-1])[0][:, ::-1]
     wanted = np.where(MASK[:, :, None], np.concatenate([ahead, back], -1), 0)
     np.testing.assert_allclose(to_numpy(layer(x, mask=MASK)), wanted, atol=1e-5)
-    twin = keras.layers.Bidirectional.from_config(layer.get_config())
-    assert type(twin.backward_layer) is type(layer.backward_layer)
-    assert twin.backward_layer.go_backwards
+    counterpart = keras.layers.Bidirectional.from_config(layer.get_config())
+    assert type(counterpart.backward_layer) is type(layer.backward_layer)
+    assert counterpart.backward_layer.go_backwards
 
 
 def test_dropout():
