@@ -213,8 +213,9 @@ def call_of(tensor):
         return None
     args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
     if not args:
-        first = next(iter(inspect.signature(operation.call).parameters), None)
-        args = (kwargs.pop(first),) if first in kwargs else ()
+        first = next(iter(inspect.signature(operation.call).parameters.values()), None)
+        if first is not None and first.kind is not first.KEYWORD_ONLY and first.name in kwargs:
+            args = (kwargs.pop(first.name),)
     return operation, args, kwargs, node.outputs
 
 
@@ -223,7 +224,10 @@ def structure_of_sequential(model):
 
     Its own `input` and `output` are those of a call of it, if there was one, and `outputs` is flat.
     """
-    return model._functional.input, model._functional.output
+    graph = model._functional
+    if graph is None:  # not built: Keras's own words
+        return model.inputs, model.outputs
+    return graph.input, graph.output
 
 
 def operation_of(tensor):

@@ -163,6 +163,7 @@ class Application(keras.Model):
                     f'weights={path!r}: no such file. Expected None, "imagenet" or a path.'
                 )
             source = next((source for source in sources if source.is_file(path)), None)
+        self._check_padding(source)
         self._load_file(path)
         if source is not None:
             learn_model_info(self, None, self._published_spec(source))
@@ -190,6 +191,14 @@ class Application(keras.Model):
             raise ValueError(
                 f"weights={path!r}: expected a file that ends in .weights.h5, .keras, .h5, "
                 f"{', '.join(_TORCH_FILES)}."
+            )
+
+    def _check_padding(self, source):
+        padding = self._arguments.get("padding", "same")
+        if source is not None and source.padding != padding:
+            raise ValueError(
+                f"{source.name} holds weights of {self.name} with padding={source.padding!r}; this "
+                f"one has padding={padding!r}, with which their outputs are others."
             )
 
     def _fitting_source(self, sources):

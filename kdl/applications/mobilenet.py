@@ -112,8 +112,10 @@ class MobileNet(Application):
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in timm and in `keras.applications`."""
-        return {"timm": _timm_names(), "keras": _keras_names()}
+        """Names of the layers in timm, or with `padding="same"` in `keras.applications`."""
+        if self.get_config()["padding"] == "same":
+            return {"keras": _keras_names()}
+        return {"timm": _timm_names()}
 
 
 def _timm_names():

@@ -149,15 +149,15 @@ class MobileNetV2(Application):
     decode_predictions = staticmethod(decode_predictions)
 
     def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in torchvision, timm and `keras.applications`.
+        """Names of the layers in torchvision and timm, or with `padding="same"` in Keras.
 
         Files of `keras.applications` keep the names that the network had there when they were made:
         `mobl1_conv_1_expand` for `block_1_expand`, `Logits` for `predictions`.
         """
         blocks = [(block, expansion) for block, expansion, *_ in _blocks()]
+        if self.get_config()["padding"] == "symmetric":
+            return {"torchvision": names.torchvision(blocks), "timm": names.timm(blocks)}
         return {
-            "torchvision": names.torchvision(blocks),
-            "timm": names.timm(blocks),
             "keras": names.keras(blocks, "predictions", "block_{i}_{part}", "block_{i}_{part}_BN"),
             "keras of 2018": names.keras(
                 blocks, "Logits", "block_{i}_{part}", "block_{i}_{part}_BN"

@@ -6,8 +6,8 @@ import keras
 
 from kdl.data.model_info import ModelInfo, get_model_info, set_model_info
 from kdl.layers.normalization.convert_sync_batch_norm import (
-    convert_sync_batch_norm,
     synchronization,
+    synchronize_as,
 )
 
 _FROZEN = "frozen"
@@ -41,7 +41,7 @@ def from_state(build: Callable, config: dict) -> keras.Model:
     synchronized = config.pop(_SYNCHRONIZED, None)
     model = build(**config)
     if synchronized is not None:
-        convert_sync_batch_norm(model, **synchronized)
+        synchronize_as(model, **synchronized)
     for layer in model.layers:
         if layer.name in names:
             layer.trainable = False

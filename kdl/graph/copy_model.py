@@ -87,7 +87,7 @@ def _copied(copies, model, name=None, weights=True):
     if not isinstance(model, keras.Model):
         reason = strip_first(model) if is_wrapper(model) else f"received {model!r}."
         raise ValueError(f"Expected a Keras model. {reason}")
-    copies.shares(model)
+    copies.see_holders(model)
     copy = copies.of_model(model, name)
     copies.finish(weights)
     set_model_info(copy, get_model_info(model))
@@ -152,6 +152,18 @@ def _keep_all(pairs, weights=True, edit=None):
         ) from error
 
 
+def _parts(old, new):
+    """Yields pairs of the layers in a layer and in a copy that is not built, as far as it has them.
+
+    What a layer makes when it is built comes after what it is given.
+    """
+    for part, copy in zip(inner_layers(old), inner_layers(new), strict=False):
+        if type(part) is not type(copy):
+            return
+        yield part, copy
+        yield from _parts(part, copy)
+
+
 class Copies:
     """Copies of layers and models: of each one, however often it is met.
 
@@ -167,12 +179,13 @@ class Copies:
         self._order = []  # ids, a model before its layers
         self._transparent = set()  # ids of models that are copied layer by layer
         self._structures = {}  # id of a copy with sorted keys → the outputs of its original
-        self._shared = set()  # ids of layers that several layers or models hold
+        self._holders = collections.defaultdict(set)  # id of a layer → ids of those that hold it
 
-    def shares(self, model):
-        """Sees which layers of a model stand in several places: there their copies do, too."""
-        holders = collections.Counter(id(x) for y in all_layers(model) for x in inner_layers(y))
-        self._shared = {key for key, count in holders.items() if count > 1}
+    def see_holders(self, model):
+        """Sees which layers of a model hold which, to copy once what stands in several places."""
+        for holder in all_layers(model):
+            for layer in inner_layers(holder):
+                self._holders[id(layer)].add(id(holder))
 
     def __call__(self, operation):
         """The copy of a layer or an operation."""
@@ -184,10 +197,25 @@ class Copies:
             return self._keep(operation, copy_operation(operation, operation.name, self._edit))
         self._order.append(id(operation))
         copy = copy_layer(operation, edit=self._edit)
-        for old, new in zip(inner_layers(operation), inner_layers(copy), strict=False):
-            if id(old) in self._shared:
-                replace_inner_layer(copy, new, self(old))
+        self._share(operation, copy)
         return self._keep(operation, copy)
+
+    def _share(self, operation, copy):
+        """Puts copies of what stands outside of a layer, too, in its place within that one's copy.
+
+        Of a model in it whose layers stand outside all is copied: its graph cannot be changed.
+        """
+        own = {*map(id, all_layers(operation))}
+        done = set()
+        for old, new in _parts(operation, copy):
+            graph = all_layers(old) if isinstance(old, keras.Model) else [old]
+            if id(old) in done or not any(self._holders[id(x)] - own for x in graph):
+                continue
+            done.update(map(id, all_layers(old)))
+            made = self(old)
+            for holder in all_layers(copy):
+                if any(x is new for x in inner_layers(holder)):
+                    replace_inner_layer(holder, new, made)
 
     def of_model(self, model, name=None):
         """The copy of a model."""
@@ -232,7 +260,8 @@ class Copies:
         if key in self._transparent:
             return [(old, new)]
         first, *inner = same_layers(old, new)
-        inner = [(layer, copy) for layer, copy in inner if id(layer) not in self._made]
+        made = {id(copy) for _, copy in self._made.values()}
+        inner = [(layer, copy) for layer, copy in inner if id(copy) not in made]
         for layer, copy in inner:  # what its author left without a name, Keras has numbered anew
             copy.name = layer.name
         return [first, *inner]

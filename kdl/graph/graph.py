@@ -20,6 +20,7 @@ class Node:
         kwargs: Its keyword arguments.
         results: Its outputs, as a list of KerasTensors.
         name: Name of the operation in this graph.
+        masked: Whether Keras attached a mask to what it gives, for the next layers and the loss.
     """
 
     operation: Any
@@ -27,6 +28,7 @@ class Node:
     kwargs: dict
     results: list
     name: str
+    masked: bool = False
 
     @property
     def kind(self):

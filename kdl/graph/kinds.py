@@ -28,6 +28,11 @@ def is_foreign(operation):
     return type(operation).__module__.partition(".")[0] not in ("keras", "kdl")
 
 
+def own_dtype(x):
+    """The dtype of a layer that gives a KerasTensor as it is, whatever the global policy."""
+    return x.dtype if is_float(x) else None
+
+
 def is_float(x):
     """Tell if a KerasTensor holds floating-point numbers."""
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))

@@ -2,7 +2,7 @@
 
 import keras
 
-from kdl._compat import call_of, operation_of, runs_its_graph, structure_of_sequential
+from kdl._compat import call_of, mask_of, operation_of, runs_its_graph, structure_of_sequential
 from kdl._words import unique_names
 from kdl.data.model_info import get_model_info
 from kdl.graph.graph import Graph, Node, calls_before, tensors_in
@@ -53,7 +53,8 @@ def producers_of(outputs, known=()):
         call = None if id(tensor) in producers or id(tensor) in known else call_of(tensor)
         if call is not None:
             operation, args, kwargs, results = call
-            node = Node(operation, args, kwargs, results, operation.name)
+            masked = any(mask_of(x) is not None for x in results)
+            node = Node(operation, args, kwargs, results, operation.name, masked)
             producers.update({id(x): node for x in results})
             waiting += node.inputs
     return producers

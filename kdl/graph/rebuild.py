@@ -8,7 +8,7 @@ from kdl.graph._settings import keep_trainable
 from kdl.graph.copy_layer import copy_layer, copy_operation
 from kdl.graph.copy_model import keep_state
 from kdl.graph.copy_weights import copy_weights
-from kdl.graph.kinds import keras_class_of
+from kdl.graph.kinds import keras_class_of, own_dtype
 from kdl.graph.read_graph import names_in_list
 from kdl.graph.replay import has_sparse
 from kdl.graph.substitute import Renewed, Replacements
@@ -70,7 +70,11 @@ def _under_their_names(outputs, names, taken):
     if names is None:
         return outputs
     ends = zip(outputs, names_in_list(outputs), names, strict=True)
-    return [x if y in {found, *taken} else keras.layers.Identity(name=y)(x) for x, found, y in ends]
+    return [x if y in {found, *taken} else _named(x, y) for x, found, y in ends]
+
+
+def _named(x, name):
+    return keras.layers.Identity(name=name, dtype=own_dtype(x))(x)
 
 
 def make_model(inputs, outputs, name=None):

@@ -54,11 +54,18 @@ def substitute(graph, replace):
         else:
             results = keras.tree.flatten(outputs)
             calls = calls_before(results, producers_of(results, known))
+            calls = [_masked_like(node, call, results) for call in calls]
         nodes += calls
         known.update(id(x) for call in calls for x in call.results)
         new.add(node.results, results)
     outputs = new(graph.outputs)
     return dataclasses.replace(graph, inputs=new.inputs, outputs=outputs, nodes=nodes).in_order()
+
+
+def _masked_like(node, call, results):
+    """A call, masked as the node was that it is the last of the replacement of."""
+    ends = any(x is y for x in call.results for y in results)
+    return dataclasses.replace(call, masked=node.masked) if ends else call
 
 
 class _Once:

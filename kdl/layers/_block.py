@@ -7,8 +7,8 @@ import keras
 from kdl._compat import all_layers
 from kdl.layers._layer_factory import LayerFactory
 from kdl.layers.normalization.convert_sync_batch_norm import (
-    convert_sync_batch_norm,
     synchronization,
+    synchronize_as,
 )
 
 _SYNCHRONIZED = "synchronized"
@@ -58,7 +58,7 @@ class Block(keras.layers.Layer):
         """Builds the block as `get_build_config` tells."""
         super().build_from_config(config)
         if config and _SYNCHRONIZED in config:
-            convert_sync_batch_norm(self, **config[_SYNCHRONIZED])
+            synchronize_as(self, **config[_SYNCHRONIZED])
 
     def get_config(self):
         """The constructor's arguments."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from golden import keras_twin, stand_in
 
-from kdl.applications import load_keras_weights
+from kdl.applications import load_keras_weights, load_torch_weights
 from kdl.applications.mobilenet_v2 import ENTRIES, IMAGENET, MobileNetV2
 from kdl.testing import run_model_test
 
@@ -204,3 +204,12 @@ def test_preprocessing():
 def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         MobileNetV2(**{"alpha": 0.35, **arguments})
+
+
+def test_weights_of_the_other_padding_raise(counterpart):
+    network, *_ = counterpart
+    arguments = {"alpha": 0.35, "input_shape": (64, 64, 3), "classes": 7}
+    with pytest.raises(ValueError, match=r"no names for .* with padding='symmetric'"):
+        load_keras_weights(MobileNetV2(**arguments, padding="symmetric"), network)
+    with pytest.raises(ValueError, match=r"no names for .* with padding='same'"):
+        load_torch_weights(MobileNetV2(**arguments, padding="same"), {})

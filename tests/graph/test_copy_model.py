@@ -383,16 +383,55 @@ def list_and_call():
     return keras.Model(inputs, L.Add()([OfList([part, L.Dense(3)])(inputs), part(inputs)]))
 
 
+def nested_deep():
+    """An encoder two levels down and by itself, and a part of it."""
+    encoder = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(2)], name="encoder")
+    features = keras.Model(encoder.inputs, encoder.layers[0].output)
+    clips, image = keras.Input((2, 5, 4)), keras.Input((4,))
+    deep = L.TimeDistributed(L.TimeDistributed(encoder))(clips)
+    return keras.Model([clips, image], [deep, encoder(image), features(image)])
+
+
+def part_of_a_part():
+    """A layer of a model within a wrapper, by itself."""
+    encoder = keras.Sequential([keras.Input((4,)), L.Dense(3)], name="encoder")
+    features = keras.Model(encoder.inputs, encoder.layers[0].output)
+    clip, image = keras.Input((5, 4)), keras.Input((4,))
+    return keras.Model([clip, image], [L.TimeDistributed(encoder)(clip), features(image)])
+
+
+class Tied(L.Layer):
+    """A layer with another name for a part of its part."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block = keras.Sequential([keras.Input((4,)), L.Dense(4)])
+        self.dense = self.block.layers[0]
+
+    def call(self, x):
+        return self.dense(self.block(x))
+
+
+def tied():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, Tied()(inputs))
+
+
 @pytest.mark.every_backend
-@pytest.mark.parametrize("make", [siamese, two_directions, list_and_call])
+@pytest.mark.parametrize(
+    "make", [siamese, two_directions, list_and_call, nested_deep, part_of_a_part, tied]
+)
 def test_layers_that_others_hold_stay_shared(make):
     model = make()
     copy = copy_model(model)
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
     inputs = [np.random.default_rng(0).random((2, *x.shape[1:]), "float32") for x in model.inputs]
     inputs = inputs if len(inputs) > 1 else inputs[0]
-    expected, actual = (network.predict(inputs, verbose=0) for network in (model, copy))
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    expected, actual = (
+        keras.tree.flatten(network.predict(inputs, verbose=0)) for network in (model, copy)
+    )
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 class Anchors(L.Layer):

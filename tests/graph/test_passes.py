@@ -210,3 +210,37 @@ def test_all_outputs_of_a_sequential_model_are_kept(name):
     new = PASSES[name](original)
     new = new[0] if isinstance(new, tuple) else new
     assert output_names(original) == output_names(new) == ["boxes", "scores"]
+
+
+def test_outputs_keep_their_dtype_whatever_the_global_policy():
+    inputs, head = keras.Input((4,)), keras.Input((4,))
+    names = ("main", "aux")
+    heads = [keras.Model(head, keras.layers.Dense(2, "softmax")(head), name=n) for n in names]
+    original = keras.Model(inputs, [one(inputs) for one in heads])
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        new = flatten(original)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [x.dtype for x in new.outputs] == ["float32", "float32"]
+    assert output_names(new) == ["main", "aux"]
+
+
+class Gate(keras.layers.Layer):
+    """Takes its tensors by name alone."""
+
+    def call(self, *, x, gate):
+        return x * gate
+
+    def compute_output_shape(self, x_shape, gate_shape):
+        return x_shape
+
+
+def test_tensors_that_a_layer_takes_by_name_alone_stay_so():
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Flatten(data_format="channels_last")(inputs)
+    gated = Gate()(x=x, gate=keras.layers.Activation("sigmoid")(x))
+    original = keras.Model(inputs, gated)
+    np.testing.assert_allclose(
+        flatten(original).predict(images(), verbose=0), original.predict(images(), verbose=0)
+    )

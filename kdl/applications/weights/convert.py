@@ -130,8 +130,11 @@ def _projects(model, function):
 def _check_known(model, projects, function):
     if not projects:
         known = ", ".join(model.reference_names()) or "none"
+        padding = model.get_config().get("padding")
+        variant = f" with padding={padding!r}" if padding else ""
         raise ValueError(
-            f"{function} knows no names for {model.name}. Projects whose names are known: {known}."
+            f"{function} knows no names for {model.name}{variant}. Projects whose names are known: "
+            f"{known}."
         )
 
 

@@ -1,6 +1,7 @@
 """Loading of weights that Keras saved of the same network, with or without its head."""
 
 import io
+import math
 import warnings
 
 import keras
@@ -9,6 +10,15 @@ from kdl.applications.weights.hdf5_file import open_hdf5
 from kdl.data.archives import check_entry, open_archive, read_entry
 
 _WEIGHTS = "model.weights.h5"
+
+# Arguments of networks that leave open what the weights compute; what else differs, such as a
+# padding or the place of a stride, makes another network of the same shapes.
+_LEFT_OPEN = {
+    *("auxiliary", "classes", "classifier_activation", "data_format", "drop_path_keep", "dropout"),
+    *("dtype", "include_top", "input_shape", "input_tensor", "lineage", "momentum", "name"),
+    *("output_stride", "pooling", "weights"),
+    *("frozen", "model_info", "synchronized"),  # state, not arguments
+}
 
 
 def load_own_weights(model: keras.Model, path: str):
@@ -43,17 +53,44 @@ def load_own_weights(model: keras.Model, path: str):
 
 
 def _load_h5(model, path):
-    with open_hdf5(path):
-        pass
+    with open_hdf5(path) as file:
+        stored = _stored_groups(file)
     with warnings.catch_warnings():
         # Keras only warns of layers that the file lacks, and leaves them as they were.
         warnings.filterwarnings("error", message="Skipping", category=UserWarning)
         model.load_weights(path)
+    _check_all_was_read(model, stored)
+
+
+def _stored_groups(file):
+    """Dict: group of a layer of the model in an HDF5 file → number of elements of its weights."""
+    sizes = {}
+
+    def count(name, node):
+        parts = name.split("/")
+        if hasattr(node, "shape") and "vars" in parts and "seed_generator" not in name:
+            group = "/".join(parts[: parts.index("vars")])
+            sizes[group] = sizes.get(group, 0) + node.size
+
+    file.visititems(count)
+    return sizes
+
+
+def _check_all_was_read(model, stored):
+    """Raise for a file with more weights; for a model without top one layer more may be the head.
+
+    Keras reads what the model asks for, and does not tell of the rest: that of a deeper network.
+    """
+    surplus = sum(stored.values()) - sum(math.prod(w.shape) for w in model.weights)
+    heads = [size for group, size in stored.items() if group.count("/") == 1]
+    if surplus and (model.get_config()["include_top"] or surplus not in heads):
+        raise ValueError(f"it has {surplus:,} numbers more than this model has weights.")
 
 
 def _load_keras(model, path):
     _check_archive(path)
     source = _same_network(model, keras.models.load_model(path, compile=False))
+    _check_arguments(model, source)
     theirs = _variables(source)
     values = []
     for name, variable in _variables(model).items():
@@ -86,6 +123,18 @@ def _same_network(model, source):
         return source
     inner = [layer for layer in source.layers if isinstance(layer, type(model))]
     return inner[0] if len(inner) == 1 else source
+
+
+def _check_arguments(model, source):
+    """Raise for a network of the same class that computes something else of its weights."""
+    if not isinstance(source, type(model)):
+        return
+    ours, theirs = model.get_config(), source.get_config()
+    for name in sorted((ours.keys() & theirs.keys()) - _LEFT_OPEN):
+        if ours[name] != theirs[name]:
+            raise ValueError(
+                f"it was made with {name}={theirs[name]!r}, this model with {ours[name]!r}."
+            )
 
 
 def _variables(model):

@@ -21,6 +21,7 @@ from kdl.compression.quantization._operations import WEIGHTED, is_number
 from kdl.compression.quantization._pooling import decompose_adaptive_pooling
 from kdl.graph.copy_weights import set_weights
 from kdl.graph.fold_batch_norm import is_foldable
+from kdl.graph.kinds import own_dtype
 from kdl.graph.substitute import substitute
 
 
@@ -130,7 +131,7 @@ def _joined(kind, tensors):
     rank = max(len(x.shape) for x in tensors)
     axes = [tuple(range(1, 1 + rank - len(x.shape))) for x in tensors]
     tensors = [ops.expand_dims(x, new) if new else x for x, new in zip(tensors, axes, strict=True)]
-    return functools.reduce(lambda x, y: kind()([x, y]), tensors)
+    return functools.reduce(lambda x, y: kind(dtype=own_dtype(x))([x, y]), tensors)
 
 
 def _divide(operation, args, kwargs, once):

@@ -18,7 +18,7 @@ from kdl.data.reading import inputs_for_predict
 from kdl.graph import copy_layer
 from kdl.graph.fold_batch_norm import fold
 from kdl.graph.inline import inline
-from kdl.graph.kinds import is_float, kind_of
+from kdl.graph.kinds import is_float, kind_of, own_dtype
 from kdl.graph.read_graph import read_graph
 from kdl.graph.rebuild import FORM_ARGUMENTS, plain_copy, rebuild
 from kdl.layers.quantization.fake_quantize import OBSERVERS
@@ -107,7 +107,6 @@ def quantize_aware(
             f"{model.name} is quantized already. Train it further as it is, or pass the model that "
             f"it was made from."
         )
-    own = [node.operation for node in graph.nodes]
     graph = decompose(fold(graph) if batch_norm == "fold" else graph)
     placement = place(graph)
     if not placement.quantizers:
@@ -116,13 +115,12 @@ def quantize_aware(
     def make_observer(name, **arguments):
         return layers.FakeQuantize(activation_bits, observer, momentum, name=name, **arguments)
 
-    keeps_mask = {id(node.operation) for node in graph.nodes} - {*map(id, own)}
-    quantized = _build(graph, placement, weight_bits, make_observer, keeps_mask)
+    quantized = _build(graph, placement, weight_bits, make_observer)
     observe_ranges(quantized, inputs_for_predict(data, model), batch_size, verbose)
     return quantized, _report(graph, placement)
 
 
-def _build(graph, placement, weight_bits, make_observer, keeps_mask):
+def _build(graph, placement, weight_bits, make_observer):
     observers = [
         make_observer(f"range_{number}", sites=len(names))
         for number, names in enumerate(placement.groups)
@@ -149,7 +147,7 @@ def _build(graph, placement, weight_bits, make_observer, keeps_mask):
             args, kwargs = keras.tree.map_structure(_parted, (args, kwargs))
         outputs = operation(*args, **kwargs)
         fresh = keras.tree.flatten(outputs)
-        if id(node.operation) in keeps_mask:
+        if node.masked:
             fresh = [_masked_as_before(x, args) for x in fresh]
         if node.kind == "Discretization" or not any(map(is_float, node.inputs)):
             # Of one-hot rows the converter would round the numbers that it writes them with.
@@ -164,7 +162,9 @@ def _build(graph, placement, weight_bits, make_observer, keeps_mask):
 def _masked_as_before(x, args):
     """Output of an operation in place of a layer, which would have passed its mask on."""
     masked = [y for y in keras.tree.flatten(args) if mask_of(y) is not None]
-    return x if mask_of(x) is not None or not masked else KeepMask()(masked[0], x)
+    if mask_of(x) is not None or not masked:
+        return x
+    return KeepMask(dtype=own_dtype(x))(masked[0], x)
 
 
 def _parted(x):

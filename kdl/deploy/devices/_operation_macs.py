@@ -48,6 +48,16 @@ def _most(graphs, number, callers):
     return total, counted
 
 
+def uncounted(operations):
+    """Names of operations of a file that multiply, of which it is not known how often, sorted.
+
+    Args:
+        operations: The `FileOperation`s.
+    """
+    names = {operation.name for operation in operations} - {*_COUNTS}
+    return sorted(name for name in names if name.startswith("custom:") or name in _UNCOUNTED)
+
+
 def operation_macs(operation):
     """Multiply-adds of one run of a `FileOperation`; 0 for what multiplies no matrices."""
     count = _COUNTS.get(operation.name)
@@ -78,6 +88,25 @@ def _fully_connected(operation):
     return operation.outputs[0].elements * operation.inputs[1].shape[-1]
 
 
+def _transposed_3d(operation):
+    """Kernel `(depth, height, width, filters, channels)`; as `_transposed`."""
+    return operation.inputs[2].elements * math.prod(operation.inputs[1].shape[:4])
+
+
+def _transposed_with_bias(operation):
+    """MediaPipe's form of `_transposed`, which takes the image first."""
+    kernel = operation.input(1)  # what custom operations take, no schema says
+    return operation.inputs[0].elements * math.prod(kernel.shape[:3]) if kernel else 0
+
+
+def _recurrent(operation):
+    """All matrices of weights, once for each step of each sample."""
+    sequences = operation.inputs[0]
+    weights = [x for x in operation.inputs[1:] if x is not None and x.constant and x.rank == 2]
+    steps = sequences.elements // max(sequences.shape[-1], 1)
+    return steps * sum(x.elements for x in weights)
+
+
 def _product(operation):
     contracted = -2 if operation.option("adjX") else -1
     return operation.outputs[0].elements * operation.inputs[0].shape[contracted]
@@ -90,4 +119,16 @@ _COUNTS = {
     "TRANSPOSE_CONV": _transposed,
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _product,
+    "CONV_3D_TRANSPOSE": _transposed_3d,
+    "custom:Convolution2DTransposeBias": _transposed_with_bias,
+    **dict.fromkeys(
+        (
+            *("BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF"),
+            *("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"),
+        ),
+        _recurrent,
+    ),
 }
+
+# Parts of a graph that stand as one operation, beside custom ones.
+_UNCOUNTED = ("CALL", "DELEGATE", "STABLEHLO_COMPOSITE", "STABLEHLO_CUSTOM_CALL")

@@ -7,7 +7,7 @@ from kdl.deploy.devices._cpu_rules import CPU
 from kdl.deploy.devices._edgetpu_rules import EDGE_TPU, EDGE_TPU_COMPILED
 from kdl.deploy.devices._gpu_rules import GPU
 from kdl.deploy.devices._operation_facts import compiled_for_edgetpu, float_quantize
-from kdl.deploy.devices._operation_macs import counted_macs
+from kdl.deploy.devices._operation_macs import counted_macs, uncounted
 from kdl.deploy.devices._rule import MAY_FALL_BACK, REFUSED, RUNS
 from kdl.deploy.devices.device_report import DeviceReport, OperationVerdict
 from kdl.deploy.devices.device_run import run_on_gpu
@@ -101,6 +101,12 @@ def _notes(graph):
                 f"LiteRT runs it, with 1 in their place until the app resizes it. Export with a "
                 f"fixed input shape to be sure."
             )
+    without_count = uncounted(graph.operations)
+    if without_count:
+        yield (
+            f"How much {', '.join(without_count)} multiplies is not known: the multiply-adds and "
+            f"their shares are those of the other operations."
+        )
     names = {operation.name for operation in graph.operations}
     if "IF" in names:
         yield "Of the branches of an IF the one with more multiply-adds is counted."

@@ -1,5 +1,6 @@
 """Batch norms of a model, made synchronized."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -48,14 +49,41 @@ def synchronize(norm: keras.layers.Layer, axis_name: str | None) -> keras.layers
     norm.autocast = False
 
 
-def synchronization(layer: keras.layers.Layer) -> Any:
-    """Arguments of `convert_sync_batch_norm` that make a new layer like this one; None if none do.
+def synchronization(layer: keras.layers.Layer) -> dict[str, Any] | None:
+    """Synchronized norms of a layer, for `synchronize_as`; None if there are none.
 
     Args:
         layer: A built layer or model.
+
+    Returns:
+        Dict with `axis_name`, and where they are not all batch norms, their `places` among these.
     """
-    norms = [norm for norm in all_layers(layer) if isinstance(norm, SyncBatchNormalization)]
-    return {"axis_name": norms[0].axis_name} if norms else None
+    norms = _batch_norms(layer)
+    places = [i for i, norm in enumerate(norms) if isinstance(norm, SyncBatchNormalization)]
+    if not places:
+        return None
+    config = {"axis_name": norms[places[0]].axis_name}
+    return config if len(places) == len(norms) else {**config, "places": places}
+
+
+def synchronize_as(
+    layer: keras.layers.Layer, axis_name: str | None, places: Sequence[int] | None = None
+) -> None:
+    """Synchronizes the norms of a layer that is made anew, as `synchronization` tells of another.
+
+    Args:
+        layer: A built layer or model.
+        axis_name: As in `SyncBatchNormalization`.
+        places: Places of the norms among all batch norms; all by default.
+    """
+    for place, norm in enumerate(_batch_norms(layer)):
+        if places is None or place in places:
+            convert_sync_batch_norm(norm, axis_name)
+
+
+def _batch_norms(layer):
+    kinds = (*_PLAIN, SyncBatchNormalization)
+    return [norm for norm in all_layers(layer) if type(norm) in kinds]
 
 
 def is_synchronized_plain(norm: keras.layers.Layer, other: keras.layers.Layer) -> bool:

@@ -85,8 +85,11 @@ class FakeQuantize(keras.layers.Layer):
         sites = check_integer("sites", sites)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1; received {momentum!r}.")
-        if fixed_range is not None and not fixed_range[0] <= 0 < fixed_range[1]:
-            raise ValueError(f"fixed_range must hold zero; received {fixed_range!r}.")
+        if fixed_range is not None and not _holds_zero(*fixed_range):
+            raise ValueError(
+                f"fixed_range must be a pair (low, high) with low < high that holds zero; received "
+                f"{fixed_range!r}."
+            )
         self.bits = check_bits("bits", bits)
         self.observer = observer
         self.momentum = momentum
@@ -183,3 +186,7 @@ def _ends_of_batch(inputs):
     parts, _ = batch_gather(ops.stack([ops.cast(end, "float32") for end in ends])[None])
     low, high, filled = ops.unstack(ops.max(parts, axis=0), 3)
     return -low, high, filled == 0
+
+
+def _holds_zero(low, high):
+    return low <= 0 <= high and low < high

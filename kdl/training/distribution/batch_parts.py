@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from kdl._warn import warn
+
 
 class BatchParts(keras.utils.PyDataset):
     """The part of each batch that belongs to one of several processes.
@@ -23,12 +25,15 @@ class BatchParts(keras.utils.PyDataset):
 
     Raises:
         ValueError: If `x` is neither, or an endless dataset, or a dataset with `y` or
-            `sample_weight` beside it; if `batch_size` or a dataset's batch is smaller than `count`.
+            `sample_weight` beside it; if arrays differ in length; if `batch_size` or a dataset's
+            batch is smaller than `count`.
     """
 
     def __init__(self, x, y, sample_weight, batch_size, shuffle, number, count, seed):
         self.dataset = x if isinstance(x, keras.utils.PyDataset) else None
-        super().__init__(**({} if self.dataset is None else _checked(x, y, sample_weight)))
+        super().__init__()
+        if self.dataset is not None:
+            _check_dataset(x, y, sample_weight)
         self.arrays = None if self.dataset is not None else _arrays(x, y, sample_weight)
         self.batch_size = batch_size or 32
         self.shuffle, self.number, self.count = shuffle, number, count
@@ -82,14 +87,18 @@ class BatchParts(keras.utils.PyDataset):
         return np.array_split(rows, self.count)[self.number]
 
 
-def _checked(dataset, y, sample_weight):
-    """Loading arguments of a dataset; raises ValueError if it can't be split."""
+def _check_dataset(dataset, y, sample_weight):
+    """Raises ValueError if a dataset can't be split; warns if it is loaded otherwise than alone."""
     if y is not None or sample_weight is not None:
         raise ValueError("A PyDataset gives targets and weights itself: leave out y and these.")
     if dataset.num_batches is None:
         raise ValueError("On several processes a PyDataset must have an end: num_batches is None.")
-    names = ("workers", "use_multiprocessing", "max_queue_size")
-    return {name: getattr(dataset, name) for name in names}
+    if dataset.workers > 1 or dataset.use_multiprocessing:
+        # Keras's loaders fetch ahead, each process a number of its own, and tell of no epoch.
+        warn(
+            f"On several processes the batches of {type(dataset).__name__} are loaded one after "
+            f"the other: its workers and use_multiprocessing are left out."
+        )
 
 
 def _arrays(x, y, sample_weight):
@@ -104,6 +113,11 @@ def _arrays(x, y, sample_weight):
         keras.tree.map_structure(lambda a: a.to_numpy() if hasattr(a, "to_numpy") else a, data)
         for data in (x, y, sample_weight)
     ]
+    lengths = {len(leaf) for leaf in keras.tree.flatten(given) if leaf is not None}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"x, y and sample_weight must have as many samples; received {sorted(lengths)}."
+        )
     while given[-1] is None:
         given.pop()
     return tuple(given)

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.applications import ShuffleNetV2
+from kdl.applications import ResNet, ShuffleNet, ShuffleNetV2
 from kdl.applications.weights.own_file import load_own_weights
 
 SMALL = {"input_shape": (32, 32, 3)}
@@ -48,7 +48,7 @@ def test_backbone_inside_a_larger_model_is_loaded(tmp_path):
     ("scale", "arguments", "message"),
     [
         (0.5, {"classes": 5}, r"'classifier/\w+' has shape .*include_top=False, and add a head"),
-        (1.0, {"include_top": False}, "has shape"),
+        (1.0, {"include_top": False}, r"made with alpha=0\.5, this model with 1\.0"),
     ],
 )
 def test_unfit_file_errors_name_the_difference(scale, arguments, message, file):
@@ -120,3 +120,25 @@ def test_file_that_fails_in_its_last_layer_leaves_the_model_unchanged(trained, t
 
 def is_classifier(node):
     return isinstance(node, h5py.Dataset) and node.shape == (1024, 3)
+
+
+def test_weights_of_a_deeper_network_raise(tmp_path):
+    small = {"width": 8, "input_shape": (32, 32, 3), "classes": 3}
+    ResNet((1, 1, 1, 3), **small).save_weights(tmp_path / "deep.weights.h5")
+    with pytest.raises(ValueError, match="numbers more than this model has weights"):
+        ResNet((1, 1, 1, 1), **small, weights=tmp_path / "deep.weights.h5")
+
+
+def test_weights_with_top_are_loaded_without_it(trained, tmp_path):
+    trained.save_weights(tmp_path / "model.weights.h5")
+    path = tmp_path / "model.weights.h5"
+    assert_same_backbone(ShuffleNetV2(0.5, **SMALL, include_top=False, weights=path), trained)
+
+
+def test_file_of_a_variant_with_the_same_shapes_raises(tmp_path):
+    small = {"alpha": 1.0, "input_shape": (32, 32, 3), "classes": 3}
+    ShuffleNet(**small, variant="paper").save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="made with variant='paper', this model with 'mmpretrain'"):
+        ShuffleNet(**small, variant="mmpretrain", weights=tmp_path / "model.keras")
+    same = ShuffleNet(**small, variant="paper", output_stride=16, weights=tmp_path / "model.keras")
+    assert same.count_params()

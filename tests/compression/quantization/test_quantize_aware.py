@@ -439,3 +439,23 @@ def test_outputs_that_are_not_finite_are_told():
     data = np.random.default_rng(0).normal(0, 1, (16, 4)).astype("float32")
     with pytest.raises(ValueError, match="not finite, first at the outputs"):
         calibrate(model, data, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [lambda x, y, z: K.Add()([x, y, z]), lambda x, y, z: x / 2.0 + y, lambda x, y, z: x / 2.0],
+    ids=["add", "operations", "operation"],
+)
+def test_masks_that_keras_drops_stay_dropped(drop):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,), dtype="int32")
+    masked = K.Embedding(9, 8, mask_zero=True)(inputs)
+    x = drop(masked, K.Embedding(9, 8)(inputs), K.Embedding(9, 8)(inputs))
+    model = keras.Model(inputs, K.Dense(3)(K.GlobalAveragePooling1D()(x)))
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape))
+    words = np.random.default_rng(0).integers(1, 9, (32, 6)) * (np.arange(6) < 3)
+    outputs = [
+        one.predict(words, verbose=0) for one in (model, calibrate(model, words, verbose=0)[0])
+    ]
+    assert signal_to_noise(*outputs) > 20

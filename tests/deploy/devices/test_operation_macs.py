@@ -87,3 +87,13 @@ def test_a_graph_that_calls_itself_is_counted_once(tmp_path):
     y = tiny.apply("FULLY_CONNECTED", [x, tiny.weights((8, 8)), -1], ((1, 8), FLOAT))
     y = tiny.apply("WHILE", [y], ((1, 8), FLOAT), condSubgraphIndex=0, bodySubgraphIndex=0)
     assert check(tiny.write(tmp_path / "m.tflite", [x], [y]), "cpu").macs == 64
+
+
+def test_recurrent_layers_count_their_matrices_at_each_step(tmp_path):
+    """Two samples of five steps: input and recurrent weights of three units; the state none."""
+    tiny = TinyFile()
+    x, state = tiny.tensor((2, 5, 4)), tiny.tensor((2, 3))
+    weights = [tiny.weights((3, 4)), tiny.weights((3, 3)), tiny.weights((3,))]
+    y = tiny.apply("UNIDIRECTIONAL_SEQUENCE_RNN", [x, *weights, state], ((2, 5, 3), FLOAT))
+    [read] = read_operations(tiny.write(tmp_path / "m.tflite", [x, state], [y])).operations
+    assert operation_macs(read) == 2 * 5 * (3 * 4 + 3 * 3)

@@ -217,3 +217,33 @@ def test_lambda_that_reads_its_script_has_no_file():
     layer = keras.layers.Lambda(lambda x: keras.ops.abs(x), output_shape=(4,), name="absolute")
     with pytest.raises(ValueError, match="lambda of absolute reads keras of its script"):
         check_exportable(sequential(layer))
+
+
+class OwnDense(keras.layers.Dense):
+    """Saves its weights as Keras's does: with adapters, the sum."""
+
+
+def test_adapters_and_weights_that_are_not_finite_are_no_fault_of_saving():
+    layer = OwnDense(3)
+    model = sequential(layer)
+    check_exportable(model)
+    layer.kernel.assign(np.full((4, 3), np.nan))
+    check_exportable(model)
+    layer.kernel.assign(np.ones((4, 3)))
+    layer.enable_lora(2)
+    check_exportable(model)
+
+
+class Broken(Forgets):
+    def load_own_variables(self, store):
+        self.scale.assign(keras.ops.zeros_like(self.scale))
+        raise KeyError("1")
+
+
+def test_a_layer_that_cannot_load_what_it_saves_is_named_and_left_as_it_was():
+    model = sequential(Broken(name="broken"))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"weights of broken \(Broken\)"):
+        check_exportable(model)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

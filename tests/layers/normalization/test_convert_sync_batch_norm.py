@@ -78,3 +78,16 @@ def test_blocks_of_a_functional_model_are_loaded(make, tmp_path):
 def test_what_it_cannot_be_stays():
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(renorm=True)])
     assert not isinstance(convert_sync_batch_norm(model).layers[0], SyncBatchNormalization)
+
+
+def test_a_model_of_which_a_part_is_synchronized_is_loaded_as_it_is(tmp_path):
+    small = {"input_shape": (32, 32, 3), "classes": 3}
+    model = kdl.applications.ResNet((1, 1, 1, 1), 8, **small)
+    convert_sync_batch_norm(model.get_layer("stage4_block0"))
+    kinds = [type(norm) for norm in norms(model)]
+    assert len(set(kinds)) == 2
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [type(norm) for norm in norms(loaded)] == kinds
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -33,6 +33,11 @@ def test_layer_with_a_fixed_range():
     )
 
 
+def test_a_fixed_range_may_end_at_zero():
+    outputs = FakeQuantize(bits=2, fixed_range=(-3.0, 0.0))(np.float32([-4.0, -1.2, 1.0]))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(outputs), [-3.0, -1.0, 0.0])
+
+
 def test_the_first_batch_sets_the_range_and_an_average_follows():
     layer = FakeQuantize(momentum=0.75)
     layer(batch(-1.0, 2.0), training=True)
@@ -98,7 +103,8 @@ def test_in_a_model_the_range_follows_fit():
         ({"observer": "median"}, "observer must be one of"),
         ({"momentum": 1.5}, "momentum must be from 0 to 1"),
         ({"sites": 0}, "sites must be a positive integer"),
-        ({"fixed_range": (0.5, 1.0)}, "fixed_range must hold zero"),
+        ({"fixed_range": (0.5, 1.0)}, r"that holds zero; received \(0.5, 1.0\)"),
+        ({"fixed_range": (0.0, 0.0)}, "with low < high"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -95,9 +95,16 @@ class Loaded(keras.utils.PyDataset):
         return np.full((4, 1), index), np.zeros(4)
 
 
-def test_dataset_keeps_its_loading_arguments():
-    [part] = parts(Loaded(workers=2, max_queue_size=7), 1)
-    assert (len(part), part.workers, part.max_queue_size) == (3, 2, 7)
+def test_datasets_are_loaded_by_the_process_itself():
+    """Keras's loaders would fetch ahead in each process by its own speed."""
+    with pytest.warns(UserWarning, match="batches of Loaded are loaded one after the other"):
+        [part] = parts(Loaded(workers=2, use_multiprocessing=True), 1)
+    assert (len(part), part.workers, part.use_multiprocessing) == (3, 1, False)
+
+
+def test_data_that_cannot_be_split_raises():
+    with pytest.raises(ValueError, match=r"as many samples; received \[10, 12\]"):
+        parts(np.ones((10, 2)), 2, y=np.ones((12, 1)))
     with pytest.raises(ValueError, match="gives targets and weights itself"):
         parts(Loaded(), 2, y=np.zeros(4))
     endless = Loaded()
