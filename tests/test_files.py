@@ -160,6 +160,16 @@ def test_signal_that_the_program_handles_is_left_to_it(tmp_path):
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_reader_of_the_old_file_keeps_it_whole(tmp_path):
+    """The new one takes its place; nothing is written into the one that is being read."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with open(path) as reader:
+        write_whole(path, "new, and longer")
+        assert reader.read() == "old"
+    assert path.read_text() == "new, and longer"
+
+
 def test_link_and_permissions_are_kept(tmp_path):
     path, link = tmp_path / "a", tmp_path / "link"
     path.write_text("old")

@@ -26,7 +26,7 @@ _TORCH_WEIGHT = {
 _MOST_PREFIXES = 6
 
 # Weights of kdl's and Keras's layers that are no part of a published network.
-_TRAINING_STATE = ("seed_generator_state", "drop_path_step", "drop_path_total_steps")
+TRAINING_STATE = ("seed_generator_state", "drop_path_step", "drop_path_total_steps")
 
 
 def load_torch_weights(model: keras.Model, state: Path | Mapping[str, ArrayLike]) -> None:
@@ -196,7 +196,7 @@ def _named(model, project):
             # Variable paths begin with the scopes in which the model was built, if any.
             path = variable.path.split("/")
             path = path[path.index(layer.name) :]
-            if path[-1] in _TRAINING_STATE:
+            if path[-1] in TRAINING_STATE:
                 continue
             module = resolve(templates, "/".join(path[:-1]))
             if module is None:

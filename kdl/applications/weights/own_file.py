@@ -6,17 +6,28 @@ import warnings
 
 import keras
 
+from kdl.applications.weights.convert import TRAINING_STATE
 from kdl.applications.weights.hdf5_file import open_hdf5
 from kdl.data.archives import check_entry, open_archive, read_entry
 
 _WEIGHTS = "model.weights.h5"
+
+# Arguments of NASNet that describe its cells.
+_CELLS = ("normal", "reduction")
+
+# Where Keras writes the layers of a model.
+_LAYERS = ("layers", "_layer_checkpoint_dependencies")
+
+# Layers whose weights are counters of training, which a network for inference has not.
+_COUNTERS = ("scheduled_drop_path", "seed_generator")
 
 # Arguments of networks that leave open what the weights compute; what else differs, such as a
 # padding or the place of a stride, makes another network of the same shapes.
 _LEFT_OPEN = {
     *("auxiliary", "classes", "classifier_activation", "data_format", "drop_path_keep", "dropout"),
     *("dtype", "include_top", "input_shape", "input_tensor", "lineage", "momentum", "name"),
-    *("output_stride", "pooling", "weights"),
+    *("multi_grid", "output_stride", "pooling", "weights"),
+    *("depth", "squeeze_ratio"),  # told by the layers, and written in several ways
     *("frozen", "model_info", "synchronized"),  # state, not arguments
 }
 
@@ -63,14 +74,18 @@ def _load_h5(model, path):
 
 
 def _stored_groups(file):
-    """Dict: group of a layer of the model in an HDF5 file → number of elements of its weights."""
+    """Dict: group of a layer of the model in an HDF5 file → number of elements of its weights.
+
+    The optimizer of a model that was compiled lies beside them.
+    """
     sizes = {}
 
     def count(name, node):
         parts = name.split("/")
-        if hasattr(node, "shape") and "vars" in parts and "seed_generator" not in name:
-            group = "/".join(parts[: parts.index("vars")])
-            sizes[group] = sizes.get(group, 0) + node.size
+        if hasattr(node, "shape") and "vars" in parts and parts[0] in _LAYERS:
+            group = parts[: parts.index("vars")]
+            if not group[-1].startswith(_COUNTERS):
+                sizes["/".join(group)] = sizes.get("/".join(group), 0) + node.size
 
     file.visititems(count)
     return sizes
@@ -81,7 +96,8 @@ def _check_all_was_read(model, stored):
 
     Keras reads what the model asks for, and does not tell of the rest: that of a deeper network.
     """
-    surplus = sum(stored.values()) - sum(math.prod(w.shape) for w in model.weights)
+    weights = [w for w in model.weights if w.name not in TRAINING_STATE]
+    surplus = sum(stored.values()) - sum(math.prod(w.shape) for w in weights)
     heads = [size for group, size in stored.items() if group.count("/") == 1]
     if surplus and (model.get_config()["include_top"] or surplus not in heads):
         raise ValueError(f"it has {surplus:,} numbers more than this model has weights.")
@@ -131,7 +147,8 @@ def _check_arguments(model, source):
         return
     ours, theirs = model.get_config(), source.get_config()
     for name in sorted((ours.keys() & theirs.keys()) - _LEFT_OPEN):
-        if ours[name] != theirs[name]:
+        named = name in _CELLS and None in (ours[name], theirs[name])  # None is NASNet-A's
+        if ours[name] != theirs[name] and not named:
             raise ValueError(
                 f"it was made with {name}={theirs[name]!r}, this model with {ours[name]!r}."
             )

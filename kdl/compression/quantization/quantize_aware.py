@@ -10,9 +10,9 @@ from kdl._checks import check_choice
 from kdl._compat import mask_of
 from kdl.compression.quantization._decompose import decompose
 from kdl.compression.quantization._keep_mask import KeepMask
+from kdl.compression.quantization._observe_ranges import observe_ranges
 from kdl.compression.quantization._operations import ALMOST_ONE
 from kdl.compression.quantization._placement import place
-from kdl.compression.quantization._ranges import observe_ranges
 from kdl.compression.quantization.quantization_report import KeptFloat, QuantizationReport
 from kdl.data.reading import inputs_for_predict
 from kdl.graph import copy_layer

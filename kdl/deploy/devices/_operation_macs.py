@@ -3,6 +3,8 @@
 import collections
 import math
 
+from kdl.deploy.devices._operation_facts import widens_constants
+
 # The graphs that an operation runs all of, and those of which it runs one, by their options.
 _ALL = {"WHILE": ("condSubgraphIndex", "bodySubgraphIndex")}
 _ONE_OF = {"IF": ("thenSubgraphIndex", "elseSubgraphIndex")}
@@ -101,10 +103,18 @@ def _transposed_with_bias(operation):
 
 def _recurrent(operation):
     """All matrices of weights, once for each step of each sample."""
-    sequences = operation.inputs[0]
-    weights = [x for x in operation.inputs[1:] if x is not None and x.constant and x.rank == 2]
-    steps = sequences.elements // max(sequences.shape[-1], 1)
+    sequences, *others = zip(operation.inputs, operation.producers, strict=True)
+    weights = [x for x, producer in others if _is_matrix(x) and _is_constant(x, producer)]
+    steps = sequences[0].elements // max(sequences[0].shape[-1], 1)
     return steps * sum(x.elements for x in weights)
+
+
+def _is_matrix(x):
+    return x is not None and x.rank == 2
+
+
+def _is_constant(x, producer):
+    return x.constant or (producer is not None and widens_constants(producer))
 
 
 def _product(operation):

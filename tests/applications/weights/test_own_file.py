@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.applications import ResNet, ShuffleNet, ShuffleNetV2
+from kdl.applications import NASNet, ResNet, ShuffleNet, ShuffleNetV2
 from kdl.applications.weights.own_file import load_own_weights
 
 SMALL = {"input_shape": (32, 32, 3)}
@@ -142,3 +142,29 @@ def test_file_of_a_variant_with_the_same_shapes_raises(tmp_path):
         ShuffleNet(**small, variant="mmpretrain", weights=tmp_path / "model.keras")
     same = ShuffleNet(**small, variant="paper", output_stride=16, weights=tmp_path / "model.keras")
     assert same.count_params()
+
+
+def test_weights_beside_an_optimizer_are_loaded(trained, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model = ShuffleNetV2(0.5, **SMALL, classes=3)
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    model.save_weights(path)
+    assert_same_backbone(ShuffleNetV2(0.5, **SMALL, classes=3, weights=path), model)
+    assert_same_backbone(ShuffleNetV2(0.5, **SMALL, include_top=False, weights=path), model)
+
+
+def test_weights_of_training_with_drop_path_are_loaded_for_inference(tmp_path):
+    small = {"penultimate_filters": 96, "blocks": 1, "input_shape": (32, 32, 3), "classes": 3}
+    path = tmp_path / "model.weights.h5"
+    NASNet(**small, drop_path_keep=0.7).save_weights(path)
+    assert NASNet(**small, weights=path).count_params()
+
+
+def test_file_with_the_same_network_in_other_words_is_loaded(tmp_path):
+    small = {"width": 8, "input_shape": (32, 32, 3), "classes": 3, "stem": "deep"}
+    trained = ResNet(50, **small)
+    trained.save(tmp_path / "model.keras")
+    dilated = {"multi_grid": (1, 2, 4), "output_stride": 8, "include_top": False}
+    model = ResNet((3, 4, 6, 3), **{**small, **dilated}, weights=tmp_path / "model.keras")
+    assert_same_backbone(model, trained)
