@@ -4,6 +4,7 @@ import keras  # first: what Keras registers imports the packages, in their own o
 
 from kdl import _lazy
 from kdl.ops.adaptive_pooling import adaptive_average_pool
+from kdl.ops.box_similarity import box_ciou, box_diou, box_giou
 from kdl.ops.boxes import (
     box_area,
     box_intersection,
@@ -37,6 +38,9 @@ __all__ = [
     "batch_gather",
     "batch_total",
     "box_area",
+    "box_ciou",
+    "box_diou",
+    "box_giou",
     "box_intersection",
     "box_iog",
     "box_iou",

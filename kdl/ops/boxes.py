@@ -36,7 +36,7 @@ def box_area(boxes: ArrayLike) -> Tensor:
         >>> [float(area) for area in box_area(boxes)]  # the second side is negative
         [8.0, 0.0]
     """
-    (boxes,) = _floats(boxes=boxes)
+    (boxes,) = as_boxes(boxes=boxes)
     return _product_of_sides(boxes[..., 2:] - boxes[..., :2])
 
 
@@ -53,7 +53,7 @@ def box_intersection(boxes: ArrayLike, others: ArrayLike) -> Tensor:
     Raises:
         ValueError: If the last axis is not 4, or the rank is below 2.
     """
-    boxes, others = _pairs(boxes, others)
+    boxes, others = pairs_of_boxes(boxes, others)
     low = ops.maximum(boxes[..., :2], others[..., :2])
     high = ops.minimum(boxes[..., 2:], others[..., 2:])
     return _product_of_sides(high - low)
@@ -81,10 +81,10 @@ def box_iou(boxes: ArrayLike, others: ArrayLike) -> Tensor:
         >>> [round(float(v), 4) for v in box_iou(boxes, others)[0]]
         [0.6, 0.0]
     """
-    boxes, others = _floats(boxes=boxes, others=others)
+    boxes, others = as_boxes(boxes=boxes, others=others)
     shared = box_intersection(boxes, others)
     areas = ops.expand_dims(box_area(boxes), -1) + ops.expand_dims(box_area(others), -2)
-    return _ratio(shared, areas - shared)
+    return ratio(shared, areas - shared)
 
 
 def box_iog(boxes: ArrayLike, others: ArrayLike) -> Tensor:
@@ -110,8 +110,8 @@ def box_iog(boxes: ArrayLike, others: ArrayLike) -> Tensor:
         >>> float(box_iog(boxes, np.array([[5, 0, 15, 10]], "float32"))[0, 0])
         0.5
     """
-    boxes, others = _floats(boxes=boxes, others=others)
-    return _ratio(box_intersection(boxes, others), ops.expand_dims(box_area(others), -2))
+    boxes, others = as_boxes(boxes=boxes, others=others)
+    return ratio(box_intersection(boxes, others), ops.expand_dims(box_area(others), -2))
 
 
 def encode_boxes(
@@ -142,7 +142,7 @@ def encode_boxes(
         [-1.6667, 0.0, 1.4384, -1.1157]
     """
     check_variances(variances)
-    boxes, anchors = _floats(boxes=boxes, anchors=anchors)
+    boxes, anchors = as_boxes(boxes=boxes, anchors=anchors)
     centers, sides = _centers_and_sides(boxes)
     anchor_centers, anchor_sides = _centers_and_sides(anchors)
     moves = (centers - anchor_centers) / anchor_sides
@@ -176,7 +176,7 @@ def decode_boxes(
         [2.0, 0.0, 6.0, 4.0]
     """
     check_variances(variances)
-    offsets, anchors = _floats(offsets=offsets, anchors=anchors)
+    offsets, anchors = as_boxes(offsets=offsets, anchors=anchors)
     offsets = offsets * ops.convert_to_tensor(variances, offsets.dtype)
     anchor_centers, anchor_sides = _centers_and_sides(anchors)
     # In this order also where offsets are symbolic and anchors are not, which JAX needs.
@@ -191,7 +191,7 @@ def check_variances(variances: Sequence[float]) -> None:
         raise ValueError(f"variances must be four positive numbers; received {variances!r}.")
 
 
-def _floats(**named):
+def as_boxes(**named):
     """The tensors in one dtype, float32 or, if one of them is, float64."""
     tensors = [ops.convert_to_tensor(boxes) for boxes in named.values()]
     for name, boxes in zip(named, tensors, strict=True):
@@ -205,9 +205,9 @@ def _floats(**named):
     return [ops.cast(boxes, dtype) for boxes in tensors]
 
 
-def _pairs(boxes, others):
+def pairs_of_boxes(boxes, others):
     """The two sets with an axis each for the other."""
-    boxes, others = _floats(boxes=boxes, others=others)
+    boxes, others = as_boxes(boxes=boxes, others=others)
     if min(len(boxes.shape), len(others.shape)) < 2:
         raise ValueError(
             f"Expected boxes (…, N, 4) and others (…, M, 4); received shapes "
@@ -226,7 +226,7 @@ def _product_of_sides(sides):
     return sides[..., 0] * sides[..., 1]
 
 
-def _ratio(part, whole):
+def ratio(part, whole):
     """Part of the whole; 0 of nothing, with gradients that are numbers there too."""
     positive = whole > 0
     return ops.where(positive, part / ops.where(positive, whole, 1.0), 0.0)

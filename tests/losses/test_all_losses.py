@@ -13,7 +13,7 @@ from kdl.testing import _gradients
 
 NAMES = [name for name in dir(kdl.losses) if not name.startswith("_")]
 CLASSES = [name for name in NAMES if name[0].isupper()]
-ENDS = ("loss", "entropy", "mining", "hinge", "softmax")
+ENDS = ("loss", "entropy", "mining", "hinge", "softmax", "l1")
 FUNCTIONS = [name for name in NAMES if name[0].islower() and name.endswith(ENDS)]
 
 

@@ -1,0 +1,71 @@
+"""Generalized IoU loss."""
+
+import keras
+
+from kdl._typing import ArrayLike, DType, Tensor
+from kdl.losses._masked_loss import MaskedLoss
+from kdl.ops.box_similarity import giou_of_pairs
+
+
+@keras.saving.register_keras_serializable("kdl")
+def giou_loss(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
+    """Generalized IoU loss of each box; see `GIoULoss`.
+
+    Args:
+        y_true: Boxes `(…, 4)`.
+        y_pred: Boxes `(…, 4)`.
+
+    Returns:
+        Tensor `(…)`, float32 at least.
+
+    Raises:
+        ValueError: If the last axis is not 4.
+
+    Example:
+        >>> import numpy as np
+        >>> losses = giou_loss(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 3, 2]]))
+        >>> [round(float(loss), 4) for loss in losses]
+        [0.6667]
+    """
+    return 1 - giou_of_pairs(y_pred, y_true)
+
+
+@keras.saving.register_keras_serializable("kdl")
+class GIoULoss(MaskedLoss):
+    """Generalized IoU loss, for the regression of boxes.
+
+    `L = 1 − GIoU`, as `kdl.ops.box_giou` has it. It lies from 0 to 2, and boxes
+    that do not overlap are drawn toward each other.
+
+    Boxes are `(x1, y1, x2, y2)`, decoded: of anchors, `kdl.ops.decode_boxes` gives them. Leave rows
+    that are no object's out by a sample weight of 0; detectors divide the sum by their number.
+
+    Shapes: labels and predictions `(batch, …, 4)`, values `(batch, …)`, float32.
+
+    Args:
+        reduction: As in Keras; `"sum_over_batch_size"` by default.
+        name: Name of the loss.
+        dtype: Dtype of the result; float32 by default.
+
+    Raises:
+        ValueError: If the last axis of labels or predictions is not 4.
+
+    Source: Rezatofighi et al., Generalized Intersection over Union (arXiv 1902.09630), section 3.2.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([[0.0, 0, 2, 2], [0, 0, 2, 2]])
+        >>> boxes = np.array([[0.0, 0, 2, 2], [1, 0, 3, 2]])
+        >>> round(float(GIoULoss(reduction="sum")(truth, boxes)), 4)
+        0.6667
+    """
+
+    elementwise = True
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "giou_loss",
+        dtype: DType = None,
+    ) -> None:
+        super().__init__(giou_loss, locals())
