@@ -128,7 +128,8 @@ def _images_in(folder):
     known = package("data._decoding").image_suffixes()
     is_hidden = package("data._image_files").is_hidden
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
-    places = [(path, path.relative_to(folder)) for path in paths if path.is_file()]
+    # A link to nowhere is told, as any file that cannot be read.
+    places = [(path, path.relative_to(folder)) for path in paths if not path.is_dir()]
     return [(path, place) for path, place in places if not is_hidden(place.parts)]
 
 

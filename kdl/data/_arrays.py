@@ -12,6 +12,9 @@ _ACCEPTED = (
     "PyTorch's DataLoader, a list or generator of batches, or a function that makes one"
 )
 
+# Images in units of their range or of their deviation hold no larger numbers.
+_SCALED = 4
+
 # Rounding errors of floats are smaller, and what was meant as a fraction is mostly more.
 _FRACTION = 1e-3
 
@@ -197,13 +200,15 @@ def _as_numpy(value, argument):
     return array
 
 
-def whole_numbers(array, argument, taken):
+def whole_numbers(array, argument, taken, resized=False):
     """Numbers where integers are taken, floats among them rounded: a cast makes 6 of 6.9999995.
 
     Args:
         array: The numbers.
         argument: What messages call them.
         taken: What is taken, in words or as a dtype.
+        resized: Whether fractions of bytes may come, as of images that were resized. Those of
+            images that were scaled, which are all small, may not.
 
     Raises:
         ValueError: If there are fractions among them.
@@ -211,7 +216,7 @@ def whole_numbers(array, argument, taken):
     if array.dtype.kind != "f":
         return array
     wrong = ~are_whole(array)
-    if wrong.any():
+    if wrong.any() and not (resized and np.abs(array).max() > _SCALED):
         raise ValueError(
             f"{argument} must hold whole numbers, since {taken} is taken; received "
             f"{array[wrong][0]:.4g}. Pass the integers themselves, as bytes of images from 0 to "

@@ -62,7 +62,7 @@ def image_size(file):
         _check_image(file)
         return file.shape[:2]
     with _opened(file) as image:
-        if _orientation(image) in _SIDEWAYS:
+        if image.format == "TIFF" and _orientation(image) in _SIDEWAYS:
             # Some versions of Pillow tell the upright size of a TIFF at once, but turn its pixels
             # and drop the tag only here.
             image.load()

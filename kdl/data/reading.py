@@ -94,7 +94,8 @@ def inputs_for_predict(data: Any, model: Any, convert: bool = False) -> Any:
     """
     misread = isinstance(data, dict | list | tuple | Samples) or is_function(data)
     misread = misread or hasattr(data, "__next__")
-    misread = misread or (is_array(data) and any("int" in slot.dtype for slot in _slots(model)))
+    fractions = is_array(data) and "float" in str(data.dtype)
+    misread = misread or (fractions and any("int" in slot.dtype for slot in _slots(model)))
     convert = convert or len(model.inputs) > 1
     if not (misread or (convert and not is_array(data))):
         return data
@@ -126,7 +127,7 @@ def _rounded(samples, form, argument):
     def rounded(slot, array):
         if "int" not in (slot.dtype or ""):
             return array
-        return whole_numbers(array, _name(argument, slot, slots), slot.dtype)
+        return whole_numbers(array, _name(argument, slot, slots), slot.dtype, resized=True)
 
     return dataclasses.replace(samples, inputs=map_form(rounded, form, samples.inputs))
 

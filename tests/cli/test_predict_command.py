@@ -150,6 +150,16 @@ def test_hidden_files_and_folders_called_images_are_left_out(segmenter, scene, t
     assert seen == [str(folder / "b.jpg" / "c.png"), str(folder / "near" / "a.png")]
 
 
+def test_links_to_nowhere_are_told(segmenter, scene, tmp_path):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(scene.read_bytes())
+    (folder / "b.png").symlink_to(tmp_path / "missing.png")
+    done = kdl_here("predict", segmenter, folder, "--top", 1)
+    assert done.returncode == 1
+    assert "b.png" in done.stderr
+
+
 @pytest.mark.parametrize("output", [".", "maps", "near/../maps"])
 def test_label_maps_among_the_images_are_refused(output, segmenter, scene, tmp_path):
     folder = tmp_path / "scenes"

@@ -398,6 +398,20 @@ def test_fractions_for_an_input_of_integers_are_refused():
         samples_of_model(data, integer_model())
 
 
+def test_bytes_of_resized_images_are_rounded():
+    """`keras.utils.image_dataset_from_directory` gives such floats."""
+    data = {"image": np.float32([[127.4, 0.37], [254.6, 3.5]]), "x": np.float32([[0.3], [0.4]])}
+    samples = samples_of_model(data, integer_model())
+    assert samples.inputs["image"].tolist() == [[127, 0], [255, 4]]
+
+
+def test_integers_for_predict_are_left_to_keras():
+    """Which adds the axis of one channel."""
+    model = keras.Sequential([keras.Input((3, 3, 1), dtype="uint8"), keras.layers.Flatten()])
+    images = np.zeros((2, 3, 3), "uint8")
+    assert inputs_for_predict(images, model) is images
+
+
 def test_arrays_for_predict_are_rounded_for_an_input_of_integers():
     inputs = keras.Input((2,), dtype="int32")
     model = keras.Model(inputs, keras.layers.Embedding(9, 2)(inputs))

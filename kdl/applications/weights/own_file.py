@@ -65,7 +65,7 @@ def load_own_weights(model: keras.Model, path: str):
 
 def _load_h5(model, path):
     with open_hdf5(path) as file:
-        stored = _stored_groups(file)
+        stored = _stored_groups(file, _left_out(model))
     with warnings.catch_warnings():
         # Keras only warns of layers that the file lacks, and leaves them as they were.
         warnings.filterwarnings("error", message="Skipping", category=UserWarning)
@@ -73,7 +73,12 @@ def _load_h5(model, path):
     _check_all_was_read(model, stored)
 
 
-def _stored_groups(file):
+def _left_out(model):
+    """Beginning of the names of layers that a network for training has, and this one has not."""
+    return () if model.get_config().get("auxiliary", True) else ("auxiliary",)
+
+
+def _stored_groups(file, left_out):
     """Dict: group of a layer of the model in an HDF5 file → number of elements of its weights.
 
     The optimizer of a model that was compiled lies beside them.
@@ -84,7 +89,8 @@ def _stored_groups(file):
         parts = name.split("/")
         if hasattr(node, "shape") and "vars" in parts and parts[0] in _LAYERS:
             group = parts[: parts.index("vars")]
-            if not group[-1].startswith(_COUNTERS):
+            name = str(node.parent.attrs.get("name", ""))
+            if not group[-1].startswith(_COUNTERS) and not name.startswith(left_out):
                 sizes["/".join(group)] = sizes.get("/".join(group), 0) + node.size
 
     file.visititems(count)
@@ -170,6 +176,7 @@ def _check_only_a_head_is_left(model, source):
     """Raise for a file with more layers, unless they come after all that the model has."""
     ours = {layer.name for layer in model.layers}
     names = [layer.name for layer in source.layers if layer.weights]
+    names = [name for name in names if not name.startswith(_left_out(model))]
     left = [name for name in names if name not in ours]
     a_head = not model.get_config()["include_top"] and names[-len(left) :] == left
     if left and not a_head:

@@ -2,7 +2,9 @@
 
 import keras
 
-from kdl.compression.distillation.distillation import Distillation
+from kdl.compression.distillation.distillation import Distillation, check_info
+from kdl.data.model_info import get_model_info
+from kdl.graph.wrapper import network_of
 
 
 def distill(
@@ -50,8 +52,8 @@ def distill(
 
     Raises:
         ValueError: If an argument is out of range, a model is not functional, outputs or features
-            do not fit, a layer is unknown, both models share weights, or `from_logits` is None and
-            the last layer does not tell.
+            do not fit, a layer is unknown, both models share weights, remember other classes or
+            other preprocessing, or `from_logits` is None and the last layer does not tell.
 
     Source: Hinton et al. (arXiv 1503.02531); features: FitNets (arXiv 1412.6550).
 
@@ -79,4 +81,7 @@ def distill(
             f"{{'stage3': 'stage4'}}; received {features!r}."
         )
     pairs = (features or {}).items()
-    return Distillation(student, teacher, temperature, alpha, pairs, feature_weight, from_logits)
+    model = Distillation(student, teacher, temperature, alpha, pairs, feature_weight, from_logits)
+    info = get_model_info(model.network())
+    check_info(student.name, info.labels, info.input_spec, network_of(teacher))
+    return model

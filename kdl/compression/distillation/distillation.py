@@ -66,7 +66,6 @@ class Distillation(PostStepModel):
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         _check_loss(student)
         _check_apart(student, teacher)
-        _check_info(network_of(student), network_of(teacher))
         self.temperature = temperature
         self.alpha = alpha
         self.features = tuple((ours, theirs) for ours, theirs in features)
@@ -113,12 +112,14 @@ class Distillation(PostStepModel):
         return outputs
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit` does; an `ImageFolder` must have the teacher's classes.
+        """Trains as `keras.Model.fit` does; an `ImageFolder` must be of the teacher's kind.
 
         Raises:
-            ValueError: If both know the names of their classes, and these differ.
+            ValueError: If both know the names of their classes, or how images become inputs, and
+                these differ.
         """
-        _check_classes("The data", getattr(x, "class_names", None), network_of(self.teacher))
+        teacher = network_of(self.teacher)
+        check_info("The data", getattr(x, "class_names", None), getattr(x, "spec", None), teacher)
         return super().fit(x, *args, **kwargs)
 
     def _teacher_outputs(self, inputs):
@@ -227,23 +228,25 @@ def _check_apart(student, teacher):
         )
 
 
-def _check_info(student, teacher):
-    """Raises ValueError if both know their classes, or how they take images, and these differ."""
-    ours, theirs = get_model_info(student), get_model_info(teacher).input_spec
-    _check_classes(student.name, ours.labels, teacher)
-    if ours.input_spec and theirs and not ours.input_spec.agrees_with(theirs):
+def check_info(who, class_names, spec, teacher):
+    """Raises ValueError if a teacher has other classes, or takes its images otherwise.
+
+    Args:
+        who: What the message calls the student or the data.
+        class_names: Its class names, or None.
+        spec: Its `InputSpec`, or None.
+        teacher: The teacher's network, which may know either.
+    """
+    known = get_model_info(teacher)
+    if class_names and known.labels and list(class_names) != list(known.labels):
         raise ValueError(
-            f"Student and teacher get the same images, but {student.name} takes them by "
-            f"{ours.input_spec}, {teacher.name} by {theirs}. Put a Rescaling in front of one."
+            f"{who} has the classes {some_of(class_names)}, the teacher {teacher.name} has "
+            f"{some_of(known.labels)}: it would teach the wrong ones. Bring them into one order."
         )
-
-
-def _check_classes(who, names, teacher):
-    known = get_model_info(teacher).labels
-    if names and known and list(names) != list(known):
+    if spec and known.input_spec and not spec.agrees_with(known.input_spec):
         raise ValueError(
-            f"{who} has the classes {some_of(names)}, the teacher {teacher.name} has "
-            f"{some_of(known)}: it would teach the wrong ones. Bring them into one order."
+            f"Student and teacher get the same images: {who} takes them by {spec}, the teacher "
+            f"{teacher.name} by {known.input_spec}. Put a Rescaling in front of one."
         )
 
 

@@ -1,5 +1,6 @@
 """A Keras model with the interface of `TFLiteRunner`. Imports no Keras: the model has done so."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,18 +69,23 @@ class KerasRunner:
         dtypes = [str(x.dtype) for x in self._outputs.values()]
         return [np.dtype("float32" if "float" in dtype else dtype) for dtype in dtypes]
 
-    def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
+    def predict(self, inputs: np.ndarray, places: Sequence[int] | None = None) -> list[np.ndarray]:
         """Outputs for `inputs` in the order of `output_names`.
+
+        Args:
+            inputs: Array `(samples, …)`.
+            places: Places of the outputs to give, among `output_names`. Defaults to all.
 
         Raises:
             ValueError: If the model takes integers and these are none.
         """
         dtype = str(self._model.inputs[0].dtype)
         if "int" in dtype:
-            inputs = whole_numbers(inputs, f"The input of {self.path}", dtype)
+            inputs = whole_numbers(inputs, f"The input of {self.path}", dtype, resized=True)
         outputs = self._named(self._model.predict(inputs, verbose=0))
-        pairs = zip(self._outputs, self.output_dtypes, strict=True)
-        return [np.asarray(outputs[name]).astype(dtype, copy=False) for name, dtype in pairs]
+        names, dtypes = self.output_names, self.output_dtypes
+        chosen = places or range(len(names))
+        return [np.asarray(outputs[names[i]]).astype(dtypes[i], copy=False) for i in chosen]
 
     def _named(self, outputs):
         """Dict: name → output, of one output, or a list or dict of them."""

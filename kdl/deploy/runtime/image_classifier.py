@@ -78,7 +78,7 @@ class ImageClassifier(ImageRunner):
         if not images:
             return []
         inputs = np.stack([self._input(image) for image in images])
-        scores = self._runner.predict(inputs)[self._output]
+        [scores] = self._runner.predict(inputs, [self._output])
         classifications = [self._classifications(row, top) for row in scores]
         return classifications if several else classifications[0]
 

@@ -98,7 +98,7 @@ class ImageSegmenter(ImageRunner):
     def _segmentations(self, images):
         images = [_readable_twice(image) for image in images]
         inputs = [self._input(image) for image in images]
-        outputs = self._runner.predict(np.stack(inputs))[self._output]
+        [outputs] = self._runner.predict(np.stack(inputs), [self._output])
         sizes = [
             x.shape[:2] if _is_finished(image) else image_size(image)
             for x, image in zip(inputs, images, strict=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ class TFLiteRunner:
             counts = {name: len(array) for name, array in arrays.items()}
             raise ValueError(f"All inputs must have as many samples; received {counts}.")
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any, places: Sequence[int] | None = None) -> Any:
         """Outputs for `inputs`, as a list of arrays in the order of `output_names`.
 
         They are float32, but for outputs that are integers without a scale.
@@ -128,6 +129,7 @@ class TFLiteRunner:
                 or a list in the order of `input_names`, which need not be that of the model. Arrays
                 of the file's own `input_shapes` are run once, and the outputs are given whole;
                 others need inputs and outputs whose first axis is the file's batch.
+            places: Places of the outputs to give, among `output_names`. Defaults to all.
 
         Raises:
             ValueError: If the shapes do not fit the file, an input of integers cannot hold the
@@ -136,24 +138,26 @@ class TFLiteRunner:
         """
         self.check_inputs(inputs)
         arrays = {n: self._holdable(n, array) for n, array in self._as_dict(inputs).items()}
+        names = [self.output_names[place] for place in places or range(len(self.output_names))]
         if self._are_whole(arrays):
-            return self._run(arrays)
-        return self._run_in_batches(arrays)
+            return self._run(arrays, names)
+        return self._run_in_batches(arrays, names)
 
-    def _run_in_batches(self, arrays):
+    def _run_in_batches(self, arrays, names):
         first = next(iter(arrays))
         batch, samples = self._batch(), len(arrays[first])
         collected = []
         for start in range(0, samples, batch):
             part = {name: array[start : start + batch] for name, array in arrays.items()}
             missing = batch - len(part[first])
-            outputs = self._run({name: _filled(array, missing) for name, array in part.items()})
-            self._check_batches(outputs, batch)
+            filled = {name: _filled(array, missing) for name, array in part.items()}
+            outputs = self._run(filled, names)
+            self._check_batches(names, outputs, batch)
             collected.append([output[: batch - missing] for output in outputs])
         if not collected:  # the file is run once, for shapes and dtypes
             blank = {name: np.zeros((batch, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
-            outputs = self._run(blank)
-            self._check_batches(outputs, batch)
+            outputs = self._run(blank, names)
+            self._check_batches(names, outputs, batch)
             collected.append([output[:0] for output in outputs])
         return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
@@ -182,9 +186,9 @@ class TFLiteRunner:
                 f"{array.shape[1:]}.{self._how_to_resize()}"
             )
 
-    def _check_batches(self, outputs, batch):
+    def _check_batches(self, names, outputs, batch):
         """Raises ValueError if an output cannot be parted into samples."""
-        for name, output in zip(self.output_names, outputs, strict=True):
+        for name, output in zip(names, outputs, strict=True):
             if output.shape[:1] != (batch,):
                 raise ValueError(
                     f"{self.path} gives {name} of shape {output.shape}, whose first axis is not "
@@ -205,7 +209,8 @@ class TFLiteRunner:
         scale, _ = details["quantization"]
         if scale or not array.size:
             return array
-        array = whole_numbers(array, f"The input {name} of {self.path}", limits.dtype.name)
+        argument = f"The input {name} of {self.path}"
+        array = whole_numbers(array, argument, limits.dtype.name, resized=True)
         if not limits.min <= array.min() <= array.max() <= limits.max:
             raise ValueError(
                 f"{self.path} takes integers from {limits.min} to {limits.max} for {name}; "
@@ -218,11 +223,11 @@ class TFLiteRunner:
         with self._failures_explained():
             self._graph.invoke()
 
-    def _run(self, batch):
+    def _run(self, batch, names):
         inputs = {name: quantize(x, self._graph.inputs[name]) for name, x in batch.items()}
         with self._failures_explained():
             outputs = self._graph.run(inputs)
-        return [dequantize(outputs[name], d) for name, d in self._graph.outputs.items()]
+        return [dequantize(outputs[name], self._graph.outputs[name]) for name in names]
 
     def _checked_signature(self, model, name):
         names = signature_names(model)

@@ -183,7 +183,8 @@ class ClassifierRun:
             "files": digest_of_files(train, validation),
             "frozen_epochs": settings.frozen_epochs,
         }
-        kept = self._folder.keep(facts, write=not replica_number())
+        anew = not self.finished and not self.finished_epochs
+        kept = self._folder.keep(facts, write=not replica_number(), anew=anew)
         if not settings.fine_tunes:
             return settings
         return dataclasses.replace(settings, freeze_epochs=kept["frozen_epochs"])

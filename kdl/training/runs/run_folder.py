@@ -99,18 +99,19 @@ class RunFolder:
             f"folder, the same arguments, or overwrite it."
         )
 
-    def keep(self, facts, write):
+    def keep(self, facts, write, anew):
         """Compares what is now with what was when the run's training began; gives that.
 
         Args:
             facts: Dict of `class_names`, `frozen_epochs`, and `files` (`digest_of_files`) or None.
             write: Whether to write what the run does not have yet.
+            anew: Whether no epoch is finished, so that the run begins now.
 
         Raises:
             ValueError: If the classes were others.
         """
         state = self.read()
-        kept = {**facts, **_kept_of(state)}
+        kept = facts if anew else {**facts, **_kept_of(state)}
         if kept["class_names"] != facts["class_names"]:
             raise ValueError(
                 f"{self.path} holds a run of the classes {kept['class_names']}; the data has "

@@ -168,3 +168,12 @@ def test_file_with_the_same_network_in_other_words_is_loaded(tmp_path):
     dilated = {"multi_grid": (1, 2, 4), "output_stride": 8, "include_top": False}
     model = ResNet((3, 4, 6, 3), **{**small, **dilated}, weights=tmp_path / "model.keras")
     assert_same_backbone(model, trained)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+def test_weights_of_training_with_an_auxiliary_head_are_loaded(include_top, ending, tmp_path):
+    small = {"penultimate_filters": 96, "blocks": 1, "input_shape": (96, 96, 3), "classes": 3}
+    trained, path = NASNet(**small, auxiliary=True), tmp_path / f"model.{ending}"
+    trained.save(path) if ending == "keras" else trained.save_weights(path)
+    assert_same_backbone(NASNet(**small, include_top=include_top, weights=path), trained)

@@ -375,3 +375,18 @@ def test_a_model_without_a_graph():
 
     with pytest.raises(ValueError, match="graph is unknown"):
         distill(Own(), network(6, "teacher"))
+
+
+def test_a_distillation_of_a_student_that_learned_from_data_is_loaded(tmp_path):
+    student, teacher = network(4, "student"), network(8, "teacher")
+    kdl.data.set_model_info(teacher, kdl.data.ModelInfo(list("abcd"), kdl.data.InputSpec((4, 4))))
+    model = distill(student, teacher, from_logits=True)
+    model.compile("sgd", cross_entropy())
+    other = kdl.data.InputSpec((4, 4), mean=(0.5,) * 3)
+    images = np.zeros((4, 4, 4, 3))
+    names = {"class_names": list("abcd")}
+    with pytest.raises(ValueError, match="The data takes them by InputSpec"):
+        model.fit(kdl.data.ArrayDataset(images, [0, 1, 2, 3], spec=other, **names), verbose=0)
+    kdl.data.set_model_info(student, kdl.data.ModelInfo(list("dcba"), other))
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").student.name == "student"

@@ -263,6 +263,20 @@ def test_outputs_without_a_batch_are_refused_unless_one_run_suffices(samples, tm
         runner.predict(np.zeros((samples, 6), "float32"))
 
 
+def test_outputs_are_chosen_by_their_places(tmp_path):
+    """An output without a batch does not hinder those beside it."""
+    tiny = TinyFile()
+    x = tiny.tensor((1, 6))
+    doubled = tiny.apply("ADD", [x, x], ((1, 6), FLOAT))
+    total = tiny.apply("SUM", [x, tiny.constant(np.int32([0, 1]))], ((), FLOAT))
+    runner = TFLiteRunner(tiny.write(tmp_path / "m.tflite", [x], [doubled, total]))
+    inputs = np.ones((3, 6), "float32")
+    [outputs] = runner.predict(inputs, [0])
+    np.testing.assert_array_equal(outputs, 2 * inputs)
+    with pytest.raises(ValueError, match="gives y1"):
+        runner.predict(inputs)
+
+
 @pytest.mark.parametrize("shape", [(), (2, 1, 6)])
 def test_inputs_without_a_common_batch_are_run_once(shape, tmp_path):
     """A threshold, or states, beside an image."""

@@ -292,6 +292,15 @@ def test_run_with_other_classes_raises(names, epochs, ended, tmp_path):
     assert results["epochs"] == epochs
 
 
+def test_run_without_a_finished_epoch_begins_with_other_classes(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, callbacks=[KillAt(1)])
+    run = ClassifierRun(tmp_path, ARGUMENTS)
+    assert not run.finished_epochs
+    run.train(small_model(), data(True), data(False), ["b", "c", "d"], 3, verbose=0)
+    assert json.loads((tmp_path / "run.json").read_text())["class_names"] == ["b", "c", "d"]
+
+
 @pytest.mark.parametrize("now", ["a/2.png b/1.png", "a/1.png b/2.png"])
 def test_run_with_other_files_warns(now, recwarn, tmp_path):
     """Not if the folder has moved. The second: a split that was drawn anew."""
