@@ -207,8 +207,9 @@ def whole_numbers(array, argument, taken, resized=False):
         array: The numbers.
         argument: What messages call them.
         taken: What is taken, in words or as a dtype.
-        resized: Whether fractions of bytes may come, as of images that were resized. Those of
-            images that were scaled, which are all small, may not.
+        resized: Whether fractions may come, as of images that were resized, which are cut to the
+            range of the dtype `taken`. Those of images that were scaled, which are all small, may
+            not.
 
     Raises:
         ValueError: If there are fractions among them.
@@ -222,7 +223,14 @@ def whole_numbers(array, argument, taken, resized=False):
             f"{array[wrong][0]:.4g}. Pass the integers themselves, as bytes of images from 0 to "
             f"255, not scaled ones."
         )
-    return np.rint(array)
+    array = np.rint(array)
+    # Cubic resizing goes beyond the range, where a cast would begin anew at its other end.
+    return np.clip(array, *_limits(taken)) if resized and wrong.any() else array
+
+
+def _limits(dtype):
+    limits = np.iinfo(dtype)
+    return limits.min, limits.max
 
 
 def are_whole(array):

@@ -74,8 +74,8 @@ def samples_of_model(
         argument: What messages call the data.
 
     Raises:
-        ValueError: As `read_samples`, or if an input of integers is given fractions; floats that
-            are whole but for rounding are rounded.
+        ValueError: As `read_samples`, or if an input of integers is given small fractions, as of
+            images that were scaled. Others, as of images that were resized, are rounded.
     """
     return read_samples(data, limit, form_of_model(model), argument)
 

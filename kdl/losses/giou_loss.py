@@ -4,7 +4,9 @@ import keras
 
 from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._masked_loss import MaskedLoss
+from kdl.losses._matched import check_matched
 from kdl.ops.box_similarity import giou_of_pairs
+from kdl.ops.boxes import as_boxes
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -19,7 +21,7 @@ def giou_loss(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         Tensor `(…)`, float32 at least.
 
     Raises:
-        ValueError: If the last axis is not 4.
+        ValueError: If the last axis is not 4, or shapes differ.
 
     Example:
         >>> import numpy as np
@@ -27,6 +29,8 @@ def giou_loss(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         >>> [round(float(loss), 4) for loss in losses]
         [0.6667]
     """
+    y_true, y_pred = as_boxes(y_true=y_true, y_pred=y_pred)
+    check_matched(y_true, y_pred)
     return 1 - giou_of_pairs(y_pred, y_true)
 
 
@@ -48,7 +52,7 @@ class GIoULoss(MaskedLoss):
         dtype: Dtype of the result; float32 by default.
 
     Raises:
-        ValueError: If the last axis of labels or predictions is not 4.
+        ValueError: If the last axis of labels or predictions is not 4, or their shapes differ.
 
     Source: Rezatofighi et al., Generalized Intersection over Union (arXiv 1902.09630), section 3.2.
 

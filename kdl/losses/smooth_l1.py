@@ -5,8 +5,8 @@ from keras import ops
 
 from kdl._typing import ArrayLike, DType, Tensor
 from kdl.losses._masked_loss import MaskedLoss
+from kdl.losses._matched import check_matched
 from kdl.ops._labels import as_float
-from kdl.ops._shapes import shapes_match
 
 
 @keras.saving.register_keras_serializable("kdl")
@@ -31,11 +31,7 @@ def smooth_l1(y_true: ArrayLike, y_pred: ArrayLike, beta: float = 1.0) -> Tensor
     _check(beta)
     y_pred = as_float(y_pred)
     y_true = ops.cast(ops.convert_to_tensor(y_true), y_pred.dtype)
-    if not shapes_match(y_true.shape, y_pred.shape) or not len(y_pred.shape):
-        raise ValueError(
-            f"y_true and y_pred must have one shape (…, K); received {tuple(y_true.shape)} and "
-            f"{tuple(y_pred.shape)}."
-        )
+    check_matched(y_true, y_pred)
     distance = ops.abs(y_pred - y_true)
     if beta:
         near = 0.5 * ops.square(distance) / beta

@@ -9,7 +9,7 @@ import math
 from keras import ops
 
 from kdl._typing import ArrayLike, Tensor
-from kdl.ops.boxes import as_boxes, pairs_of_boxes, ratio
+from kdl.ops.boxes import added, as_boxes, pairs_of_boxes, ratio
 
 
 def box_giou(boxes: ArrayLike, others: ArrayLike) -> Tensor:
@@ -112,19 +112,29 @@ def ciou_of_pairs(boxes, others):
     """CIoU of boxes `(…, 4)` and `(…, 4)` that broadcast."""
     boxes, others = as_boxes(boxes=boxes, others=others)
     iou, _ = _iou_and_union(boxes, others)
-    difference = ops.square(_slope(boxes) - _slope(others)) * (4 / math.pi**2)
+    difference = ops.square(ops.subtract(_slope(boxes), _slope(others))) * (4 / math.pi**2)
     weight = ops.stop_gradient(ratio(difference, 1 - iou + difference))
     return iou - _distance(boxes, others) - weight * difference
 
 
 def _iou_and_union(boxes, others):
-    shared = ops.minimum(boxes[..., 2:], others[..., 2:]) - ops.maximum(
-        boxes[..., :2], others[..., :2]
-    )
+    low = _larger(boxes[..., :2], others[..., :2])
+    shared = ops.subtract(_smaller(boxes[..., 2:], others[..., 2:]), low)
     shared = ops.where(shared > 0, shared, 0.0)
     shared = shared[..., 0] * shared[..., 1]
-    union = _area(boxes) + _area(others) - shared
+    union = ops.subtract(added(_area(boxes), _area(others)), shared)
     return ratio(shared, union), union
+
+
+def _smaller(x, y):
+    """Minimum of which both have half the gradient where they are equal, on every backend."""
+    other = ops.where(ops.less(y, x), y, added(x, y) / 2)
+    return ops.where(ops.less(x, y), x, other)
+
+
+def _larger(x, y):
+    other = ops.where(ops.greater(y, x), y, added(x, y) / 2)
+    return ops.where(ops.greater(x, y), x, other)
 
 
 def _sides(boxes):
@@ -139,20 +149,31 @@ def _area(boxes):
 
 
 def _sides_around(boxes, others):
-    low = ops.minimum(boxes[..., :2], others[..., :2])
-    return ops.maximum(boxes[..., 2:], others[..., 2:]) - low
+    (low, high), (other_low, other_high) = _corners(boxes), _corners(others)
+    return ops.subtract(_larger(high, other_high), _smaller(low, other_low))
+
+
+def _corners(boxes):
+    """Low and high corner, in this order of a box of negative sides, too."""
+    first, second = boxes[..., :2], boxes[..., 2:]
+    ordered = second >= first
+    return ops.where(ordered, first, second), ops.where(ordered, second, first)
 
 
 def _distance(boxes, others):
     """Squared distance of the centers as a share of the squared diagonal of the box around."""
-    apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
+    apart = ops.subtract(_doubled_center(boxes), _doubled_center(others)) / 2
     diagonal = ops.sum(ops.square(_sides_around(boxes, others)), -1)
     return ratio(ops.sum(ops.square(apart), -1), diagonal)
+
+
+def _doubled_center(boxes):
+    return boxes[..., :2] + boxes[..., 2:]
 
 
 def _slope(boxes):
     """Angle of the diagonal, `atan(w/h)`; that of a square where there are no sides."""
     sides = _sides(boxes)
-    nothing = ops.max(sides, -1, keepdims=True) <= 0
+    nothing = ops.sum(sides, -1, keepdims=True) <= 0
     sides = ops.where(nothing, 1.0, sides)
     return ops.arctan2(sides[..., 0], sides[..., 1])

@@ -83,7 +83,7 @@ def box_iou(boxes: ArrayLike, others: ArrayLike) -> Tensor:
     """
     boxes, others = as_boxes(boxes=boxes, others=others)
     shared = box_intersection(boxes, others)
-    areas = ops.expand_dims(box_area(boxes), -1) + ops.expand_dims(box_area(others), -2)
+    areas = added(ops.expand_dims(box_area(boxes), -1), ops.expand_dims(box_area(others), -2))
     return ratio(shared, areas - shared)
 
 
@@ -230,3 +230,11 @@ def ratio(part, whole):
     """Part of the whole; 0 of nothing, with gradients that are numbers there too."""
     positive = whole > 0
     return ops.where(positive, part / ops.where(positive, whole, 1.0), 0.0)
+
+
+def added(x, y):
+    """Sum of tensors that broadcast, symbolic or not.
+
+    Of some shapes Keras on TensorFlow takes the second for a bias, and adds it along another axis.
+    """
+    return ops.subtract(x, ops.negative(y))

@@ -403,6 +403,8 @@ def test_bytes_of_resized_images_are_rounded():
     data = {"image": np.float32([[127.4, 0.37], [254.6, 3.5]]), "x": np.float32([[0.3], [0.4]])}
     samples = samples_of_model(data, integer_model())
     assert samples.inputs["image"].tolist() == [[127, 0], [255, 4]]
+    data["image"] = np.float32([[258.7, -3.2], [0, 0]])  # of cubic resizing
+    assert samples_of_model(data, integer_model()).inputs["image"].tolist() == [[255, 0], [0, 0]]
 
 
 def test_integers_for_predict_are_left_to_keras():

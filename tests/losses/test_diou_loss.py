@@ -19,3 +19,8 @@ def test_weights_of_samples_count_for_all_their_boxes():
     loss = DIoULoss(reduction="sum")(box_losses.TRUTH, box_losses.BOXES, weights)
     alone = DIoULoss(reduction="sum")(box_losses.TRUTH[:1], box_losses.BOXES[:1])
     assert float(loss) == pytest.approx(float(alone))
+
+
+def test_other_shapes_raise_and_no_boxes_have_no_loss():
+    box_losses.check_other_shapes_raise(diou_loss)
+    box_losses.check_no_boxes(DIoULoss, diou_loss)

@@ -45,6 +45,6 @@ def test_bad_beta_raises(beta):
         SmoothL1(beta)
 
 
-def test_other_shapes_raise():
-    with pytest.raises(ValueError, match=r"one shape \(…, K\); received \(2, 4\) and \(2, 3\)"):
-        smooth_l1(np.zeros((2, 4)), np.zeros((2, 3)))
+def test_other_shapes_raise_and_no_boxes_have_no_loss():
+    box_losses.check_other_shapes_raise(smooth_l1)
+    box_losses.check_no_boxes(SmoothL1, smooth_l1)

@@ -76,7 +76,7 @@ def test_values_of_any_boxes_are_finite_and_at_most_the_iou(name, pairs):
 @pytest.mark.parametrize("box", [[1.0, 1, 3, 3], [1, 1, 1, 3], [1, 1, 1, 1], [9, 9, 12, 10]])
 def test_gradients_are_finite(name, box):
     other = np.float32([[1, 1, 3, 3]])
-    _, [gradient] = gradients(lambda x: SIMILARITIES[name](x, other), [], [np.float32([box])])
+    _, [gradient] = gradients(lambda x: SIMILARITIES[name](x[0], other), [], [np.float32([box])])
     assert np.isfinite(gradient).all()
 
 
@@ -85,3 +85,29 @@ def test_a_box_that_is_no_box_raises():
         box_giou(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"Expected boxes \(…, N, 4\) and others"):
         box_diou(np.zeros(4), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_no_boxes_have_no_similarities(name):
+    values = SIMILARITIES[name](np.zeros((0, 4)), np.zeros((3, 4)))
+    assert numpy(values).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
+def test_equal_boxes_have_no_gradient_where_edges_meet(name):
+    """Half of the gradient of an edge is each box's: both halves of a box that fits cancel."""
+    box = np.float32([[1, 1, 3, 4]])
+    _, [gradient] = gradients(lambda x: SIMILARITIES[name](x[0], box), [], [box])
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["giou", "diou"])
+def test_boxes_of_negative_sides_stay_in_range(name):
+    values = SIMILARITIES[name](np.float32([[9, 9, 1, 1]]), np.float32([[0, 0, 2, 2]]))
+    assert -1 <= float(numpy(values)[0, 0]) <= 1
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_known_boxes_beside_those_of_a_model(name):
+    anchors = keras.ops.convert_to_tensor(np.ones((3, 4), "float32"))
+    assert tuple(SIMILARITIES[name](anchors, keras.Input((5, 4))).shape) == (None, 3, 5)

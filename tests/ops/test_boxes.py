@@ -161,3 +161,10 @@ def test_dtypes_may_differ():
 def test_decodes_symbolic_offsets_with_known_anchors():
     decoded = decode_boxes(keras.Input((5, 4)), np.ones((5, 4), "float32"))
     assert tuple(decoded.shape) == (None, 5, 4)
+
+
+def test_one_image_of_as_many_boxes_as_others():
+    """Keras's `add` on TensorFlow would take the areas of the others for a bias of the first."""
+    boxes, others = random_boxes(1, 3), random_boxes(1, 3, seed=1)
+    expected = [loops(boxes[0], others[0], "iou")]
+    np.testing.assert_allclose(numpy(box_iou(boxes, others)), expected, rtol=1e-5)

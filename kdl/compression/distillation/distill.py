@@ -80,8 +80,7 @@ def distill(
             f"features must be a dict from layers of the student to layers of the teacher, such as "
             f"{{'stage3': 'stage4'}}; received {features!r}."
         )
+    info, name = get_model_info(network_of(student)), getattr(student, "name", "The student")
+    check_info(name, info.labels, info.input_spec, network_of(teacher))
     pairs = (features or {}).items()
-    model = Distillation(student, teacher, temperature, alpha, pairs, feature_weight, from_logits)
-    info = get_model_info(model.network())
-    check_info(student.name, info.labels, info.input_spec, network_of(teacher))
-    return model
+    return Distillation(student, teacher, temperature, alpha, pairs, feature_weight, from_logits)

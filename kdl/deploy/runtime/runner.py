@@ -133,8 +133,8 @@ class TFLiteRunner:
 
         Raises:
             ValueError: If the shapes do not fit the file, an input of integers cannot hold the
-                numbers (NaN, infinity, fractions, or integers out of its range), or LiteRT cannot
-                run the file on them.
+                numbers (NaN, infinity, fractions as of scaled images, or integers out of its
+                range), or LiteRT cannot run the file on them.
         """
         self.check_inputs(inputs)
         arrays = {n: self._holdable(n, array) for n, array in self._as_dict(inputs).items()}

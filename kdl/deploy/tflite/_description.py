@@ -25,7 +25,7 @@ def check_fits(path, model, info):
             f"{path} takes {shapes}, with the batch first."
         )
     names = _signature_names(model)
-    if info.labels is not None and not _labelled_outputs(graph, info.labels, names):
+    if info.labels is not None and not labelled_outputs(graph, info.labels, names):
         raise ValueError(f"{path} has no output for {len(info.labels)} classes.")
 
 
@@ -34,7 +34,7 @@ def _described_input(graph, spec):
     return spec.place_among([tuple(graph.tensors[i].shape[1:]) for i in graph.inputs])
 
 
-def _labelled_outputs(graph, labels, names):
+def labelled_outputs(graph, labels, names):
     """Places among the outputs of those that have a number for each label, the likeliest alone.
 
     Rows of classes come before maps of them, and what is called as scores are before all else; of
@@ -79,7 +79,7 @@ def describe(model, info, name):
     outputs = [{"name": names[i]} for i in graph.outputs]
     if info.input_spec is not None:
         inputs[_described_input(graph, info.input_spec)] |= _describe_input(info.input_spec)
-    places = [] if info.labels is None else _labelled_outputs(graph, info.labels, names)
+    places = [] if info.labels is None else labelled_outputs(graph, info.labels, names)
     tensors = [graph.tensors[graph.outputs[place]] for place in places]
     task = "segmenter" if tensors and len(tensors[0].shape) > 2 else "classifier"
     if len(places) == 1:  # of several, none is named on chance

@@ -12,7 +12,7 @@ from tiny_tflite import FLOAT, TinyFile
 import kdl
 from kdl.data import InputSpec, ModelInfo, read_model_info
 from kdl.deploy import ImageClassifier, TFLiteRunner, export_tflite, write_metadata
-from kdl.deploy.tflite import metadata
+from kdl.deploy.tflite._description import labelled_outputs
 from kdl.deploy.tflite.metadata import find_info, read_metadata
 from kdl.deploy.tflite.metadata_schema import pack, unpack
 
@@ -304,13 +304,13 @@ def test_export_writes_it(network, tmp_path):
 def test_labels_belong_to_the_output_whose_name_says_so(names, places):
     tensors = [SimpleNamespace(shape=shape) for shape in ((1, 2), (1, 3), (1, 3))]
     graph = SimpleNamespace(tensors=tensors, outputs=[1, 2])
-    assert metadata._labelled_outputs(graph, ["x", "y", "z"], names) == places
+    assert labelled_outputs(graph, ["x", "y", "z"], names) == places
 
 
 def test_labels_fit_no_output_of_another_width():
     graph = SimpleNamespace(tensors=[SimpleNamespace(shape=(1, 3))], outputs=[0])
-    assert metadata._labelled_outputs(graph, ["x"], {0: "logits"}) == []
-    assert metadata._labelled_outputs(graph, ["x", "y", "z"], {0: "mailbox"}) == [0]
+    assert labelled_outputs(graph, ["x"], {0: "logits"}) == []
+    assert labelled_outputs(graph, ["x", "y", "z"], {0: "mailbox"}) == [0]
 
 
 def test_labels_of_outputs_that_are_not_told_apart_are_attached_to_none(tmp_path):
