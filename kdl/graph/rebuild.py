@@ -2,7 +2,8 @@
 
 import keras
 
-from kdl._compat import mark_dense, operations_before
+from kdl._compat import all_layers, mark_dense, operations_before, own_variables
+from kdl._warn import warn
 from kdl.data.model_info import set_model_info
 from kdl.graph._settings import keep_trainable
 from kdl.graph.copy_layer import copy_layer, copy_operation
@@ -39,6 +40,7 @@ def rebuild(graph, copy=plain_copy, call=None, begin=None):
     Returns:
         A `keras.Model`, not compiled, with new inputs of the same names.
     """
+    _warn_of_shared_parts(graph)
     copies, new = Replacements(), Renewed(graph.inputs)
     if begin is not None:
         ends = [*map(keras.tree.flatten, (graph.inputs, new.inputs))]
@@ -58,6 +60,19 @@ def rebuild(graph, copy=plain_copy, call=None, begin=None):
             _keep(old, copy_of_it)
     set_model_info(model, graph.info)
     return model
+
+
+def _warn_of_shared_parts(graph):
+    """Warns of layers with weights that other layers hold, too: each gets a copy of its own."""
+    operations = {id(node.operation): node.operation for node in graph.nodes}
+    seen = {key: one for key, one in operations.items() if isinstance(one, keras.layers.Layer)}
+    for holder in list(seen.values()):
+        for part in all_layers(holder)[1:]:
+            if own_variables(part) and seen.setdefault(id(part), holder) is not holder:
+                warn(
+                    f"{holder.name} and {seen[id(part)].name} share {part.name}, of which the new "
+                    f"model has a copy for each: they are equal, and trained apart from now on."
+                )
 
 
 def _under_their_names(outputs, names, taken):

@@ -7,7 +7,7 @@ import types
 import keras
 import numpy as np
 
-from kdl._compat import all_layers, own_variables
+from kdl._compat import all_layers, inner_layers, is_plain_functional, own_variables
 from kdl.graph.copy_weights import as_array, assign, own_values
 
 
@@ -76,3 +76,57 @@ def lost_weights(layer):
         f"they are: its `save_own_variables` writes something else. No file was written. Keep "
         f"these weights with `get_weights()`, or let the layer write what it has."
     )
+
+
+def told_twice(model):
+    """Layers with weights that the config of a model tells in several places, as a list.
+
+    Each place would get a layer of its own from it. A functional model tells its layers, and so
+    does each model and wrapper within it; a layer of another kind makes the parts of its parts.
+
+    Args:
+        model: A Keras model.
+    """
+    inside = {id(layer): {*map(id, all_layers(layer))} for layer in all_layers(model)}
+    tellers = {id(x) for x in all_layers(model) if is_plain_functional(x) or _is_sequential(x)}
+    holders = {}
+    for holder in all_layers(model):
+        for layer in inner_layers(holder):
+            holders.setdefault(id(layer), (layer, []))[1].append(id(holder))
+    return [
+        layer
+        for layer, ids in holders.values()
+        if layer.variables and len(_telling(ids, inside, tellers)) > 1
+    ]
+
+
+def _telling(holders, inside, tellers):
+    """Those of the holders of a layer that tell it, without those that make another of them."""
+    return [
+        one
+        for one in holders
+        if one in tellers or not any(other != one and other in inside[one] for other in holders)
+    ]
+
+
+def _is_sequential(layer):
+    return type(layer) is keras.Sequential
+
+
+def check_told_once(model):
+    """Raises ValueError if a file of the model cannot be read, as a layer would come twice.
+
+    Args:
+        model: A Keras model.
+
+    Raises:
+        ValueError: If a layer with weights is told in several places; the message names it.
+    """
+    layers = told_twice(model)
+    if layers:
+        raise ValueError(
+            f"{layers[0].name} of {model.name} is shared by a wrapper or a model within the model, "
+            f"which Keras's files do not hold: each place would get a layer of its own, and only "
+            f"one of them its weights. No file was written. Save kdl.compression.flatten(model), "
+            f"which gives its outputs, or keep the weights by model.save_weights."
+        )

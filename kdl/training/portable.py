@@ -10,7 +10,8 @@ from kdl._typing import Path
 from kdl.data.model_info import ModelInfo, get_model_info, write_model_info
 from kdl.graph.copy_model import portable_copy
 from kdl.graph.copy_weights import own_values, stored_weights
-from kdl.graph.saved_form import check_saved_form, lost_weights
+from kdl.graph.saved_form import check_saved_form, check_told_once, lost_weights
+from kdl.graph.wrapper import network_of
 
 
 def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None) -> None:
@@ -31,8 +32,9 @@ def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None)
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If a layer cannot be copied, does not write its weights as they are, or is a
-            Lambda that reads names of its script; the message names it.
+        ValueError: If a layer cannot be copied, does not write its weights as they are, is a
+            Lambda that reads names of its script, or is shared in a way that Keras's files do not
+            hold; the message names it.
 
     Example:
         >>> import keras, os, tempfile
@@ -45,6 +47,7 @@ def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None)
     """
     check_space(path, model.variables)
     check_saved_form(model)
+    check_told_once(network_of(model))
     plain = portable_copy(model)
     with draft_of(path, ".keras") as draft:
         plain.save(draft)

@@ -244,3 +244,12 @@ def test_tensors_that_a_layer_takes_by_name_alone_stay_so():
     np.testing.assert_allclose(
         flatten(original).predict(images(), verbose=0), original.predict(images(), verbose=0)
     )
+
+
+def test_a_pass_tells_what_it_no_longer_shares():
+    dense = keras.layers.Dense(3, name="shared")
+    clip, image = keras.Input((5, 4)), keras.Input((4,))
+    outputs = [keras.layers.TimeDistributed(dense, name="clips")(clip), dense(image)]
+    with pytest.warns(UserWarning, match="clips and shared share shared, of which the new model"):
+        flat = flatten(keras.Model([clip, image], outputs))
+    assert len(flat.trainable_weights) == 4

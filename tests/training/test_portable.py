@@ -113,3 +113,29 @@ def test_lambda_that_reads_its_script_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
     plain = keras.layers.Lambda(lambda x: abs(x) * 2)
     save_portable(keras.Sequential([inputs, plain]), tmp_path / "model.keras")
+
+
+def with_encoder_twice(wrap):
+    """An encoder within a wrapper or a model, and by itself."""
+    encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="encoder")
+    clip, image = keras.Input((5, 4)), keras.Input((4,))
+    if wrap:
+        first = keras.layers.TimeDistributed(encoder)(clip)
+    else:
+        inner = keras.Input((5, 4))
+        first = keras.Model(inner, encoder.layers[0](inner), name="nested")(clip)
+    return keras.Model([clip, image], [first, encoder(image)])
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_layer_that_a_file_would_hold_twice_is_refused(wrap, tmp_path):
+    with pytest.raises(ValueError, match=r"is shared by a wrapper or a model within the model"):
+        save_portable(with_encoder_twice(wrap), tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layer_called_twice_is_saved(tmp_path):
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4)
+    save_portable(keras.Model(inputs, dense(dense(inputs))), tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").count_params() == 20

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from kdl.deploy.exporting.signature import input_names, input_paths, output_name
 from kdl.deploy.exporting.warm_converter import shared
 from kdl.deploy.tflite.file import read_tflite
 from kdl.graph.copy_model import is_portable, portable_copy
+from kdl.graph.flatten import flatten
+from kdl.graph.saved_form import told_twice
 
 _NO_TENSORFLOW = "No module named 'tensorflow'"
 
@@ -37,7 +40,7 @@ def convert(model, targets, shapes, representative_data=None):
     """
     with shared.get() as worker, worker.folder() as folder:
         saved = os.path.join(folder, "model.keras")
-        (model if is_portable(model) else portable_copy(model)).save(saved)
+        _in_a_form_to_save(model).save(saved)
         job = {
             "model": saved,
             "targets": {kind: os.path.abspath(path) for kind, path in targets.items()},
@@ -50,6 +53,15 @@ def convert(model, targets, shapes, representative_data=None):
         _run(worker, job)
     for path in targets.values():
         check_contents(path, list(shapes), output_names(model))
+
+
+def _in_a_form_to_save(model):
+    """A model with the same outputs under the same names, which Keras's files hold."""
+    if told_twice(model):
+        with warnings.catch_warnings():  # of parts that would be trained apart: a file is not
+            warnings.simplefilter("ignore")
+            return flatten(model)
+    return model if is_portable(model) else portable_copy(model)
 
 
 def _inputs(model, shapes):

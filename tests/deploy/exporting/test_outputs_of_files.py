@@ -291,3 +291,15 @@ def test_outputs_that_hardly_vary_are_told_apart_from_a_wrong_conversion():
     )
     assert not result.passed
     assert "outputs hardly vary" in _explain(result, "float32")
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_layer_that_a_wrapper_or_model_shares_is_exported(wrap, tmp_path):
+    encoder = keras.Sequential([keras.Input((4,)), layers.Dense(3)], name="encoder")
+    clip, image = keras.Input((5, 4), name="clip"), keras.Input((4,), name="image")
+    inner = keras.Input((5, 4))
+    nested = keras.Model(inner, encoder.layers[0](inner), name="nested")
+    first = (layers.TimeDistributed(encoder, name="nested") if wrap else nested)(clip)
+    model = keras.Model([clip, image], [first, encoder(image)])
+    export_tflite(model, tmp_path / "m.tflite")
+    assert sorted(TFLiteRunner(tmp_path / "m.tflite").output_names) == ["encoder", "nested"]
