@@ -38,8 +38,10 @@ def observe_ranges(model, data, batch_size=32, verbose="auto"):
     high = np.maximum(seen[:, 1::2].max(axis=0), 0.0)
     for layer in dict.fromkeys(layer for layer, _ in sites):
         own = [names.index((layer.name, site)) for site in range(layer.sites)]
+        # Of zeros alone, as behind a dead ReLU, any range holds them; LiteRT takes no narrow one.
+        dead = not (low[own].any() or high[own].any())
         layer.low.assign(low[own])
-        layer.high.assign(high[own])
+        layer.high.assign(np.ones_like(high[own]) if dead else high[own])
 
 
 def _sites(model):

@@ -137,6 +137,9 @@ def _build(graph, placement, weight_bits, make_observer):
             new = layer(new, ties=quantizer.ties)
         if quantizer.group is None:
             return new
+        if quantizer.fixed_range:
+            # Of two quantizations of one tensor the converter drops the second.
+            new = _parted(new)
         return observers[quantizer.group](new, site=quantizer.site, ties=quantizer.ties)
 
     def call(node, operation, args, kwargs):

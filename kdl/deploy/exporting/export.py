@@ -39,6 +39,9 @@ _QUANTIZE_AWARE_TOLERANCES = dataclasses.replace(TOLERANCES["int8"], sqnr=20.0, 
 # int8 outputs below this ratio still pass, but deserve a look.
 _LOW_SQNR = 20.0
 
+# In dB: what float32 leaves in the deepest networks, and less than any fault.
+_OWN_ROUNDING = 80
+
 # TFLite's dynamic form leaves smaller weights as they are.
 _LEAST_DYNAMIC_WEIGHTS = 1024
 
@@ -154,7 +157,8 @@ def export_tflite(
             if data.info != ModelInfo():
                 write_metadata(draft, data.info, model.name)
             tolerances = _QUANTIZE_AWARE_TOLERANCES if quantized else None
-            result = verify_tflite(draft, model, samples, tolerances)
+            with _runs_explained(draft, quantization):
+                result = verify_tflite(draft, model, samples, tolerances)
         if quantization == "int8":
             _check_integers(draft, network, quantized)
         result = _judged(result, draft, network, samples, quantization, quantized)
@@ -166,6 +170,25 @@ def export_tflite(
             f"{path} does not end in .tflite, by which readers know what it is.", stacklevel=2
         )
     return dataclasses.replace(result, path=os.fspath(path), note=note)
+
+
+@contextlib.contextmanager
+def _runs_explained(draft, quantization):
+    """Within it a failure of LiteRT tells of the file that would have been, not of its draft."""
+    try:
+        yield
+    except ValueError as error:
+        _, cannot, reason = str(error).partition(f"{draft} cannot be run by LiteRT: ")
+        if not cannot:
+            raise
+        advice = (
+            " A ReLU that gives zeros for all of representative_data has a scale that its kernels "
+            "do not take: kdl.compression.calibrate(model, data) gives it another."
+        )
+        raise ExportError(
+            f"LiteRT cannot run the {quantization} file: {reason}"
+            f"{advice if quantization == 'int8' else ''} No file was written."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -267,6 +290,11 @@ def _explain(result, quantization):
         advice[quantization] = (
             "The model's outputs hardly vary with the inputs that were compared, so that what "
             "rounding leaves is large beside them: pass verification_data of your own."
+        )
+    elif quantization == "float32" and result.sqnr > _OWN_ROUNDING:
+        advice[quantization] = (
+            "So little may be what float32 itself leaves in a deep network with random weights: "
+            "export it trained. If it is, please report it with the model."
         )
     default = "Compare with float32 to see what the smaller form costs."
     return (

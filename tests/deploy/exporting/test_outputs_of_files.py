@@ -10,7 +10,7 @@ from keras import layers, ops
 import kdl
 from kdl.compression import calibrate
 from kdl.deploy import ExportError, TFLiteRunner, export_tflite, read_tflite, verify_tflite
-from kdl.deploy.exporting.export import _explain
+from kdl.deploy.exporting.export import _explain, _runs_explained
 from kdl.deploy.exporting.tolerances import TOLERANCES
 from kdl.deploy.exporting.verify import compare_outputs
 
@@ -303,3 +303,31 @@ def test_layer_that_a_wrapper_or_model_shares_is_exported(wrap, tmp_path):
     model = keras.Model([clip, image], [first, encoder(image)])
     export_tflite(model, tmp_path / "m.tflite")
     assert sorted(TFLiteRunner(tmp_path / "m.tflite").output_names) == ["encoder", "nested"]
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_activations_of_a_fixed_range_beside_others_are_in_integers(activation, images, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    conv = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = layers.Concatenate()([conv, layers.Conv2D(4, 1, activation=activation)(conv)])
+    quantized, report = calibrate(keras.Model(inputs, layers.Conv2D(2, 1)(x)), images, verbose=0)
+    assert report.complete
+    export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=images)
+    assert read_tflite(tmp_path / "m.tflite").float_tensors == 0
+
+
+def test_a_dead_relu_is_exported_or_told(images, tmp_path):
+    """Its scale is near zero, for which LiteRT makes no kernel."""
+    inputs = keras.Input((8, 8, 3))
+    dead = layers.Conv2D(4, 1, activation="relu", bias_initializer=keras.initializers.Constant(-90))
+    x = layers.Concatenate()([dead(inputs), layers.Conv2D(4, 1)(inputs)])
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(x))
+    quantized, _ = calibrate(model, images, verbose=0)
+    export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=images)
+
+
+def test_a_file_that_litert_cannot_run_is_told_by_its_own_name():
+    words = "/tmp/.m.part cannot be run by LiteRT: failed to prepare."
+    message = r"cannot run the int8 file: failed .* No file was written"
+    with pytest.raises(ExportError, match=message), _runs_explained("/tmp/.m.part", "int8"):
+        raise ValueError(words)
