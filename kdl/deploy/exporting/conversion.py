@@ -12,10 +12,13 @@ from kdl.deploy.exporting._custom_objects import describe_custom_objects
 from kdl.deploy.exporting.float_operations import mixed_operations
 from kdl.deploy.exporting.signature import input_names, input_paths, output_names, output_paths
 from kdl.deploy.exporting.warm_converter import shared
-from kdl.deploy.tflite.file import read_tflite
+from kdl.deploy.tflite.file import parse_tflite, read_tflite, scales_of
 from kdl.graph.copy_model import is_portable, portable_copy
 from kdl.graph.flatten import flatten
 from kdl.graph.saved_form import told_twice
+
+# A range of this many steps holds no numbers that a network computes with.
+_LARGEST_SCALE = 1e30
 
 _NO_TENSORFLOW = "No module named 'tensorflow'"
 
@@ -162,6 +165,7 @@ def check_contents(path, inputs, outputs):
     custom = sorted(name for name in summary.operations if name.startswith("custom:"))
     if custom:
         raise ExportError(f"The file needs operations that TFLite does not have: {custom}.")
+    _check_scales(path)
     mixed = mixed_operations(path)
     if mixed:
         raise ExportError(
@@ -170,6 +174,21 @@ def check_contents(path, inputs, outputs):
             f"that stays floating-point reads what is rounded: end the model before it, and export "
             f"that, or export as dynamic."
         )
+
+
+def _check_scales(path):
+    """Raises ExportError if a range was infinite: LiteRT may end the process that runs the file."""
+    for graph in parse_tflite(path).subgraphs:
+        for tensor in graph.tensors:
+            scales = scales_of(tensor)
+            if scales is not None and max(scales) > _LARGEST_SCALE:
+                name = (tensor.name or b"").decode(errors="replace")
+                raise ExportError(
+                    f"The range of {name} is infinite on representative_data, as of images that "
+                    f"are padded by -inf before a pooling, and has no int8 form. Pad by a number, "
+                    f"such as -1e6, or export what kdl.compression.calibrate(model, data) gives, "
+                    f"which leaves it in floating point."
+                )
 
 
 def _save_arrays(arrays, folder):

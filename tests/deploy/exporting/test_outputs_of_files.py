@@ -331,3 +331,16 @@ def test_a_file_that_litert_cannot_run_is_told_by_its_own_name():
     message = r"cannot run the int8 file: failed .* No file was written"
     with pytest.raises(ExportError, match=message), _runs_explained("/tmp/.m.part", "int8"):
         raise ValueError(words)
+
+
+def test_an_infinite_range_has_no_int8_file(images, tmp_path):
+    """LiteRT ended the process that ran it, in a network with more layers."""
+    inputs = keras.Input((8, 8, 3))
+    x = ops.pad(
+        layers.Conv2D(4, 3)(inputs), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf
+    )
+    model = keras.Model(inputs, layers.Flatten()(layers.MaxPooling2D(3, 2)(x)))
+    with pytest.raises(ExportError, match=r"range of .*Pad.* is infinite on representative_data"):
+        export_tflite(model, tmp_path / "m.tflite", "int8", images)
+    assert not list(tmp_path.iterdir())
+    export_tflite(model, tmp_path / "m.tflite", verification_data=images)
