@@ -1,6 +1,5 @@
 """From a Keras model of any backend to a proven `.tflite` file."""
 
-import contextlib
 import dataclasses
 import os
 import warnings
@@ -19,6 +18,13 @@ from kdl.data.model_info import ModelInfo
 from kdl.deploy.exporting._data import may_name, read_export_data
 from kdl.deploy.exporting._tfmot import write_and_compare
 from kdl.deploy.exporting.conversion import ExportError, convert
+from kdl.deploy.exporting.explanations import (
+    LOW_SQNR,
+    explain_low,
+    explain_refusal,
+    fixed_batch_explained,
+    runs_explained,
+)
 from kdl.deploy.exporting.float_operations import describe_float_operations
 from kdl.deploy.exporting.precision import as_float32
 from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
@@ -35,12 +41,6 @@ _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 
 # Against a model that rounds as its file does.
 _QUANTIZE_AWARE_TOLERANCES = dataclasses.replace(TOLERANCES["int8"], sqnr=20.0, rounded=True)
-
-# int8 outputs below this ratio still pass, but deserve a look.
-_LOW_SQNR = 20.0
-
-# In dB: what float32 leaves in the deepest networks, and less than any fault.
-_OWN_ROUNDING = 80
 
 # TFLite's dynamic form leaves smaller weights as they are.
 _LEAST_DYNAMIC_WEIGHTS = 1024
@@ -152,12 +152,12 @@ def export_tflite(
         else:
             model = as_float32(model)
             measured = None if ranges is None else named_inputs(model, ranges.inputs)
-            with _fixed_batch_explained(model, batch_size):
+            with fixed_batch_explained(model, batch_size):
                 convert(model, {quantization: draft}, shapes, measured)
             if data.info != ModelInfo():
                 write_metadata(draft, data.info, model.name)
             tolerances = _QUANTIZE_AWARE_TOLERANCES if quantized else None
-            with _runs_explained(draft, quantization):
+            with runs_explained(draft, quantization):
                 result = verify_tflite(draft, model, samples, tolerances)
         if quantization == "int8":
             _check_integers(draft, network, quantized)
@@ -172,53 +172,19 @@ def export_tflite(
     return dataclasses.replace(result, path=os.fspath(path), note=note)
 
 
-@contextlib.contextmanager
-def _runs_explained(draft, quantization):
-    """Within it a failure of LiteRT tells of the file that would have been, not of its draft."""
-    try:
-        yield
-    except ValueError as error:
-        _, cannot, reason = str(error).partition(f"{draft} cannot be run by LiteRT: ")
-        if not cannot:
-            raise
-        advice = (
-            " A ReLU that gives zeros for all of representative_data has a scale that its kernels "
-            "do not take: kdl.compression.calibrate(model, data) gives it another."
-        )
-        raise ExportError(
-            f"LiteRT cannot run the {quantization} file: {reason}"
-            f"{advice if quantization == 'int8' else ''} No file was written."
-        ) from error
-
-
-@contextlib.contextmanager
-def _fixed_batch_explained(model, batch_size):
-    """Within it a failure tells of the batch that the model was made for, if it is another one."""
-    try:
-        yield
-    except ExportError as error:
-        fixed = {x.shape[0] for x in model.inputs} - {None, batch_size}
-        if not fixed:
-            raise
-        raise ExportError(
-            f"The model is made for batches of {fixed.pop()}, and has no form for {batch_size}: "
-            f"pass that as batch_size, or make its inputs without it. {error}"
-        ) from error
-
-
 def _judged(result, draft, network, samples, quantization, quantized):
     """The result if it is good enough, perhaps beside other tolerances; else ExportError."""
     if quantized and not result.passed:
         result = _held_to_kernels(result, draft, inputs_of_file(network, samples.inputs))
     if not result.passed:
-        raise ExportError(_explain(result, quantization))
+        raise ExportError(explain_refusal(result, quantization))
     if quantized and _gives_one_number(result) and not _are_same(samples):
         raise ExportError(
             "The quantized model gives one number for every input, so that its file proves "
             "nothing: activations below about 1e-12 become zeros. No file was written."
         )
     if quantization == "int8" and _is_low(result):
-        warnings.warn(_explain_low(result, quantized), stacklevel=3)
+        warnings.warn(explain_low(result, quantized), stacklevel=3)
     return result
 
 
@@ -276,33 +242,6 @@ def _check_integers(path, model, quantized):
     )
 
 
-def _explain(result, quantization):
-    advice = {
-        "int8": "Was the model trained, or its batch normalization run on data? Does "
-        "representative_data look like the inputs in use?",
-        "float32": "Does the model mix the samples of a batch, or give other outputs on "
-        "TensorFlow, which converts it? Else this is a defect of the conversion: please report it "
-        "with the model.",
-    }
-    if any(" of the model's " in line for line in result.failures):
-        advice[quantization] = "The model itself gives them: are its weights finite?"
-    elif any(o.failures and not o.varies for o in result.outputs):
-        advice[quantization] = (
-            "The model's outputs hardly vary with the inputs that were compared, so that what "
-            "rounding leaves is large beside them: pass verification_data of your own."
-        )
-    elif quantization == "float32" and result.sqnr > _OWN_ROUNDING:
-        advice[quantization] = (
-            "So little may be what float32 itself leaves in a deep network with random weights: "
-            "export it trained. If it is, please report it with the model."
-        )
-    default = "Compare with float32 to see what the smaller form costs."
-    return (
-        f"The {quantization} file's outputs do not match the model's: "
-        f"{'; '.join(result.failures)}. {advice.get(quantization, default)} No file was written."
-    )
-
-
 def _held_to_kernels(result, path, inputs):
     """The result beside tolerances that LiteRT's kernels keep, where they miss the usual ones."""
     apart = between_kernels(path, inputs)
@@ -319,20 +258,7 @@ def _held_to_kernels(result, path, inputs):
 
 def _is_low(result):
     """Tell if an output of numbers, not of labels, passed but deserves a look."""
-    return any(o.sqnr < _LOW_SQNR for o in result.outputs if o.kind != "labels")
-
-
-def _explain_low(result, quantized):
-    text = (
-        f"The int8 file is faithful only to {result.sqnr:.1f} dB; above {_LOW_SQNR:.0f} dB is "
-        f"usual."
-    )
-    if not quantized:
-        return f"{text} More representative data may help."
-    return (
-        f"{text} LiteRT's own kernels are {result.tolerances.sqnr:.1f} dB apart on it: so deep a "
-        f"network rounds too often for outputs that are closer."
-    )
+    return any(o.sqnr < LOW_SQNR for o in result.outputs if o.kind != "labels")
 
 
 def _gives_one_number(result):

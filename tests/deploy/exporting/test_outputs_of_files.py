@@ -10,7 +10,7 @@ from keras import layers, ops
 import kdl
 from kdl.compression import calibrate
 from kdl.deploy import ExportError, TFLiteRunner, export_tflite, read_tflite, verify_tflite
-from kdl.deploy.exporting.export import _explain, _runs_explained
+from kdl.deploy.exporting.explanations import explain_refusal, runs_explained
 from kdl.deploy.exporting.tolerances import TOLERANCES
 from kdl.deploy.exporting.verify import compare_outputs
 
@@ -290,7 +290,7 @@ def test_outputs_that_hardly_vary_are_told_apart_from_a_wrong_conversion():
         TOLERANCES["float32"],
     )
     assert not result.passed
-    assert "outputs hardly vary" in _explain(result, "float32")
+    assert "outputs hardly vary" in explain_refusal(result, "float32")
 
 
 @pytest.mark.parametrize("wrap", [True, False])
@@ -316,20 +316,25 @@ def test_activations_of_a_fixed_range_beside_others_are_in_integers(activation, 
     assert read_tflite(tmp_path / "m.tflite").float_tensors == 0
 
 
-def test_a_dead_relu_is_exported_or_told(images, tmp_path):
+def test_a_relu_that_is_dead_on_the_data_is_exported_in_integers(images, tmp_path):
     """Its scale is near zero, for which LiteRT makes no kernel."""
     inputs = keras.Input((8, 8, 3))
     dead = layers.Conv2D(4, 1, activation="relu", bias_initializer=keras.initializers.Constant(-90))
     x = layers.Concatenate()([dead(inputs), layers.Conv2D(4, 1)(inputs)])
     model = keras.Model(inputs, layers.Conv2D(2, 1)(x))
     quantized, _ = calibrate(model, images, verbose=0)
-    export_tflite(quantized, tmp_path / "m.tflite", "int8", verification_data=images)
+    path = tmp_path / "m.tflite"
+    export_tflite(quantized, path, "int8", verification_data=images)
+    assert read_tflite(path).float_tensors == 0
+    [outputs] = TFLiteRunner(path).predict(images)
+    expected = model.predict(images, verbose=0)
+    assert np.abs(outputs - expected).max() < 0.05 * np.ptp(expected)
 
 
 def test_a_file_that_litert_cannot_run_is_told_by_its_own_name():
     words = "/tmp/.m.part cannot be run by LiteRT: failed to prepare."
     message = r"cannot run the int8 file: failed .* No file was written"
-    with pytest.raises(ExportError, match=message), _runs_explained("/tmp/.m.part", "int8"):
+    with pytest.raises(ExportError, match=message), runs_explained("/tmp/.m.part", "int8"):
         raise ValueError(words)
 
 
@@ -344,3 +349,16 @@ def test_an_infinite_range_has_no_int8_file(images, tmp_path):
         export_tflite(model, tmp_path / "m.tflite", "int8", images)
     assert not list(tmp_path.iterdir())
     export_tflite(model, tmp_path / "m.tflite", verification_data=images)
+
+
+def test_only_a_small_loss_of_all_is_called_rounding():
+    """Of one channel that is wrong it would be untrue."""
+    y = np.random.default_rng(0).normal(0, 1, (64, 3)).astype("float32")
+    noise = np.random.default_rng(1).normal(0, 2e-5, y.shape).astype("float32")
+    y[:, 0] *= 1e-3
+    wrong = y.copy()
+    wrong[:, 0] = wrong[::-1, 0]
+    for z, is_rounding in ((y * (1 + noise), True), (wrong, False)):
+        result = compare_outputs("m.tflite", "float32", [y], [z], None, TOLERANCES["float32"])
+        assert not result.passed
+        assert ("deep network" in explain_refusal(result, "float32")) == is_rounding
