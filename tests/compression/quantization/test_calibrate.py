@@ -24,3 +24,13 @@ def test_ranges_are_the_extremes_of_the_data_and_stay():
     quantized.fit(5 * data, np.zeros((50, 3)), verbose=0)
     for old, new in zip(before, observers[0].weights, strict=True):
         np.testing.assert_array_equal(old, keras.ops.convert_to_numpy(new))
+
+
+def test_zeros_alone_have_a_range_that_litert_takes():
+    """Behind a ReLU that is dead on the data: of no range it got a scale without a fast kernel."""
+    inputs = keras.Input((4,))
+    dead = keras.layers.Dense(2, "relu", bias_initializer=keras.initializers.Constant(-90))
+    model = keras.Model(inputs, dead(inputs))
+    quantized, _ = calibrate(model, np.ones((4, 4), "float32"), verbose=0)
+    last = [layer for layer in quantized.layers if isinstance(layer, FakeQuantize)][-1]
+    assert [float(end) for end in last.range] == [0.0, 1.0]
