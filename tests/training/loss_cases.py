@@ -55,6 +55,7 @@ def formats():
             np.concatenate([truths, np.zeros((ROWS, 4, 1))], -1),
             np.concatenate([truths, moved], -1),
         ),
+        "box pairs": (truths, moved),
         "embeddings": (rng.integers(0, 3, ROWS), rng.normal(size=(ROWS, 5)) + late[:, None]),
     }
 
