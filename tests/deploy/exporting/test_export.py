@@ -20,6 +20,7 @@ export = importlib.import_module("kdl.deploy.exporting.export")
 pytestmark = pytest.mark.export
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic", "int8"])
 def test_shufflenet_in_every_form(trained, samples, quantization, tmp_path):
     path = tmp_path / "model.tflite"
@@ -39,6 +40,7 @@ def test_shufflenet_in_every_form(trained, samples, quantization, tmp_path):
     assert os.listdir(tmp_path) == ["model.tflite"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
     quantized, report = calibrate(trained, samples[0], verbose=0)
@@ -266,7 +268,7 @@ def test_no_file_is_so_open_that_all_passes(apart, rounding, images, tmp_path, m
 
 
 def test_a_low_ratio_is_told(rounding, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_LOW_SQNR", 100.0)
+    monkeypatch.setattr(export, "LOW_SQNR", 100.0)
     with pytest.warns(UserWarning, match=r"LiteRT's own kernels are 20.0 dB apart"):
         export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=images)
 
