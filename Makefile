@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart saved-models test test-all install lint bench clean
+.PHONY: quickstart saved-models test test-long test-all install lint bench clean
 
 quickstart: $(VENV)/.quickstart
 	KERAS_BACKEND=$${KERAS_BACKEND:-tensorflow} $(BIN)/python examples/quickstart.py
@@ -15,6 +15,10 @@ saved-models: $(VENV)/.quickstart
 
 test: $(VENV)/.dev
 	$(BIN)/python tests/run.py
+
+# Whole programs, jobs and networks, whose parts the tests above hold.
+test-long: $(VENV)/.dev
+	$(BIN)/python tests/run.py --long
 
 # Every test on every backend, and every network as it is: hours.
 test-all: $(VENV)/.dev

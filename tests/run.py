@@ -1,6 +1,7 @@
 """Runs the suite on every backend, on JAX with TensorFlow hidden, and prints a line for each.
 
-What needs TensorFlow whatever the backend, such as its converter, is run on JAX by itself.
+What needs TensorFlow whatever the backend, such as its converter, is run on JAX by itself. Tests
+marked `long` are run by `--long` alone, on PyTorch, and those of every backend on all.
 """
 
 import os
@@ -18,24 +19,38 @@ ALL = ["--doctest-modules", "kdl", "tests"]
 QUICK_XLA = "--xla_cpu_use_fusion_emitters=false"
 EXPORTING_EXAMPLES = ["--ignore=kdl/deploy", "--ignore=kdl/testing/export_test.py"]
 
-# name → (backend, extra entries of the module path, what is run)
-RUNS = {
-    "torch": ("torch", [], ALL),
-    "tensorflow": ("tensorflow", [], ALL),
-    "jax without tensorflow": ("jax", [HIDDEN], [*ALL, *EXPORTING_EXAMPLES]),
-    "jax with tensorflow": ("jax", [], ["-m", "export or tensorflow", "tests"]),
+# name → (backend, extra entries of the module path, what is run, of which markers)
+EVERY = {
+    "torch": ("torch", [], ALL, ""),
+    "tensorflow": ("tensorflow", [], ALL, ""),
+    "jax without tensorflow": ("jax", [HIDDEN], [*ALL, *EXPORTING_EXAMPLES], ""),
+    "jax with tensorflow": ("jax", [], ["tests"], "export or tensorflow"),
 }
+BRIEF = {
+    name: (*run, f"({markers}) and not long" if markers else "not long")
+    for name, (*run, markers) in EVERY.items()
+}
+LONG = {
+    "torch": ("torch", [], ["tests"], "long"),
+    "tensorflow": ("tensorflow", [], ["tests"], "long and every_backend"),
+    "jax with tensorflow": ("jax", [], ["tests"], "long and every_backend"),
+}
+PARTS = {"--long": LONG, "--every-model": EVERY}
 
 
 def main(arguments):
-    """Runs all, or the runs named first among the arguments; the rest goes to pytest."""
-    chosen = [a for a in arguments if a in RUNS] or list(RUNS)
-    rest = [a for a in arguments if a not in RUNS]
+    """Runs all, or the runs named first among the arguments; the rest goes to pytest.
+
+    `--long` runs what is marked `long`, `--every-model` all, neither all that is not marked so.
+    """
+    runs = next((PARTS[a] for a in arguments if a in PARTS), BRIEF)
+    chosen = [a for a in arguments if a in runs] or list(runs)
+    rest = [a for a in arguments if a not in (*EVERY, "--long")]
     lines, failed = [], False
     for name in chosen:
         print(f"=== {name} ===", flush=True)
         start = time.monotonic()
-        code, summary = run(*RUNS[name], rest)
+        code, summary = run(*runs[name], rest)
         failed |= code != 0
         verdict = "passed" if code == 0 else f"FAILED (exit status {code})"
         lines.append(f"{name}: {verdict}, {summary}, {time.monotonic() - start:.0f} s")
@@ -43,7 +58,7 @@ def main(arguments):
     return int(failed)
 
 
-def run(backend, hidden, targets, rest):
+def run(backend, hidden, targets, markers, rest):
     """Exit status of pytest on one backend, and its closing line."""
     path = [*hidden, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -62,7 +77,7 @@ def run(backend, hidden, targets, rest):
     # Children need not compile kdl, each anew: a third of a second.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     workers = ["-n", str(min(os.cpu_count(), 4)), "--dist", "worksteal"]
-    command = [sys.executable, "-m", "pytest", *workers, *targets, *rest]
+    command = [sys.executable, "-m", "pytest", *workers, *targets, "-m", markers, *rest]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
     )

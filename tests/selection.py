@@ -1,17 +1,18 @@
 """Which tests run on which backend.
 
-PyTorch starts and builds fastest: all tests run on it. TensorFlow and JAX compile each operation
-or step for each shape, which takes most of their time. So there
+PyTorch starts and builds fastest: all tests but the long ones run on it. TensorFlow and JAX compile
+each operation or step for each shape, which takes most of their time. So there
 
 - all tests of the packages `WHOLE` run, which compute with the backend, and of other packages
   those marked `every_backend`: what a network, a method or a file gives, and whatever takes another
   way on another backend. Arguments, messages, names, files and plain Python are no backend's.
 - what is exported is so once, unless it is marked `every_backend`: one TensorFlow process converts,
   whatever the backend.
-- of the cases of a block's `test_layer` the first runs: blocks are made of layers that are tested
-  one by one.
+- of the cases of a test the first runs, and where they are of a registry, the first of each `name`.
+  What is marked `every_backend` runs with all: such as operators that take other ways on another.
 
-`--every-model` runs all on each.
+Tests marked `long` are whole programs, jobs and networks whose parts other tests hold. `make test`
+leaves them to `make test-long`, and `.ci/run` runs both. `--every-model` runs all on each.
 """
 
 import os
@@ -45,9 +46,10 @@ def _is_in_tests(item):
 
 
 def _is_a_further_case(item, seen):
-    """Whether a case of a block's `test_layer` comes after the first."""
-    if item.path.parent.name != "blocks" or getattr(item, "originalname", None) != "test_layer":
+    """Whether another case of the test came before, and one is enough."""
+    if item.get_closest_marker("every_backend") or not hasattr(item, "callspec"):
         return False
-    is_known = item.path in seen
-    seen.add(item.path)
+    test = (item.path, item.originalname, item.callspec.params.get("name"))
+    is_known = test in seen
+    seen.add(test)
     return is_known

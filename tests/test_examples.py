@@ -21,6 +21,7 @@ def _marked(paper):
     return pytest.param(paper, marks=pytest.mark.export if paper in EXPORTING else ())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="on the backend that starts fastest")
 @pytest.mark.parametrize("paper", [_marked(paper) for paper in PAPERS])
 def test_smoke(paper, tmp_path, monkeypatch, capsys):

@@ -85,6 +85,8 @@ def run(command, installed, folder, **options):
     return done.stdout
 
 
+@pytest.mark.long
+@pytest.mark.every_backend
 @pytest.mark.export
 def test_python_blocks_run_from_an_installed_wheel(readme, installed, folder):
     written = json.dumps(blocks(readme, "python"))
@@ -93,6 +95,7 @@ def test_python_blocks_run_from_an_installed_wheel(readme, installed, folder):
     assert all((folder / name).exists() for name in ("digits.tflite", "photos.keras"))
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the command is of no backend: once")
 def test_commands_run_from_an_installed_wheel(readme, installed, folder):

@@ -1,8 +1,8 @@
 """With a reference's weights a network gives its logits, at every size of the golden file.
 
-On PyTorch all are compared. On TensorFlow and JAX, which compile each network for each size, large
-ones are compared with `--every-model` only, and the others at one size; what they are made of is
-tested in `tests/layers` on all three.
+On PyTorch all are compared, most in the long tests. On TensorFlow and JAX, which compile each
+network for each size, large ones are compared with `--every-model` only, and the others at
+one size; what they are made of is tested in `tests/layers` on all three.
 """
 
 import keras
@@ -52,7 +52,9 @@ BRIEF = {
 def pytest_generate_tests(metafunc):
     if "golden" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-model") or keras.backend.backend() == "torch"
-        metafunc.parametrize("golden", NETWORKS if every else sorted(BRIEF))
+        others = sorted(NETWORKS.keys() - BRIEF) if every else []
+        long = [pytest.param(name, marks=pytest.mark.long) for name in others]
+        metafunc.parametrize("golden", [*sorted(BRIEF), *long])
 
 
 def outputs_of(model, x):

@@ -1,7 +1,8 @@
 """Every model of the registry: size, cost, graph, files. A new model is tested by existing.
 
-Counts are compared for all models, on PyTorch. What needs a forward pass or an export runs for the
-smallest model of each class, with few blocks; with `--every-model` for all, as they are.
+What builds a model runs for the smallest of each class, on PyTorch; its counts are compared for all
+in the long tests. What needs a forward pass or an export runs for the smallest of each class, with
+few blocks; with `--every-model` for all, as they are.
 """
 
 import inspect
@@ -38,10 +39,22 @@ def smallest_of_each_class():
     return sorted(smallest.values())
 
 
+# Exported by `make test`; the other networks' files are among the long tests.
+EXPORTED = ("mobilenet_", "shufflenet_x", "squeezenet")
+
+
 def pytest_generate_tests(metafunc):
     if "model_name" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-model")
-        metafunc.parametrize("model_name", list(ENTRIES) if every else smallest_of_each_class())
+        names = list(ENTRIES) if every else smallest_of_each_class()
+        if metafunc.function is test_exported_files_match_the_model:
+            names = long_unless(lambda name: name.startswith(EXPORTED), names)
+        metafunc.parametrize("model_name", names)
+
+
+def long_unless(is_brief, names):
+    """Cases of a test, the others of which are long."""
+    return [n if is_brief(n) else pytest.param(n, marks=pytest.mark.long) for n in names]
 
 
 @pytest.fixture
@@ -84,7 +97,8 @@ def no_values():
 
 def counted_here():
     """All on the backend that builds fastest: counts follow from shapes, which are Keras's."""
-    return list(ENTRIES) if keras.backend.backend() == "torch" else smallest_of_each_class()
+    brief = smallest_of_each_class()
+    return long_unless(brief.__contains__, ENTRIES) if keras.backend.backend() == "torch" else brief
 
 
 @pytest.mark.parametrize("name", counted_here())

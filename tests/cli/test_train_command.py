@@ -93,6 +93,7 @@ def test_weights_that_overwrite_would_remove_are_kept(image_folder, tmp_path):
     assert (run / "last.keras").read_bytes() == b"weights"
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes(image_folder, tmp_path):
     """Killed at a random moment and started again, a run has all epochs once, and all its steps."""
     run, epochs = tmp_path / "run", 6
@@ -113,6 +114,7 @@ def test_a_killed_run_resumes(image_folder, tmp_path):
     assert not (run / "backup").exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="compiling takes a minute; the road is the same"
 )

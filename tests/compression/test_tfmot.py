@@ -137,6 +137,7 @@ def test_counterpart_outputs_match_keras(make, images):
     np.testing.assert_allclose(outputs, model.predict(images, verbose=0), rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.export
 def test_zoo_is_quantized_whole(images, labels, tmp_path):
     from kdl.deploy import TFLiteRunner, export_tflite, read_tflite

@@ -122,6 +122,7 @@ def test_killed_process_leaves_finished_members(processes, tmp_path):
     assert (ensemble.predict_proba(x) == expected).all()
 
 
+@pytest.mark.long
 @once
 def test_killed_program_leaves_finished_members(tmp_path):
     """The process that calls `fit` is killed; this one trains what is missing."""
@@ -158,6 +159,7 @@ def test_threads_train_with_settings_of_the_caller():
     assert low.members_[0].layers[-1].compute_dtype == "bfloat16"
 
 
+@pytest.mark.long
 @once
 def test_dask_cluster_trains_same_members():
     distributed = pytest.importorskip("distributed")

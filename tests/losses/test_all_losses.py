@@ -89,9 +89,9 @@ WRONG_LABELS = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_LABELS)
-def test_wrong_labels_raise_or_give_nan_in_compiled_steps(case, monkeypatch):
-    loss, y_true, y_pred = WRONG_LABELS[case]
+@pytest.mark.parametrize("name", WRONG_LABELS)
+def test_wrong_labels_raise_or_give_nan_in_compiled_steps(name, monkeypatch):
+    loss, y_true, y_pred = WRONG_LABELS[name]
     with pytest.raises(ValueError, match="must"):
         loss(y_true, y_pred)
     monkeypatch.setattr(_concrete, "_is_traced", lambda tensor: True)  # as in a compiled step
@@ -146,19 +146,19 @@ def masked_predictions():
     return keras.Model(inputs, outputs)(x)
 
 
-@pytest.mark.parametrize("case", MASKED)
-def test_masked_positions_change_no_loss(case):
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_positions_change_no_loss(name):
     y_true = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
-    results = MASKED[case](y_true, masked_predictions())
-    np.testing.assert_allclose(float(results), float(MASKED[case](MASKS, SCORES)), rtol=1e-5)
+    results = MASKED[name](y_true, masked_predictions())
+    np.testing.assert_allclose(float(results), float(MASKED[name](MASKS, SCORES)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["focal, sum", "hard negatives"])
-def test_masked_positions_of_targets_change_no_loss(case):
+@pytest.mark.parametrize("name", ["focal, sum", "hard negatives"])
+def test_masked_positions_of_targets_change_no_loss(name):
     labels = np.concatenate([MASKS, np.ones((2, 2), int)], 1)
     targets = {"labels": labels * 0, "positive": labels > 0}
-    expected = MASKED[case]({key: v[:, :4] for key, v in targets.items()}, SCORES)
-    results = MASKED[case](targets, masked_predictions())
+    expected = MASKED[name]({key: v[:, :4] for key, v in targets.items()}, SCORES)
+    results = MASKED[name](targets, masked_predictions())
     np.testing.assert_allclose(float(results), float(expected), rtol=1e-5)
 
 
@@ -199,9 +199,9 @@ WITHOUT_POSITIONS = {
 }
 
 
-@pytest.mark.parametrize("case", WITHOUT_POSITIONS)
-def test_sample_weight_of_positions_that_have_no_value_raises(case):
-    loss, y_true, y_pred = WITHOUT_POSITIONS[case]
+@pytest.mark.parametrize("name", WITHOUT_POSITIONS)
+def test_sample_weight_of_positions_that_have_no_value_raises(name):
+    loss, y_true, y_pred = WITHOUT_POSITIONS[name]
     with pytest.raises(ValueError, match=r"must be \(batch,\).* received \(2, 4\).*ignore_class"):
         loss(y_true, y_pred, sample_weight=np.ones((2, 4)))
     expected = float(loss(y_true, y_pred, sample_weight=np.float32([1, 3])))
@@ -211,10 +211,10 @@ def test_sample_weight_of_positions_that_have_no_value_raises(case):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("case", WITHOUT_POSITIONS)
-def test_empty_batch_has_no_loss(case):
+@pytest.mark.parametrize("name", WITHOUT_POSITIONS)
+def test_empty_batch_has_no_loss(name):
     """As of a replica to which nothing is left of the last batch."""
-    loss, y_true, y_pred = WITHOUT_POSITIONS[case]
+    loss, y_true, y_pred = WITHOUT_POSITIONS[name]
     arguments = {k: v for k, v in loss.get_config().items() if k != "reduction"}
     values = type(loss)(**arguments, reduction="none")(y_true[:0], y_pred[:0])
     assert tuple(values.shape) == (0,)

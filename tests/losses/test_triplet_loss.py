@@ -138,6 +138,7 @@ def test_worked_number_without_negatives():
     assert mean(labels, points, **settings) == 0
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_definition(case):
     other = ("squared_l2", "cosine")[CASES.index(case) % 2]

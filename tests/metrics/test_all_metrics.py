@@ -22,9 +22,9 @@ WRONG_LABELS = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_LABELS)
-def test_wrong_labels_raise_or_give_nan_in_compiled_steps(case, monkeypatch):
-    metric, y_true, y_pred = WRONG_LABELS[case]
+@pytest.mark.parametrize("name", WRONG_LABELS)
+def test_wrong_labels_raise_or_give_nan_in_compiled_steps(name, monkeypatch):
+    metric, y_true, y_pred = WRONG_LABELS[name]
     with pytest.raises(ValueError, match="must"):
         metric.update_state(y_true, y_pred)
     monkeypatch.setattr(_concrete, "_is_traced", lambda tensor: True)  # as in a compiled step
@@ -51,9 +51,9 @@ EMPTY = {
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("case", EMPTY)
-def test_empty_batch_changes_nothing(case):
-    metric, y_true, y_pred = EMPTY[case]
+@pytest.mark.parametrize("name", EMPTY)
+def test_empty_batch_changes_nothing(name):
+    metric, y_true, y_pred = EMPTY[name]
     metric.update_state(y_true, y_pred)
     before = float(metric.result())
     metric.update_state(y_true[:0], y_pred[:0])

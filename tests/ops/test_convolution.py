@@ -9,6 +9,9 @@ from kdl.ops.convolution import _choose
 from kdl.testing._gradients import gradients
 from kdl.testing._variants import _runs_convolution
 
+# Computed by ways of its own on each backend.
+pytestmark = pytest.mark.every_backend
+
 GEOMETRY = {
     "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 4)),
     "strides": st.tuples(st.integers(1, 3), st.integers(1, 2)),

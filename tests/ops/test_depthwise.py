@@ -9,6 +9,9 @@ from kdl.ops.depthwise import _parts
 from kdl.ops.lowering import on_xla_cpu, resolve_lowering
 from kdl.testing._gradients import gradients
 
+# Computed by ways of its own on each backend.
+pytestmark = pytest.mark.every_backend
+
 
 def to_numpy(x):
     return keras.ops.convert_to_numpy(x)

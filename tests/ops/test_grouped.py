@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from kdl.ops import grouped_conv, lowering_scope, mobile_gpu_safe
 from kdl.ops.grouped import _choose
 
+# Computed by ways of its own on each backend.
+pytestmark = pytest.mark.every_backend
+
 
 def to_numpy(x):
     return keras.ops.convert_to_numpy(x)

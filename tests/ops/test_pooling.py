@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from kdl.ops import average_pool, max_pool
 from kdl.testing._gradients import gradients
 
+# Computed by ways of its own on each backend.
+pytestmark = pytest.mark.every_backend
+
 FORMS = ["auto", "native", "shift"]
 
 

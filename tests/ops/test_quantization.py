@@ -8,6 +8,9 @@ import kdl
 from kdl.ops import fake_quantize, fake_quantize_weights, weight_scales
 from kdl.testing._gradients import gradients
 
+# Computed by ways of its own on each backend.
+pytestmark = pytest.mark.every_backend
+
 
 def to_numpy(x):
     return keras.ops.convert_to_numpy(x)

@@ -253,6 +253,7 @@ def test_flattened_graph_outputs_and_macs_match():
     assert macs(model) - macs(backbone(strip_pooling=True)) == 4 * 5 * per_pixel + grid + strips
 
 
+@pytest.mark.long
 @pytest.mark.export
 def test_exported_files_match_the_model():
     model = SPNet(backbone(strip_pooling=True), **BRIEF, auxiliary=False)

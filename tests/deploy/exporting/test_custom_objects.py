@@ -79,6 +79,7 @@ print(kdl.deploy.export_tflite(model, "m.tflite").passed)
 """
 
 
+@pytest.mark.long
 @pytest.mark.export
 def test_script_is_exported_with_all_that_is_its_own_and_runs_once(tmp_path):
     home, here = tmp_path / "home", tmp_path / "here"

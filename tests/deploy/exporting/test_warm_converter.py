@@ -51,6 +51,7 @@ def test_faults_are_told_as_by_a_process_of_its_own(kept, tmp_path):
     assert export_tflite(network, tmp_path / "m.tflite").passed
 
 
+@pytest.mark.long
 @keras.saving.register_keras_serializable("kdl_tests")
 class Erfinv(keras.layers.Layer):
     def call(self, x):
@@ -122,6 +123,7 @@ import tempfile, threading
 import keras
 from kdl.deploy import export_tflite
 
+@pytest.mark.long
 @keras.saving.register_keras_serializable("written_by_a_test")
 class Waits(keras.layers.Layer):
     def call(self, x):

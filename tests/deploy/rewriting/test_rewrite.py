@@ -342,6 +342,7 @@ def test_unknown_target():
         rewrite_for(network(met), "npu")
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize(("target", "form"), [("gpu", "float32"), ("edgetpu", "int8")])
 def test_the_file_of_a_rewritten_model_runs(target, form, tmp_path):

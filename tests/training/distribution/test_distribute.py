@@ -124,6 +124,7 @@ def test_readme_names_the_tested_layers(equal, root):
         assert told == ("yes" if equal[kind] else "no"), name
 
 
+@pytest.mark.long
 def test_killed_worker_ends_job_which_resumes(tmp_path):
     """And ends with the weights of one device that nobody disturbed."""
     start = time.monotonic()
@@ -156,6 +157,7 @@ def test_more_devices_than_available_raise():
         pass
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BACKEND != "torch", reason="elsewhere one process leads all devices")
 def test_processes_stop_together_and_have_as_many_batches(tmp_path):
     run("stopped_job.py", tmp_path)
@@ -178,6 +180,7 @@ for part in range(3):
 """
 
 
+@pytest.mark.long
 def test_second_fit_of_a_job_trains():
     """Such as training and fine-tuning, in one script."""
     launch([sys.executable, "-c", TWICE], PROCESSES)
