@@ -53,6 +53,7 @@ for name, code in json.load(sys.stdin).items():
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="once: its own backend is NumPy")
 def test_classes_are_registered():
     cases = {**FIRST, "a failure": "import kdl\ntry: import kdl.nothing\nexcept ImportError: pass"}

@@ -150,10 +150,11 @@ def read_model_info(path: Path) -> ModelInfo:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If what is kept there is damaged.
+        ValueError: If what is kept there is damaged, or the file is not what its name says.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file.")
+    _check_kind(path)
     with opened(path) as archive:
         if archive is None or _ENTRY not in archive.namelist():
             return ModelInfo()
@@ -166,6 +167,19 @@ def read_model_info(path: Path) -> ModelInfo:
             f"{os.fspath(path)} holds a damaged {_ENTRY} ({type(error).__name__}: {error}). Export "
             f"it again."
         ) from error
+
+
+def _check_kind(path):
+    """Raises ValueError if a file is not what its ending says: empty, cut or of another kind."""
+    ending = os.path.splitext(path)[1]
+    places = {".keras": (0, b"PK"), ".tflite": (4, b"TFL3")}
+    if os.path.isfile(path) and ending in places:
+        start, mark = places[ending]
+        with open(path, "rb") as file:
+            head = file.read(start + len(mark))
+        is_one = head[start:] == mark and (ending != ".keras" or zipfile.is_zipfile(path))
+        if not is_one:
+            raise ValueError(f"{os.fspath(path)} is damaged, or no {ending} file.")
 
 
 def _is_line(label):

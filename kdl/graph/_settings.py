@@ -1,11 +1,13 @@
 """State of a layer that is neither a weight nor in its config."""
 
 import copy
+import functools
 import types
 
 import keras
 import numpy as np
 
+from kdl.graph.copy_weights import as_array
 from kdl.layers.normalization.convert_sync_batch_norm import is_synchronized_plain, synchronize
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.ndarray, np.generic)
@@ -35,14 +37,37 @@ def keep_settings(old, new, edit=None):
     if edit is None:
         keep_policy(old.dtype_policy, new)
     keep_functions(old, new)
-    if isinstance(old, keras.Model):
-        return  # its attributes tell how it is compiled and trained
     for key, value in vars(old).items():
-        if key.startswith("_") or key in _STATE or not _is_plain(value):
+        if not _is_setting(old, key) or not _is_plain(value):
             continue
         value = edit({key: value})[key] if edit else value
         if key not in vars(new) or not _is_equal(vars(new)[key], value):
             setattr(new, key, _plain_copy(value))
+
+
+def _is_setting(layer, key):
+    """Tell if an attribute of a layer tells what it computes, and not what Keras does with it.
+
+    The authors of other classes than Keras's and kdl's keep such in private attributes, too.
+    """
+    is_foreign = not type(layer).__module__.startswith(("keras.", "kdl."))
+    if isinstance(layer, keras.Model):
+        return is_foreign and key not in _keras_attributes()
+    if key.startswith("_"):
+        return is_foreign and key not in _keras_attributes()
+    return key not in _STATE
+
+
+@functools.cache
+def _keras_attributes():
+    """Names of the attributes that Keras gives to every layer, and to every model."""
+    inputs = keras.Input((1,), name="kdl_probe")
+    models = keras.Model(name="kdl_probe"), keras.Model(inputs, inputs, name="kdl_probe")
+    for model in models:
+        model.compile()
+    layer = keras.layers.Layer(name="kdl_probe")
+    layer.build((None, 1))
+    return {*_STATE, *vars(layer)}.union(*map(vars, models))
 
 
 def keep_policy(policy, new):
@@ -83,7 +108,7 @@ def _is_plain(value):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
-    return isinstance(value, _PLAIN)
+    return isinstance(value, _PLAIN) or keras.ops.is_tensor(value)
 
 
 def _is_equal(one, other):
@@ -91,6 +116,7 @@ def _is_equal(one, other):
         return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_is_equal, one, other))
+    one, other = (as_array(x) if keras.ops.is_tensor(x) else x for x in (one, other))
     if isinstance(other, np.ndarray) or isinstance(one, np.ndarray):
         return np.array_equal(one, other)
     return one == other
@@ -102,4 +128,4 @@ def _plain_copy(value):
         return {key: _plain_copy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return (tuple if isinstance(value, tuple) else list)(map(_plain_copy, value))
-    return copy.deepcopy(value)
+    return keras.ops.copy(value) if keras.ops.is_tensor(value) else copy.deepcopy(value)

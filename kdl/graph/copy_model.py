@@ -33,7 +33,8 @@ def copy_model(
     the model, weights and what follows from them (the statistics of an adapted `Normalization`),
     which layers are frozen, layers that are shared, also by nested models, dtype policies and
     quantization, random seeds, classes and functions that are not registered with Keras, and plain
-    values (numbers, text, arrays) that were set as public attributes of a layer.
+    values (numbers, text, arrays, tensors) that were set as attributes of a layer, also private
+    ones of your own classes.
 
     Functional and Sequential models are copied layer by layer; models of other classes (those of
     `kdl.applications`, subclasses of `keras.Model`) are made from their config. Any other object

@@ -2,7 +2,7 @@
 
 import keras
 
-from kdl._compat import all_layers, mark_dense, operations_before, own_variables
+from kdl._compat import all_layers, mark_dense, operation_of, operations_before, own_variables
 from kdl._warn import warn
 from kdl.data.model_info import set_model_info
 from kdl.graph._settings import keep_trainable
@@ -96,12 +96,16 @@ def make_model(inputs, outputs, name=None):
     """A `keras.Model`, whose operations get other names where two have one.
 
     Keras numbers the names that it gives from the start in each process, so that those of a model
-    that was loaded come a second time.
+    that was loaded come a second time. Those by which outputs are told stay.
     """
-    operations = operations_before(keras.tree.flatten(outputs))
-    layers_first = sorted(operations, key=lambda x: not isinstance(x, keras.layers.Layer))
+    ends = keras.tree.flatten(outputs)
+    giving = {id(operation_of(x)) for x in ends}
+
+    def is_less(operation):
+        return id(operation) not in giving, not isinstance(operation, keras.layers.Layer)
+
     taken = {x.name for x in keras.tree.flatten(inputs)}
-    for operation in layers_first:
+    for operation in sorted(operations_before(ends), key=is_less):
         if isinstance(operation, keras.layers.InputLayer):
             continue
         while operation.name in taken:

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from kdl._compat import all_layers, inner_layers, is_plain_functional, own_variables
+from kdl.graph._settings import functions_of
+from kdl.graph.copy_layer import made_from_config
 from kdl.graph.copy_weights import as_array, assign, own_values
 
 
@@ -18,13 +20,15 @@ def check_saved_form(model):
         model: A Keras model.
 
     Raises:
-        ValueError: If a Lambda's function needs names of its script, or a layer saves other weights
-            than it has; the message names the layer.
+        ValueError: If a Lambda's function needs names of its script, a lambda is an argument of
+            another layer, or a layer saves other weights than it has; the message names the layer.
     """
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Lambda):
             _check_names(layer)
-        elif not type(layer).__module__.startswith(("keras.", "kdl.")):
+            continue
+        _check_arguments(layer)
+        if not type(layer).__module__.startswith(("keras.", "kdl.")):
             _check_weights(layer)
 
 
@@ -41,6 +45,22 @@ def _check_names(layer):
             f"not save with it, so that no other process can run the model. Use operations of "
             f"keras.ops in the graph, or a registered layer, in place of the Lambda."
         )
+
+
+def _check_arguments(layer):
+    """Raises ValueError if an argument is a lambda, as an activation: Keras reads none back."""
+    lambdas = [key for key, f in functions_of(layer).items() if f.__name__ == "<lambda>"]
+    if not lambdas:
+        return
+    with made_from_config(layer):
+        told = layer.get_config()
+    for key in lambdas:
+        if key in told:
+            raise ValueError(
+                f"{key} of {layer.name} is a lambda, which no program can read back from a file. "
+                f"Define the function with def, and register it by "
+                f"keras.saving.register_keras_serializable. No file was written."
+            )
 
 
 def _check_weights(layer):
@@ -82,13 +102,15 @@ def told_twice(model):
     """Layers with weights that the config of a model tells in several places, as a list.
 
     Each place would get a layer of its own from it. A functional model tells its layers, and so
-    does each model and wrapper within it; a layer of another kind makes the parts of its parts.
+    does each model and wrapper within it; a layer of another kind makes the parts of its parts, and
+    shares among them what it likes.
 
     Args:
         model: A Keras model.
     """
     inside = {id(layer): {*map(id, all_layers(layer))} for layer in all_layers(model)}
     tellers = {id(x) for x in all_layers(model) if is_plain_functional(x) or _is_sequential(x)}
+    makers = [parts for key, parts in inside.items() if key not in tellers]
     holders = {}
     for holder in all_layers(model):
         for layer in inner_layers(holder):
@@ -96,7 +118,9 @@ def told_twice(model):
     return [
         layer
         for layer, ids in holders.values()
-        if layer.variables and len(_telling(ids, inside, tellers)) > 1
+        if layer.variables
+        and len(_telling(ids, inside, tellers)) > 1
+        and not any(parts.issuperset(ids) for parts in makers)
     ]
 
 

@@ -33,8 +33,8 @@ def save_portable(model: keras.Model, path: Path, info: ModelInfo | None = None)
     Raises:
         OSError: If the file cannot be written.
         ValueError: If a layer cannot be copied, does not write its weights as they are, is a
-            Lambda that reads names of its script, or is shared in a way that Keras's files do not
-            hold; the message names it.
+            Lambda that reads names of its script, has a lambda for an argument, or is shared in a
+            way that Keras's files do not hold; the message names it.
 
     Example:
         >>> import keras, os, tempfile

@@ -116,6 +116,7 @@ def test_what_nobody_expected_is_one_line_too(monkeypatch):
         kdl_here()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_outputs_are_no_failure(closed, root):
     line = " ".join([*map(shlex.quote, command("list", "squeezenet")), closed])

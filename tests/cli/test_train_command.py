@@ -138,6 +138,7 @@ def test_two_devices(image_folder, tmp_path):
     assert "epochs: 2 there, 1 now" in error_line(kdl(*arguments, "--epochs", 1))
 
 
+@pytest.mark.long
 def test_fine_tuning_from_a_file(image_folder, tmp_path):
     first, run = tmp_path / "first", tmp_path / "run"
     done = kdl_here("train", "--data", image_folder, "--epochs", 1, "--output", first, *FAST)

@@ -127,7 +127,7 @@ def test_the_zoo_holds_all_that_has_a_counterpart():
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("make", [zoo, float_only])
+@pytest.mark.parametrize("make", [pytest.param(zoo, marks=pytest.mark.long), float_only])
 def test_counterpart_outputs_match_keras(make, images):
     """`predict` compares with Keras 3 within 1e-4 of the spread before it answers."""
     model = make()
@@ -167,10 +167,12 @@ def test_zoo_is_quantized_whole(images, labels, tmp_path):
 
 @pytest.mark.export
 @pytest.mark.parametrize(
-    "last",
-    [K.AveragePooling2D(3, 1, padding="same"), lambda x: ops.split(x, 2, axis=-1)[1]],
+    ("last", "backward"),
+    [
+        (K.AveragePooling2D(3, 1, padding="same"), True),
+        (lambda x: ops.split(x, 2, axis=-1)[1], False),
+    ],
 )
-@pytest.mark.parametrize("backward", [False, True])
 def test_concatenation_keeps_its_order(last, backward, images):
     """TF-MOT by itself goes by the order of the layers, and takes first outputs for others."""
     keras.utils.set_random_seed(0)

@@ -38,7 +38,7 @@ def test_in_a_tflite_file(root, tmp_path):
 
 
 def test_files_without_info(tmp_path):
-    (tmp_path / "plain.tflite").write_bytes(b"no archive")
+    (tmp_path / "plain.tflite").write_bytes(b"\x1c\0\0\0TFL3 and no archive")
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("config.json", "{}")
     for name in ("plain.tflite", "other.keras"):
@@ -48,6 +48,14 @@ def test_files_without_info(tmp_path):
     assert (tmp_path / "plain.tflite").read_bytes() == before
     with pytest.raises(FileNotFoundError, match=r"missing\.keras"):
         read_model_info(tmp_path / "missing.keras")
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.tflite"])
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\3\4 the first half of an archive"])
+def test_files_that_are_not_what_they_are_called_raise(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} is damaged, or no {name[1:]} file"):
+        read_model_info(tmp_path / name)
 
 
 def test_models_of_kdl_remember_what_they_are_fitted_on(tmp_path):

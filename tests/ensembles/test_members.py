@@ -70,6 +70,7 @@ def doubling(layer):
     return build
 
 
+@pytest.mark.long
 def test_unserializable_member_in_process_raises_before_training(processes, tmp_path):
     x, y = blobs(count=30)
     announced = {"callbacks": [Announced(str(tmp_path / "training"))]}

@@ -208,6 +208,30 @@ def two_precisions():
     return model(L.Conv2D(4, 1), L.Dense(4, dtype="mixed_bfloat16"), L.Dense(4, dtype="float32"))
 
 
+class Private(L.Layer):
+    """One that learns a number and a tensor, and keeps them where no config looks."""
+
+    def __init__(self, **kw):
+        super().__init__(**kw)
+        self._gain, self.table = 1.0, None
+
+    def learn(self, gain, table):
+        self._gain, self.table = gain, ops.convert_to_tensor(table, "float32")
+
+    def call(self, x):
+        return x * self._gain if self.table is None else x * self._gain * self.table
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def private_state():
+    layer = Private(name="private")
+    made = model(layer, L.Conv2D(4, 3))
+    layer.learn(0.2, [1, 2, 3])
+    return made
+
+
 def late_attribute():
     layer = Scale(1.0)
     changed = model(layer, L.Conv2D(4, 3))
@@ -312,6 +336,7 @@ MODELS = {
     "computed file": lambda: model(ResizedScale(), L.Conv2D(4, 3)),
     "two precisions": two_precisions,
     "late attribute": late_attribute,
+    "private state": private_state,
     "dict of outputs": dict_of_outputs,
     "quantized": quantized,
     "own class": own_class,

@@ -154,6 +154,7 @@ def test_float32_copy_of_a_mixed_precision_model(name, mixed_precision):
 READABLE = sorted(
     {*strange.MODELS}
     - {"automatic config", "forgetful config", "functions", "lambda", "late attribute"}
+    - {"private state"}
     - {"called like Keras", "computed file"}
     - {"same names", "shared with nested", "wrapped"}
 )

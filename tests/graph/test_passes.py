@@ -163,6 +163,19 @@ def test_outputs_in_a_list_keep_their_names_through_a_pass(name, tmp_path):
     assert output_names(keras.saving.load_model(tmp_path / "model.keras")) == names
 
 
+@pytest.mark.parametrize("name", PASSES)
+def test_an_output_that_another_operation_reads_keeps_its_name(name):
+    inputs = keras.Input((6, 6, 3))
+    conv = keras.layers.Conv2D(5, 3, name="scores", data_format="channels_last")
+    scores = conv(inputs)
+    pool = keras.layers.GlobalAveragePooling2D(name="pool", data_format="channels_last")
+    original = keras.Model(inputs, [scores, keras.ops.argmax(scores, -1), pool(scores)])
+    new = PASSES[name](original)
+    new = new[0] if isinstance(new, tuple) else new
+    assert output_names(new) == output_names(original)
+    assert output_names(new)[0::2] == ["scores", "pool"]
+
+
 @pytest.mark.parametrize("name", ["flatten", "calibrate"])
 def test_an_input_that_is_given_as_an_output_keeps_its_name(name):
     inputs = keras.Input((6, 6, 3), name="state")

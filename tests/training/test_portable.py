@@ -115,6 +115,23 @@ def test_lambda_that_reads_its_script_is_refused(tmp_path):
     save_portable(keras.Sequential([inputs, plain]), tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize(
+    "argument", ["activation", "bias_initializer", "kernel_regularizer", "kernel_constraint"]
+)
+def test_lambda_for_an_argument_is_refused(argument, tmp_path):
+    functions = {
+        "activation": lambda x: x * 2,
+        "bias_initializer": lambda shape, dtype=None: keras.ops.ones(shape),
+        "kernel_regularizer": lambda x: keras.ops.sum(x),
+        "kernel_constraint": lambda x: x,
+    }
+    layer = keras.layers.Dense(3, name="head", **{argument: functions[argument]})
+    model = keras.Sequential([keras.Input((4,)), layer])
+    with pytest.raises(ValueError, match=rf"{argument} of head is a lambda.*register it"):
+        save_portable(model, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
 def with_encoder_twice(wrap):
     """An encoder within a wrapper or a model, and by itself."""
     encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="encoder")
@@ -132,6 +149,35 @@ def test_layer_that_a_file_would_hold_twice_is_refused(wrap, tmp_path):
     with pytest.raises(ValueError, match=r"is shared by a wrapper or a model within the model"):
         save_portable(with_encoder_twice(wrap), tmp_path / "model.keras")
     assert not list(tmp_path.iterdir())
+
+
+@keras.saving.register_keras_serializable("kdl-tests")
+class WithParts(keras.Model):
+    """Has the layers of its encoder in another model, too, and makes both from one argument."""
+
+    def __init__(self, encoder, **kwargs):
+        features = keras.Model(encoder.inputs, encoder.layers[1].output)
+        inputs = keras.Input(encoder.input_shape[1:])
+        super().__init__(inputs, keras.layers.Dense(2)(features(inputs)), **kwargs)
+        self.encoder, self.features = encoder, features
+
+    def get_config(self):
+        return {"encoder": keras.saving.serialize_keras_object(self.encoder), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
+        return cls(encoder, **config)
+
+
+def test_layer_that_a_class_of_its_own_shares_among_its_parts_is_saved(tmp_path):
+    x = keras.Input((4,))
+    hidden = keras.layers.Dense(3)(x)
+    model = WithParts(keras.Model(x, keras.layers.Dense(5)(hidden)))
+    save_portable(model, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(loaded.predict(images), model.predict(images), rtol=1e-6)
 
 
 def test_layer_called_twice_is_saved(tmp_path):

@@ -25,8 +25,8 @@ from kdl.deploy.exporting.explanations import (
     fixed_batch_explained,
     runs_explained,
 )
-from kdl.deploy.exporting.float_operations import describe_float_operations
-from kdl.deploy.exporting.precision import as_float32
+from kdl.deploy.exporting.float_operations import describe_float_operations, describe_state
+from kdl.deploy.exporting.precision import as_float32, check_copy
 from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
 from kdl.deploy.exporting.signature import check_exportable, named_inputs
 from kdl.deploy.exporting.tolerances import TOLERANCES
@@ -67,8 +67,8 @@ def export_tflite(
     and gives `probabilities`, `logits` or `features`; several inputs or outputs keep their keys or
     the names of their layers, numbered where they occur more than once. It holds TFLite's built-in
     operations only. It is run in the LiteRT interpreter and compared with the model, inputs matched
-    by name and each output by itself, before it takes its place at `path`; nothing is left there if
-    that fails.
+    by name and each output by itself, before it takes its place at `path`; if that fails, what was
+    there stays.
 
     - `"float32"`: the network as it is.
     - `"float16"`: weights stored in half the space.
@@ -151,6 +151,8 @@ def export_tflite(
             )
         else:
             model = as_float32(model)
+            if model is not network:
+                check_copy(network, samples.inputs)
             measured = None if ranges is None else named_inputs(model, ranges.inputs)
             with fixed_batch_explained(model, batch_size):
                 convert(model, {quantization: draft}, shapes, measured)
@@ -159,6 +161,7 @@ def export_tflite(
             tolerances = _QUANTIZE_AWARE_TOLERANCES if quantized else None
             with runs_explained(draft, quantization):
                 result = verify_tflite(draft, model, samples, tolerances)
+        _check_stateless(draft, network)
         if quantization == "int8":
             _check_integers(draft, network, quantized)
         result = _judged(result, draft, network, samples, quantization, quantized)
@@ -217,6 +220,17 @@ def _is_quantized(model):
         isinstance(layer, FakeQuantize) or (hasattr(layer, "layers") and _is_quantized(layer))
         for layer in model.layers
     )
+
+
+def _check_stateless(path, model):
+    """Raises ExportError if the outputs of a file depend on what it was run on before."""
+    state = describe_state(path, model)
+    if state:
+        raise ExportError(
+            f"The file would keep a number from one run to the next: {state}. What a layer counts "
+            f"or averages while it is called must not change its outputs in inference: leave it "
+            f"out where `training` is False. No file was written."
+        )
 
 
 def _check_integers(path, model, quantized):

@@ -51,9 +51,28 @@ def mixed_operations(path):
 
 def describe_float_operations(path, model):
     """The same in words, each with the layer of `model` that it comes from: `ELU (activation)`."""
+    return _described(float_operations(path), model)
+
+
+def describe_state(path, model):
+    """Operations by which a file keeps a number from one run to the next, and their layers.
+
+    Args:
+        path: The file.
+        model: The Keras model that it was made of.
+
+    Returns:
+        Text; empty if there are none.
+    """
+    operations = read_operations(path).operations
+    return _described([x for x in operations if x.name == "ASSIGN_VARIABLE"], model)
+
+
+def _described(operations, model):
     words = []
-    for operation in float_operations(path):
-        layer = layer_of(operation.outputs[0].name, model)
+    for operation in operations:
+        given = [x for x in (*operation.outputs, *operation.tensors) if x]
+        layer = layer_of(given[0].name, model) if given else None
         words.append(f"{operation.name} ({layer})" if layer else operation.name)
     words = list(dict.fromkeys(words))
     more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""

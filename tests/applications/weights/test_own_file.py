@@ -170,8 +170,7 @@ def test_file_with_the_same_network_in_other_words_is_loaded(tmp_path):
     assert_same_backbone(model, trained)
 
 
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+@pytest.mark.parametrize(("include_top", "ending"), [(True, "weights.h5"), (False, "keras")])
 def test_weights_of_training_with_an_auxiliary_head_are_loaded(include_top, ending, tmp_path):
     small = {"penultimate_filters": 96, "blocks": 1, "input_shape": (96, 96, 3), "classes": 3}
     trained, path = NASNet(**small, auxiliary=True), tmp_path / f"model.{ending}"

@@ -132,6 +132,7 @@ def test_every_rule_has_a_graph():
 TOGETHER = [list(GRAPHS)[start::6] for start in range(6)]
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize("kinds", TOGETHER, ids=" ".join)
 def test_exports_as_integers(kinds, tmp_path):

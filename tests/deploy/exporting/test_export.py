@@ -273,6 +273,36 @@ def test_a_low_ratio_is_told(rounding, images, tmp_path, monkeypatch):
         export_tflite(rounding, tmp_path / "m.tflite", "int8", verification_data=images)
 
 
+class Counter(keras.layers.Layer):
+    """Adds a little more each time that it is called."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), trainable=False, name="calls")
+
+    def call(self, x):
+        self.calls.assign_add(1e-7)
+        return x + self.calls
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_a_file_that_would_keep_a_number_is_refused(quantization, images, tmp_path):
+    inputs = keras.Input((12, 12, 3))
+    x = Counter(name="counter")(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    with pytest.raises(ExportError, match=r"one run to the next: ASSIGN_VARIABLE \(counter\)"):
+        export_tflite(model, tmp_path / "m.tflite", quantization, representative_data=images)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_of_before_stays_where_an_export_is_refused(images, tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"before")
+    model = keras.Sequential([keras.Input((12, 12, 3)), Counter()])
+    with pytest.raises(ExportError):
+        export_tflite(model, path, verification_data=images)
+    assert path.read_bytes() == b"before"
+
+
 def network_with_large_logits():
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import kdl
-from kdl.deploy.exporting.precision import as_float32
+from kdl.deploy import ExportError
+from kdl.deploy.exporting.precision import as_float32, check_copy
 
 pytestmark = pytest.mark.every_backend
 
@@ -34,3 +35,28 @@ def test_float64_is_narrowed():
     ends = [counterpart.inputs[0].dtype, counterpart.outputs[0].dtype]
     assert [keras.backend.standardize_dtype(dtype) for dtype in ends] == ["float32"] * 2
     np.testing.assert_array_equal(counterpart.get_weights()[0], np.float32(model.get_weights()[0]))
+
+
+class Helper:
+    gain = 3.0
+
+
+class Helped(keras.layers.Layer):
+    """Computes with an object that no copy gets."""
+
+    helper = None
+
+    def call(self, x):
+        return x if self.helper is None else x * self.helper.gain
+
+
+def test_copy_that_loses_what_a_layer_computes_with_is_refused():
+    inputs = keras.Input((2,))
+    layer = Helped()
+    model = keras.Model(inputs, keras.layers.Dense(3, dtype="mixed_bfloat16")(layer(inputs)))
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
+    check_copy(model, x)
+    layer.helper = Helper()
+    model.predict_function = None  # compiled with what the layer had
+    with pytest.raises(ExportError, match="neither a weight nor in its config"):
+        check_copy(model, x)

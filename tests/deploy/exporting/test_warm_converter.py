@@ -51,13 +51,13 @@ def test_faults_are_told_as_by_a_process_of_its_own(kept, tmp_path):
     assert export_tflite(network, tmp_path / "m.tflite").passed
 
 
-@pytest.mark.long
 @keras.saving.register_keras_serializable("kdl_tests")
 class Erfinv(keras.layers.Layer):
     def call(self, x):
         return keras.ops.erfinv(x * 0.5)
 
 
+@pytest.mark.long
 def test_a_process_interrupted_or_killed_is_replaced_and_the_last_one_ended(
     own_process, network, tmp_path, monkeypatch
 ):
@@ -123,7 +123,6 @@ import tempfile, threading
 import keras
 from kdl.deploy import export_tflite
 
-@pytest.mark.long
 @keras.saving.register_keras_serializable("written_by_a_test")
 class Waits(keras.layers.Layer):
     def call(self, x):
@@ -137,6 +136,7 @@ export_tflite(keras.Model(inputs, Waits()(inputs)), "results/m.tflite")
 """
 
 
+@pytest.mark.long
 def test_terminated_export_leaves_nothing(tmp_path):
     for name in ("results", "tmp"):
         (tmp_path / name).mkdir()

@@ -242,6 +242,7 @@ def test_what_is_no_model(model):
         ImageSegmenter(model)
 
 
+@pytest.mark.long
 @pytest.mark.export
 def test_exported_network_carries_its_names(tmp_path, image):
     model = keras_segmenter()

@@ -29,11 +29,15 @@ def test_equals_keras_layer(arguments, lowering):
     )
 
 
+# Channels of a group, groups, and convolutions in the file, as of (10, 3, 3).
+MORE_GROUPS = ((4, 2, 1), (2, 32, 4), (254, 2, 2))
+
+
 @pytest.mark.export
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 @pytest.mark.parametrize(
     ("width", "groups", "convolutions"),
-    [(4, 2, 1), (10, 3, 3), (2, 32, 4), (254, 2, 2)],
+    [(10, 3, 3), *(pytest.param(*x, marks=pytest.mark.long) for x in MORE_GROUPS)],
 )
 def test_exports_as_one_operation_where_mobile_gpus_get_it_right(
     width, groups, convolutions, quantization, tmp_path

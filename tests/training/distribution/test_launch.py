@@ -45,6 +45,7 @@ def test_failures_of_two_processes_report_the_cause():
         launch(program(text), 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
 )
@@ -72,6 +73,7 @@ def test_warnings_of_the_first_process_are_shown(capsys):
     assert capsys.readouterr().err == "left out 0"
 
 
+@pytest.mark.long
 def test_process_that_ignores_sigterm_is_killed():
     text = (
         "import os, signal, time\n"
