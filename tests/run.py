@@ -1,7 +1,7 @@
 """Runs the suite on every backend, on JAX with TensorFlow hidden, and prints a line for each.
 
-What needs TensorFlow whatever the backend, such as its converter, is run on JAX by itself. Tests
-marked `long` are run by `--long` alone, on PyTorch, and those of every backend on all.
+What needs TensorFlow whatever the backend, such as its converter, is run on JAX by itself. What
+`selection.py` calls long is run by `--long` alone.
 """
 
 import os
@@ -26,15 +26,13 @@ EVERY = {
     "jax without tensorflow": ("jax", [HIDDEN], [*ALL, *EXPORTING_EXAMPLES], ""),
     "jax with tensorflow": ("jax", [], ["tests"], "export or tensorflow"),
 }
-BRIEF = {
-    name: (*run, f"({markers}) and not long" if markers else "not long")
-    for name, (*run, markers) in EVERY.items()
-}
-LONG = {
-    "torch": ("torch", [], ["tests"], "long"),
-    "tensorflow": ("tensorflow", [], ["tests"], "long and every_backend"),
-    "jax with tensorflow": ("jax", [], ["tests"], "long and every_backend"),
-}
+BRIEF, LONG = (
+    {
+        name: (*run, f"({markers}) and {part}" if markers else part)
+        for name, (*run, markers) in EVERY.items()
+    }
+    for part in ("not long", "long")
+)
 PARTS = {"--long": LONG, "--every-model": EVERY}
 
 

@@ -1,37 +1,51 @@
-"""Which tests run on which backend.
+"""Which tests run on which backend, and which of them `make test` leaves to `make test-long`.
 
-PyTorch starts and builds fastest: all tests but the long ones run on it. TensorFlow and JAX compile
-each operation or step for each shape, which takes most of their time. So there
+PyTorch starts and builds fastest: all tests run on it. TensorFlow and JAX compile each operation or
+step for each shape, which takes most of their time. So there
 
 - all tests of the packages `WHOLE` run, which compute with the backend, and of other packages
   those marked `every_backend`: what a network, a method or a file gives, and whatever takes another
   way on another backend. Arguments, messages, names, files and plain Python are no backend's.
 - what is exported is so once, unless it is marked `every_backend`: one TensorFlow process converts,
   whatever the backend.
-- of the cases of a test the first runs, and where they are of a registry, the first of each `name`.
-  What is marked `every_backend` runs with all: such as operators that take other ways on another.
 
-Tests marked `long` are whole programs, jobs and networks whose parts other tests hold. `make test`
-leaves them to `make test-long`, and `.ci/run` runs both. `--every-model` runs all on each.
+Long are, and left out of the twenty minutes of `make test`,
+
+- whole programs, jobs and networks whose parts other tests hold: they are marked `long`.
+- on TensorFlow and JAX, of the packages `WHOLE`, tests whose name does not tell that they hold a
+  `CONTRACT`, and all cases of a test but the first; of a registry's cases the first of each `name`.
+  What is marked `every_backend` runs with all, such as operators that take ways of their own there.
+
+`.ci/run` runs both. `--every-model` runs all on each backend.
 """
 
 import os
+import re
 
 import pytest
 
 WHOLE = {"layers", "losses", "metrics", "ops"}
 
-ONCE = pytest.mark.skip(reason="once, on PyTorch; --every-model runs it here, too")
+# Of a layer, loss or metric: all that `kdl.testing` asks, its definition, gradient, compiled steps.
+CONTRACT = re.compile(
+    "test_layer|test_loss|contract|definition|formula|worked|gradient|compiled|equal|match"
+)
 
 
-def skip_what_runs_once(items):
-    """Marks the tests of a run on TensorFlow or JAX that PyTorch's run is enough for."""
+def leave_out_what_runs_once(config, items):
+    """Leaves the tests out of a run on TensorFlow or JAX that PyTorch's run is enough for.
+
+    Of those that stay it marks the long ones.
+    """
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "torch":
         return
+    once = [item for item in items if not _depends_on_backend(item)]
+    config.hook.pytest_deselected(items=once)
+    items[:] = [item for item in items if _depends_on_backend(item)]
     seen = set()
     for item in items:
-        if not _depends_on_backend(item) or _is_a_further_case(item, seen):
-            item.add_marker(ONCE)
+        if not item.get_closest_marker("every_backend") and not _is_brief(item, seen):
+            item.add_marker(pytest.mark.long)
 
 
 def _depends_on_backend(item):
@@ -45,11 +59,10 @@ def _is_in_tests(item):
     return "tests" in item.path.parts
 
 
-def _is_a_further_case(item, seen):
-    """Whether another case of the test came before, and one is enough."""
-    if item.get_closest_marker("every_backend") or not hasattr(item, "callspec"):
-        return False
-    test = (item.path, item.originalname, item.callspec.params.get("name"))
-    is_known = test in seen
+def _is_brief(item, seen):
+    """Whether a test holds a contract, and is the first case of it."""
+    parameters = getattr(item, "callspec", None)
+    test = (item.path, item.originalname, parameters and parameters.params.get("name"))
+    is_first = test not in seen
     seen.add(test)
-    return is_known
+    return is_first and CONTRACT.search(item.originalname) is not None

@@ -1,7 +1,8 @@
 """Every loss of the library in one model, an output each: what two devices make of them.
 
-A case is a loss of `kdl.losses` with its defaults, with `reduction="sum"`, or with one of its
-yes-or-no arguments turned round; `MORE` adds what is chosen by other arguments. Which data a loss
+A case is a loss of `kdl.losses` with its defaults, with one of its yes-or-no arguments turned round
+or, where it counts the whole batch, with `reduction="sum"`; `MORE` adds what is chosen by other
+arguments, and the sum of some that leave it to Keras. Which data a loss
 takes is found by trying, so that a new loss becomes a case without being named here.
 """
 
@@ -22,6 +23,8 @@ MORE = {
     "HardNegativeMining": [{"normalize_by_positives": True, "reduction": "sum_over_batch_size"}],
     "JaccardLoss": [{"classes": "present"}],
     "LovaszSoftmax": [{"classes": "all"}],
+    "RepulsionLoss": [{"reduction": "sum"}],
+    "SmoothL1": [{"reduction": "sum"}],
     "TripletLoss": [
         {"mining": "batch_all", "margin": 0.2, "nonzero_mean": True},
         {"mining": "semi_hard", "margin": 0.2, "reduction": "sum"},
@@ -83,7 +86,8 @@ def cases():
 def _variants(name, cls):
     parameters = inspect.signature(cls).parameters.items()
     turned = [{key: not p.default} for key, p in parameters if isinstance(p.default, bool)]
-    return [{}, {"reduction": "sum"}, *turned, *MORE.get(name, [])]
+    counts = hasattr(cls(), "axis_name") and cls().reduction != "sum"
+    return [{}, *[{"reduction": "sum"}] * counts, *turned, *MORE.get(name, [])]
 
 
 def _takes(loss, labels, predictions):
