@@ -31,6 +31,7 @@ PACKAGES = (
     Package("applications", 4, serializable=True, models=True),
     Package("training", 4, serializable=True),
     Package("compression", 5, serializable=True),
+    Package("detection", 5, serializable=True),
     Package("ensembles", 5),
     Package("segmentation", 5, serializable=True, models=True),
     Package("deploy", 6),

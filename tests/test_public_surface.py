@@ -40,6 +40,7 @@ ANNOTATED = [
     "compression.tfmot",
     "data",
     "deploy",
+    "detection",
     "ensembles",
     "graph",
     "layers",

@@ -19,6 +19,7 @@ from kdl.ops.depthwise import depthwise_conv
 from kdl.ops.distances import pairwise_distances
 from kdl.ops.grouped import grouped_conv, mobile_gpu_safe
 from kdl.ops.lowering import lowering_scope
+from kdl.ops.nms import batched_nms, nms
 from kdl.ops.normalization import fused_batch_norm
 from kdl.ops.pooling import average_pool, max_pool
 from kdl.ops.quantization import fake_quantize, fake_quantize_weights, weight_scales
@@ -31,12 +32,15 @@ from kdl.ops.replicas import (
     replica_sum,
 )
 from kdl.ops.resizing import resize_align_corners
+from kdl.ops.roi_align import pyramid_roi_align, roi_align, roi_levels
+from kdl.ops.soft_nms import soft_nms
 
 __all__ = [
     "adaptive_average_pool",
     "average_pool",
     "batch_gather",
     "batch_total",
+    "batched_nms",
     "box_area",
     "box_ciou",
     "box_diou",
@@ -58,11 +62,16 @@ __all__ = [
     "lowering_scope",
     "max_pool",
     "mobile_gpu_safe",
+    "nms",
     "pairwise_distances",
+    "pyramid_roi_align",
     "replica_moments",
     "replica_number",
     "replica_sum",
     "resize_align_corners",
+    "roi_align",
+    "roi_levels",
+    "soft_nms",
     "weight_scales",
 ]
 

@@ -185,10 +185,10 @@ def decode_boxes(
     return ops.concatenate([centers - halves, centers + halves], -1)
 
 
-def check_variances(variances: Sequence[float]) -> None:
+def check_variances(variances: Sequence[float], name: str = "variances") -> None:
     """Raise ValueError if `variances` are not four positive numbers."""
     if len(variances) != 4 or not all(value > 0 for value in variances):
-        raise ValueError(f"variances must be four positive numbers; received {variances!r}.")
+        raise ValueError(f"{name} must be four positive numbers; received {variances!r}.")
 
 
 def as_boxes(**named):
