@@ -53,7 +53,7 @@ REPORTS = [
     Comparison([{"name": "wide", "parameters": 9, "macs": 9, "accuracy": 0.5, "seconds": 1.0,
                  "history": [0.1, 0.5]}], "Width"),
 ]  # fmt: skip
-PAGES, PLOTS = {"DeviceReport"}, {"SparsityReport", "Comparison"}
+PAGES, PLOTS = {"DeviceReport"}, {"Benchmark", "SparsityReport", "Comparison"}
 
 
 def name_of(report):

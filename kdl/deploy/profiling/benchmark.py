@@ -69,6 +69,19 @@ class Benchmark(Latency):
         """All of it as plain Python values."""
         return {**super().to_dict(), "unattributed": self.unattributed}
 
+    def plot(self, path: Path) -> None:
+        """Draws times of the runs, memory and size, as `plot_benchmarks` does of several files.
+
+        Args:
+            path: PNG file to write.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        from kdl.deploy.profiling.benchmark_plot import plot_benchmarks  # which imports this module
+
+        plot_benchmarks([self], path)
+
     def __str__(self):
         return (
             f"{self.path}: {self.quantization}, {self.size / 1024:.0f} KiB, {super().__str__()}, "
