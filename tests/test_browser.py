@@ -16,6 +16,7 @@ from kdl.data import digits
 from kdl.deploy import ImageClassifier, TFLiteRunner
 
 pytestmark = [
+    pytest.mark.every_backend,
     pytest.mark.skipif(bool(missing_programs()), reason=f"needs {missing_programs()}"),
     pytest.mark.skipif(keras.backend.backend() != "jax", reason="once: no backend takes part"),
 ]

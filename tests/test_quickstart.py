@@ -61,6 +61,8 @@ def test_labels_and_input_scale_are_in_the_files(artifacts):
         assert info.input_spec.size == (48, 48)
 
 
+@pytest.mark.long
+@pytest.mark.every_backend
 @pytest.mark.export
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="as `make quickstart` runs it")
 def test_the_script_runs(root, tmp_path):

@@ -172,14 +172,15 @@ def read_model_info(path: Path) -> ModelInfo:
 def _check_kind(path):
     """Raises ValueError if a file is not what its ending says: empty, cut or of another kind."""
     ending = os.path.splitext(path)[1]
-    places = {".keras": (0, b"PK"), ".tflite": (4, b"TFL3")}
-    if os.path.isfile(path) and ending in places:
-        start, mark = places[ending]
+    if not os.path.isfile(path) or ending not in (".keras", ".tflite"):
+        return
+    if ending == ".keras":
+        is_one = zipfile.is_zipfile(path)
+    else:
         with open(path, "rb") as file:
-            head = file.read(start + len(mark))
-        is_one = head[start:] == mark and (ending != ".keras" or zipfile.is_zipfile(path))
-        if not is_one:
-            raise ValueError(f"{os.fspath(path)} is damaged, or no {ending} file.")
+            is_one = file.read(8)[4:] == b"TFL3"
+    if not is_one:
+        raise ValueError(f"{os.fspath(path)} is damaged, or no {ending} file.")
 
 
 def _is_line(label):

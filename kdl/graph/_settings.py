@@ -40,8 +40,12 @@ def keep_settings(old, new, edit=None):
     for key, value in vars(old).items():
         if not _is_setting(old, key) or not _is_plain(value):
             continue
-        value = edit({key: value})[key] if edit else value
-        if key not in vars(new) or not _is_equal(vars(new)[key], value):
+        present = vars(new).get(key)
+        if edit:  # to another precision
+            if _tells_precision(value):
+                continue
+            value = _in_precision_of(present, edit({key: value})[key])
+        if key not in vars(new) or not _is_equal(present, value):
             setattr(new, key, _plain_copy(value))
 
 
@@ -108,7 +112,43 @@ def _is_plain(value):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
-    return isinstance(value, _PLAIN) or keras.ops.is_tensor(value)
+    return isinstance(value, _PLAIN) or _is_readable(value)
+
+
+def _is_readable(value):
+    """Tell if a value is a tensor, no weight, and has values: a symbol of a compiled step has none.
+
+    On TensorFlow Keras's variables count as tensors, on PyTorch its own parameters.
+    """
+    weights = (keras.Variable, *(type(x) for x in (value,) if hasattr(x, "assign")))
+    if isinstance(value, weights) or getattr(value, "requires_grad", False):
+        return False
+    if not keras.ops.is_tensor(value):
+        return False
+    try:
+        as_array(value)
+    except Exception:  # of whatever kind the backend raises
+        return False
+    return True
+
+
+def _tells_precision(value):
+    return isinstance(value, str) and ("float16" in value or value == "float64")
+
+
+def _in_precision_of(present, value):
+    """A tensor or array in the precision of what a copy has in its place.
+
+    If that is the same but for its digits, it is the more precise one, made anew.
+    """
+    if not all(isinstance(x, np.ndarray) or _is_readable(x) for x in (present, value)):
+        return value
+    ours, theirs = np.asarray(as_array(value)), np.asarray(as_array(present))
+    if ours.shape == theirs.shape and np.array_equal(theirs.astype(ours.dtype), ours):
+        return present
+    if isinstance(value, np.ndarray):
+        return value
+    return keras.ops.cast(value, keras.backend.standardize_dtype(present.dtype))
 
 
 def _is_equal(one, other):
@@ -116,6 +156,9 @@ def _is_equal(one, other):
         return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_is_equal, one, other))
+    for x in (one, other):
+        if keras.ops.is_tensor(x) and not _is_readable(x):
+            return False
     one, other = (as_array(x) if keras.ops.is_tensor(x) else x for x in (one, other))
     if isinstance(other, np.ndarray) or isinstance(one, np.ndarray):
         return np.array_equal(one, other)
@@ -127,5 +170,13 @@ def _plain_copy(value):
     if isinstance(value, dict):
         return {key: _plain_copy(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return (tuple if isinstance(value, tuple) else list)(map(_plain_copy, value))
+        parts = [*map(_plain_copy, value)]
+        return remade(value, parts)
     return keras.ops.copy(value) if keras.ops.is_tensor(value) else copy.deepcopy(value)
+
+
+def remade(sequence, parts):
+    """A list, tuple or named tuple like another one, of other parts."""
+    if hasattr(sequence, "_make"):
+        return sequence._make(parts)
+    return tuple(parts) if isinstance(sequence, tuple) else list(parts)

@@ -152,6 +152,58 @@ def test_layer_that_a_file_would_hold_twice_is_refused(wrap, tmp_path):
 
 
 @keras.saving.register_keras_serializable("kdl-tests")
+@keras.saving.register_keras_serializable("kdl-tests")
+class Doubled(keras.layers.Layer):
+    """Names a function of its own, which is a lambda."""
+
+    def __init__(self, activation="double", **kwargs):
+        super().__init__(**kwargs)
+        self.kind, self.activation = activation, {"double": lambda x: 2 * x}[activation]
+
+    def call(self, x):
+        return self.activation(x)
+
+    def get_config(self):
+        return {**super().get_config(), "activation": self.kind}
+
+
+def test_lambda_that_a_class_knows_by_name_is_saved(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), Doubled()])
+    save_portable(model, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(loaded(np.ones((1, 4)))[0, 0]) == 2
+
+
+@keras.saving.register_keras_serializable("kdl-tests")
+class Split(keras.Model):
+    """Is given two models, which share a layer, and tells each by itself."""
+
+    def __init__(self, first, second, **kwargs):
+        inputs = keras.Input(first.input_shape[1:])
+        super().__init__(inputs, keras.layers.Add()([first(inputs), second(inputs)]), **kwargs)
+        self.first, self.second = first, second
+
+    def get_config(self):
+        parts = {"first": self.first, "second": self.second}
+        return {key: keras.saving.serialize_keras_object(x) for key, x in parts.items()}
+
+    @classmethod
+    def from_config(cls, config):
+        config.pop("name", None)
+        return cls(**{k: keras.saving.deserialize_keras_object(x) for k, x in config.items()})
+
+
+def test_layer_that_a_class_of_its_own_tells_twice_is_refused(tmp_path):
+    shared = keras.layers.Dense(3)
+    parts = []
+    for _ in range(2):
+        x = keras.Input((4,))
+        parts.append(keras.Model(x, shared(x)))
+    with pytest.raises(ValueError, match="is shared by a wrapper or a model within the model"):
+        save_portable(Split(*parts), tmp_path / "model.keras")
+
+
+@keras.saving.register_keras_serializable("kdl-tests")
 class WithParts(keras.Model):
     """Has the layers of its encoder in another model, too, and makes both from one argument."""
 

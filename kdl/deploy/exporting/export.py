@@ -26,8 +26,9 @@ from kdl.deploy.exporting.explanations import (
     runs_explained,
 )
 from kdl.deploy.exporting.float_operations import describe_float_operations, describe_state
-from kdl.deploy.exporting.precision import as_float32, check_copy
+from kdl.deploy.exporting.precision import as_float32
 from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
+from kdl.deploy.exporting.reference_outputs import check_copy
 from kdl.deploy.exporting.signature import check_exportable, named_inputs
 from kdl.deploy.exporting.tolerances import TOLERANCES
 from kdl.deploy.exporting.verification import Verification

@@ -55,7 +55,7 @@ def describe_float_operations(path, model):
 
 
 def describe_state(path, model):
-    """Operations by which a file keeps a number from one run to the next, and their layers.
+    """Operations by which a file keeps a number that its outputs depend on, and their layers.
 
     Args:
         path: The file.
@@ -64,8 +64,25 @@ def describe_state(path, model):
     Returns:
         Text; empty if there are none.
     """
-    operations = read_operations(path).operations
-    return _described([x for x in operations if x.name == "ASSIGN_VARIABLE"], model)
+    graph = read_operations(path)
+    writing = [x for x in graph.operations if x.name == "ASSIGN_VARIABLE"]
+    return _described(writing, model) if writing and _reads_a_variable(graph) else ""
+
+
+def _reads_a_variable(graph):
+    """Whether an operation on the way to an output takes a variable."""
+    wanted = {tensor.index for tensor in graph.outputs}
+    ends = [x for x in graph.operations if x.graph == 0 and wanted & {y.index for y in x.outputs}]
+    seen = set()
+    while ends:
+        operation = ends.pop()
+        if operation.index in seen:
+            continue
+        seen.add(operation.index)
+        if any(x is not None and x.type == "RESOURCE" for x in operation.inputs):
+            return True
+        ends.extend(x for x in operation.producers if x is not None)
+    return False
 
 
 def _described(operations, model):

@@ -1,15 +1,8 @@
 """Float32 copy of a model in another precision."""
 
-import numpy as np
-from keras import tree
-
 from kdl._compat import all_layers
-from kdl.deploy.exporting.conversion import ExportError
 from kdl.graph import copy_model
-
-# Of outputs of the same model, computed twice.
-_SAME = 1e-3
-_SAMPLES = 8
+from kdl.graph._settings import remade
 
 
 def as_float32(model):
@@ -31,35 +24,6 @@ def as_float32(model):
     return copy_model(model, edit=_to_float32)
 
 
-def check_copy(model, inputs):
-    """Raises ExportError unless a copy of a model gives its outputs.
-
-    The float32 network of a model in another precision is such a copy, and the file is compared
-    with it: what the copy lost would be lost on both sides.
-
-    Args:
-        model: A Keras model.
-        inputs: Samples as it takes them; a few are enough.
-
-    Raises:
-        ExportError: If the outputs differ; the message says what to do.
-    """
-    few = tree.map_structure(lambda x: x[:_SAMPLES], inputs)
-    ours, theirs = (
-        [np.float64(x) for x in tree.flatten(m.predict(few, verbose=0))]
-        for m in (model, copy_model(model))
-    )
-    for one, other in zip(ours, theirs, strict=True):
-        spread = np.ptp(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0
-        if not np.allclose(one, other, rtol=_SAME, atol=_SAME * spread, equal_nan=True):
-            raise ExportError(
-                f"A copy of {model.name} gives other outputs, and the float32 network that a file "
-                f"holds is a copy. A layer computes with something that is neither a weight nor in "
-                f"its config: let get_config return it, or keep it as a weight; or build the model "
-                f"in float32. No file was written."
-            )
-
-
 def _computes_otherwise(operation):
     names = ("compute_dtype", "dtype")  # of an input or a cast the latter alone
     return any(_is_other_float(getattr(operation, name, None)) for name in names)
@@ -68,7 +32,7 @@ def _computes_otherwise(operation):
 def _to_float32(config):
     """`config` with every dtype policy replaced by float32."""
     if isinstance(config, list | tuple):
-        return type(config)(_to_float32(entry) for entry in config)
+        return remade(config, [*map(_to_float32, config)])
     if not isinstance(config, dict):
         return config
     if config.get("class_name") == "DTypePolicy":

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 
 from kdl._deprecation import renamed_argument
 from kdl._typing import Path
@@ -15,6 +14,7 @@ from kdl.deploy.exporting._data import VERIFICATION_SAMPLES, may_name
 from kdl.deploy.exporting.accuracy import measure_accuracy
 from kdl.deploy.exporting.output_comparison import compare_output, sqnr
 from kdl.deploy.exporting.precision import as_float32
+from kdl.deploy.exporting.reference_outputs import outputs_of
 from kdl.deploy.exporting.signature import named_inputs, output_kinds, output_names, output_paths
 from kdl.deploy.exporting.tolerances import TOLERANCES, Tolerances
 from kdl.deploy.exporting.verification import Verification
@@ -154,41 +154,7 @@ def between_kernels(path, inputs):
 
 def _reference_outputs(model, inputs, runner):
     """Outputs of the Keras model in float32, in the order in which the file gives them."""
-    whole = as_float32(model)
-    if not _predicts_its_outputs(whole):
-        whole = _Outputs(whole)
-    batch_size = model.inputs[0].shape[0]
-    if batch_size is None:
-        outputs = whole.predict(inputs, batch_size=32, verbose=0)
-    else:
-        outputs = _predict_in_whole_batches(whole, inputs, batch_size)
-    return in_order_of_file(outputs, model, runner)
-
-
-def _predict_in_whole_batches(model, inputs, batch_size):
-    """Outputs of a model that takes batches of one size: the last one is filled up."""
-    samples = len(keras.tree.flatten(inputs)[0])
-    places = np.arange(-(-samples // batch_size) * batch_size).clip(max=samples - 1)
-    filled = keras.tree.map_structure(lambda x: x[places], inputs)
-    outputs = model.predict(filled, batch_size=batch_size, verbose=0)
-    return keras.tree.map_structure(lambda y: y[:samples], outputs)
-
-
-def _predicts_its_outputs(model):
-    """Tell if `predict` is Keras's own: that of a detector of others decodes boxes, say."""
-    methods = ("predict", "predict_step", "make_predict_function")
-    return all(getattr(type(model), name) is getattr(keras.Model, name) for name in methods)
-
-
-class _Outputs(keras.Model):
-    """Outputs of a model's call, as its file gives them, whatever its `predict` makes of them."""
-
-    def __init__(self, model):
-        super().__init__(name="outputs", dtype="float32")
-        self.model = model
-
-    def call(self, inputs):
-        return self.model(inputs, training=False)
+    return in_order_of_file(outputs_of(as_float32(model), inputs), model, runner)
 
 
 def inputs_of_file(model, inputs):

@@ -1,10 +1,11 @@
+import collections
+
 import keras
 import numpy as np
 import pytest
 
 import kdl
-from kdl.deploy import ExportError
-from kdl.deploy.exporting.precision import as_float32, check_copy
+from kdl.deploy.exporting.precision import as_float32
 
 pytestmark = pytest.mark.every_backend
 
@@ -37,26 +38,42 @@ def test_float64_is_narrowed():
     np.testing.assert_array_equal(counterpart.get_weights()[0], np.float32(model.get_weights()[0]))
 
 
-class Helper:
-    gain = 3.0
+def test_constants_that_a_layer_makes_in_its_precision_are_made_anew():
+    mean, variance = [123.675, 116.28], [3409.976, 3262.694]
+    inputs = keras.Input((2,))
+    norm = keras.layers.Normalization(mean=mean, variance=variance, dtype="mixed_bfloat16")
+    model = keras.Model(inputs, keras.layers.Dense(2, dtype="mixed_bfloat16")(norm(inputs)))
+    [counterpart] = [x for x in as_float32(model).layers if hasattr(x, "mean")]
+    assert keras.backend.standardize_dtype(counterpart.mean.dtype) == "float32"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(counterpart.mean)[0], mean, rtol=1e-6)
 
 
-class Helped(keras.layers.Layer):
-    """Computes with an object that no copy gets."""
+class Grid(keras.layers.Layer):
+    """Keeps a named tuple, the precision in words, and a table in it."""
 
-    helper = None
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._size = Size(2, 3)
+        self._precision = self.compute_dtype
+
+    def build(self, shape):
+        self._table = keras.ops.convert_to_tensor([0.1, 0.7], self.compute_dtype)
 
     def call(self, x):
-        return x if self.helper is None else x * self.helper.gain
+        return x * keras.ops.cast(self._table, x.dtype) * self._size.width
 
 
-def test_copy_that_loses_what_a_layer_computes_with_is_refused():
+Size = collections.namedtuple("Size", ["height", "width"])
+
+
+def test_named_tuples_and_words_of_the_precision_are_the_copys_own():
     inputs = keras.Input((2,))
-    layer = Helped()
-    model = keras.Model(inputs, keras.layers.Dense(3, dtype="mixed_bfloat16")(layer(inputs)))
-    x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
-    check_copy(model, x)
-    layer.helper = Helper()
-    model.predict_function = None  # compiled with what the layer had
-    with pytest.raises(ExportError, match="neither a weight nor in its config"):
-        check_copy(model, x)
+    layer = Grid(dtype="mixed_bfloat16")
+    model = keras.Model(inputs, layer(inputs))
+    layer._size = Size(2, 5)
+    [counterpart] = [x for x in as_float32(model).layers if isinstance(x, Grid)]
+    assert counterpart._size == Size(2, 5)
+    assert counterpart._size.width == 5
+    assert counterpart._precision == "float32"
+    table = keras.ops.convert_to_numpy(counterpart._table)
+    np.testing.assert_allclose(table, [0.1, 0.7], rtol=1e-6)
