@@ -78,7 +78,9 @@ def prepare(arguments):
         arguments["model"], input_shape=(size, size, 3), classes=len(names)
     )
     if source is not None:
-        package("training.runs.fine_tuning").load_backbone(network, source)
+        # The outputs of other classes of the same number would begin with the wrong names.
+        same = readers.get_model_info(source).labels == names
+        package("training.runs.fine_tuning").load_backbone(network, source, head=same)
     if devices > 1:
         network = package("layers").convert_sync_batch_norm(network)
     return network, train_set, held_out, readers.ModelInfo(names, spec)
@@ -133,8 +135,10 @@ def _source(name, weights, size):
     """The network that has the weights."""
     if weights.endswith(".keras"):
         return load_model(Path(weights))
+    # A file may have any number of classes, and its head is not needed.
+    head = {"classes": 1000} if weights == "imagenet" else {"include_top": False}
     return package("applications").create_model(
-        name, input_shape=(size, size, 3), classes=1000, weights=weights
+        name, input_shape=(size, size, 3), weights=weights, **head
     )
 
 

@@ -67,7 +67,7 @@ def benchmark(
 
 
 def _print(results, profile):
-    from kdl.deploy.profiling.benchmark_plot import short_names
+    from kdl.deploy.profiling._benchmark_figure import short_names
 
     names = short_names([result.path for result in results])
     console.table(_LATENCY, [[name, *_times(r)] for name, r in zip(names, results, strict=True)])

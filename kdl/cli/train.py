@@ -43,7 +43,8 @@ def train(
         float | None, typer.Option(help="Peak of the schedule; by default what fits the model.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Trained weights: 'imagenet' or a file; the head is new.")
+        str | None,
+        typer.Option(help="Trained weights: 'imagenet' or a file; other classes get a new head."),
     ] = None,
     freeze_epochs: Annotated[
         int | None,

@@ -116,7 +116,7 @@ def _resized(image, size, channels):
 
     image.draft(None, (2 * max(size),) * 2)
     image.load()
-    image = _to_bytes(upright(image), "L" if channels == 1 else "RGB")
+    image = to_bytes(upright(image), "L" if channels == 1 else "RGB")
     image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(*size, channels)
 
@@ -134,7 +134,7 @@ def _orientation(image):
         return None
 
 
-def _to_bytes(image, mode):
+def to_bytes(image, mode):
     """Converts a Pillow image of any mode to `"L"` or `"RGB"`."""
     from PIL import Image
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kdl._checks import check_integer
-from kdl.data._decoding import DRAWN_BY_PROGRAMS, upright
+from kdl.data._decoding import DRAWN_BY_PROGRAMS, to_bytes, upright
 from kdl.data._image_files import is_hidden
 from kdl.data.archives import open_archive, read_entry
 
@@ -93,7 +93,7 @@ def rgb_array(image, size=None):
     """A Pillow image as uint8 `(height, width, 3)`, reduced by the means of boxes of pixels."""
     from PIL import Image
 
-    image = image.convert("RGB")
+    image = to_bytes(image, "RGB")
     if size is not None:
         image = image.resize(size[::-1], Image.Resampling.BOX)
     return np.asarray(image)

@@ -4,6 +4,7 @@ import numpy as np
 
 from kdl._checks import check_integer
 from kdl._typing import Path
+from kdl.data._decoding import to_bytes
 from kdl.data._entries import Entries
 
 
@@ -57,5 +58,5 @@ def read_characters(path: Path, size: int = 28) -> tuple[np.ndarray, np.ndarray]
 def _drawing(entries, name, size):
     from PIL import Image, ImageOps
 
-    drawing = ImageOps.invert(entries.open_image(name).convert("L"))
+    drawing = ImageOps.invert(to_bytes(entries.open_image(name), "L"))
     return np.asarray(drawing.resize((size, size), Image.Resampling.BOX))

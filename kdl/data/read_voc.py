@@ -1,5 +1,6 @@
 """Detection data sets in the layout of PASCAL VOC."""
 
+import os
 import xml.etree.ElementTree
 from collections.abc import Sequence
 
@@ -72,7 +73,8 @@ def read_voc(
 
 def _read_sample(entries, name, size, class_names):
     """Image, boxes and labels of one annotation."""
-    file = name.replace("Annotations/", "JPEGImages/").removesuffix(".xml") + ".jpg"
+    folder, _, annotation = name.rpartition("Annotations/")
+    file = f"{folder}JPEGImages/{os.path.splitext(annotation)[0]}.jpg"
     entries.require(file, f"the image of {name}")
     image = entries.open_image(file)
     scale = np.array([size[1] / image.width, size[0] / image.height] * 2)

@@ -238,7 +238,7 @@ class Copies:
             return self._keep(model, made)
         if hasattr(model, "copy_with"):  # models around models, of which a config loses more
             return self._keep(model, model.copy_with(self, name))
-        return self._keep(model, _from_config(model, name, self._edit))
+        return self._keep(model, model_of_config(model, name, self._edit))
 
     def finish(self, weights=True):
         """Gives the copies, which are built now, settings and weights of their originals."""
@@ -277,7 +277,8 @@ class Copies:
         return copy
 
 
-def _from_config(model, name, edit):
+def model_of_config(model, name, edit=None):
+    """A model of a class of its own, made of its config, with new weights."""
     with made_from_config(model):
         config = {**model.get_config(), "name": name}
         copy = type(model).from_config(edit(config) if edit else config)

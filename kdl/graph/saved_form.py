@@ -10,6 +10,7 @@ import numpy as np
 from kdl._compat import all_layers, inner_layers, is_plain_functional, own_variables
 from kdl.graph._settings import functions_of
 from kdl.graph.copy_layer import made_from_config
+from kdl.graph.copy_model import model_of_config
 from kdl.graph.copy_weights import as_array, assign, own_values
 
 
@@ -125,15 +126,13 @@ def told_twice(model):
 
 
 def _is_made_alike(layer):
-    """Tell if a class makes, of its config, as many weights as a layer of it has."""
+    """Tell if a model's class makes, of its config, as many weights as the model has."""
+    if not isinstance(layer, keras.Model):
+        return False
     try:
-        with made_from_config(layer):
-            made = type(layer).from_config(layer.get_config())
-            if not made.built:
-                made.build_from_config(layer.get_build_config())
+        return len(model_of_config(layer, layer.name).variables) == len(layer.variables)
     except Exception:  # of whatever kind its author's code raises
         return False
-    return len(made.variables) == len(layer.variables)
 
 
 def _telling(holders, inside, tellers):

@@ -5,10 +5,12 @@ import subprocess
 import time
 
 import keras
+import numpy as np
 import pytest
 from cli.command_line import FAST, command, error_line, kdl, kdl_here
 
 import kdl as kdl_library
+from kdl.cli import _training
 from kdl.training.callbacks.backup import read_history
 
 
@@ -70,7 +72,7 @@ def test_a_run_among_its_images_is_refused(output, image_folder, monkeypatch):
 def test_weights_that_are_no_model_and_numbers_that_are_none(image_folder, tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     for options, message in (
-        (("--weights", tmp_path / "text.keras"), "text.keras is not a model that Keras can load"),
+        (("--weights", tmp_path / "text.keras"), "text.keras is damaged, or no .keras file"),
         (("--weights", tmp_path / "none.keras"), "none.keras: no such model file"),
         (("--learning-rate", "0"), "--learning-rate must be positive; received 0.0"),
         (("--learning-rate", "nan"), "--learning-rate must be positive; received nan"),
@@ -136,6 +138,15 @@ def test_two_devices(image_folder, tmp_path):
     ]
     assert len(read_history(run / "history.csv")) == 2
     assert "epochs: 2 there, 1 now" in error_line(kdl(*arguments, "--epochs", 1))
+
+
+def test_weights_of_any_number_of_classes(tmp_path):
+    name = "shufflenet_v2_x0_5"
+    model = kdl_library.applications.create_model(name, input_shape=(32, 32, 3), classes=7)
+    model.save_weights(tmp_path / "own.weights.h5")
+    source = _training._source(name, str(tmp_path / "own.weights.h5"), 32)
+    for ours, theirs in zip(model.weights, source.weights, strict=False):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.long

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from data.archive_of import archive_of
 from PIL import Image
 
-from kdl.data._entries import Entries
+from kdl.data._entries import Entries, rgb_array
 
 
 def test_an_image_that_is_a_program_is_not_run(tmp_path):
@@ -41,3 +42,12 @@ def test_image_on_its_side_is_upright(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
     with Entries(tmp_path) as entries:
         assert entries.open_image("a.jpg").size == (4, 6)
+
+
+def test_16_bit_gray_image_keeps_its_values(tmp_path):
+    """Their high bytes; Pillow alone would cut at 255."""
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype("uint16")
+    Image.fromarray(values).save(tmp_path / "gray.png")
+    with Entries(tmp_path) as entries:
+        pixels = rgb_array(entries.open_image("gray.png"))
+    np.testing.assert_array_equal(pixels, np.repeat((values >> 8)[..., None], 3, -1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from kdl._process import explain_death, run_child
 from kdl._typing import Path
+from kdl.deploy.profiling._benchmark_figure import write_benchmarks
 from kdl.deploy.profiling.latency import Latency, measure_latency
 from kdl.deploy.tflite.file import read_tflite
 
@@ -78,9 +79,7 @@ class Benchmark(Latency):
         Raises:
             ImportError: If matplotlib is missing.
         """
-        from kdl.deploy.profiling.benchmark_plot import plot_benchmarks  # which imports this module
-
-        plot_benchmarks([self], path)
+        write_benchmarks([self], path)
 
     def __str__(self):
         return (

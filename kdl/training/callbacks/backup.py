@@ -13,6 +13,7 @@ from kdl._compat import forget_restored_epoch
 from kdl._files import check_space, draft_of, write_whole
 from kdl._typing import Path
 from kdl.ops.replicas import replica_number
+from kdl.training.callbacks._generators import generator_states, restore_generators
 
 
 class Backup(keras.callbacks.BackupAndRestore):
@@ -96,6 +97,9 @@ class Backup(keras.callbacks.BackupAndRestore):
             write_history(self.history_path, self.rows)
         super().on_train_begin(logs)
         _restore_seeds(self.model, self._seeds_path)
+        if os.path.exists(self._generators_path):
+            with open(self._generators_path) as file:
+                restore_generators(json.load(file))
         self._steps = _Steps()
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -145,6 +149,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         write_history(os.path.join(self.backup_dir, "history.csv"), self.rows)
         seeds = [ops.convert_to_numpy(variable).tolist() for variable in _seeds(self.model)]
         write_whole(self._seeds_path, json.dumps(seeds))
+        if generators := generator_states():
+            write_whole(self._generators_path, json.dumps(generators))
         older = self._kept()
         os.rename(self.backup_dir, self._place(epoch + 1))
         for number in older:
@@ -153,6 +159,10 @@ class Backup(keras.callbacks.BackupAndRestore):
     @property
     def _seeds_path(self):
         return os.path.join(self.backup_dir, "seeds.json")
+
+    @property
+    def _generators_path(self):
+        return os.path.join(self.backup_dir, "generators.json")
 
     def _place(self, epoch):
         return os.path.join(self.folder, f"epoch-{epoch}")

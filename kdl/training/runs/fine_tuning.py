@@ -7,12 +7,13 @@ from kdl.data.input_spec import InputSpec
 from kdl.training.recalibrate import NORMS
 
 
-def load_backbone(model, source):
+def load_backbone(model, source, head=True):
     """Copies all weights of a model but those of its head, where the numbers of classes differ.
 
     Args:
         model: The model that gets the weights.
-        source: A model of the same architecture, with any number of classes.
+        source: A model of the same architecture, with any number of classes, or without a head.
+        head: Whether the head gets weights, too, if they fit. Defaults to True.
 
     Raises:
         ValueError: If they differ in more than the head; the model is left as it was.
@@ -25,18 +26,21 @@ def load_backbone(model, source):
         ... )
         >>> load_backbone(other, one)
     """
-    head = {id(weight) for weight in head_of(model).weights}
-    pairs = list(zip(model.weights, source.weights, strict=False))
-    fits = len(model.weights) == len(source.weights)
+    of_head = {id(weight) for weight in head_of(model).weights}
+    ours = model.weights
+    if len(source.weights) == len(ours) - len(of_head):
+        ours = [weight for weight in ours if id(weight) not in of_head]
+    pairs = list(zip(ours, source.weights, strict=False))
+    fits = len(ours) == len(source.weights)
     for weight, value in pairs:
-        fits &= weight.shape == value.shape or id(weight) in head
+        fits &= weight.shape == value.shape or id(weight) in of_head
     if not fits:
         raise ValueError(
             f"The weights of {source.name} do not fit {model.name}: expected those of the same "
             f"architecture, with any number of classes."
         )
     for weight, value in pairs:
-        if weight.shape == value.shape:
+        if weight.shape == value.shape and (head or id(weight) not in of_head):
             weight.assign(value)
 
 

@@ -36,8 +36,9 @@ def run(folder, kill_at=None, epochs=4, more=None):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((16, 3)), rng.standard_normal((16, 1))
     dataset = ArrayDataset(x.astype("float32"), y.astype("float32"), batch_size=4)
-    drop = keras.layers.Dropout(0.5, seed=3)  # which must go on where it was
-    model = keras.Sequential([keras.Input((3,)), drop, keras.layers.Dense(1)])
+    # Which must go on where they were, also that which draws from PyTorch's own numbers.
+    drops = [keras.layers.Dropout(0.5, seed=3), keras.layers.Dropout(0.2)]
+    model = keras.Sequential([keras.Input((3,)), *drops, keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
     backup = Backup(folder / "backup")
     follow = keras.callbacks.LambdaCallback(

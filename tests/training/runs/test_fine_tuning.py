@@ -1,9 +1,12 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 
+import kdl
 from kdl.applications import preprocessing
-from kdl.training.runs.fine_tuning import load_backbone, published_spec
+from kdl.training.runs.fine_tuning import head_of, load_backbone, published_spec
 
 pytestmark = pytest.mark.every_backend
 
@@ -22,6 +25,23 @@ def test_all_weights_but_the_head_are_copied():
     same = model(3)
     load_backbone(same, one)
     np.testing.assert_array_equal(same.get_weights()[2], one.get_weights()[2])
+
+
+def test_head_is_left_as_it_is_where_told_and_a_source_may_have_none():
+    make = functools.partial(kdl.applications.ShuffleNetV2, 0.5, input_shape=(32, 32, 3))
+    source, without = make(classes=3), make(include_top=False)
+    load_backbone(source, without)
+    for head in (True, False):
+        model = make(classes=3)
+        before = head_of(model).get_weights()
+        load_backbone(model, source, head=head)
+        after = head_of(model).get_weights()
+        assert np.array_equal(after[0], head_of(source).get_weights()[0]) == head
+        assert np.array_equal(after[0], before[0]) != head
+    model = make(classes=5)
+    load_backbone(model, without)
+    for ours, theirs in zip(model.weights, without.weights, strict=False):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_another_backbone_raises():
