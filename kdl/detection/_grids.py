@@ -23,7 +23,10 @@ def strides_of(image_size, grid, stride=None):
     """
     if stride is not None:
         return (stride, stride)
-    return tuple(side // cells for side, cells in zip(image_size, grid, strict=True))
+    strides = tuple(side // cells for side, cells in zip(image_size, grid, strict=True))
+    if 0 in strides:
+        raise ValueError(f"An image of {image_size} pixels has no grid of {grid} cells.")
+    return strides
 
 
 def on_grid(shapes, grid, strides, first):

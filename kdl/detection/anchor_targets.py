@@ -6,6 +6,7 @@ from keras import ops
 
 from kdl._typing import ArrayLike, Tensor
 from kdl.detection.matcher import Matcher
+from kdl.ops._shapes import shapes_match
 
 
 class AnchorTargets(NamedTuple):
@@ -50,11 +51,12 @@ def assign_targets(
         ([True, False], 7)
     """
     boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
-    if len(boxes.shape) != 3 or tuple(labels.shape) != tuple(boxes.shape[:2]):
+    if len(boxes.shape) != 3 or not shapes_match(labels.shape, boxes.shape[:2]):
         raise ValueError(
             f"Expected boxes (batch, G, 4) and labels (batch, G); received shapes "
             f"{tuple(boxes.shape)} and {tuple(labels.shape)}."
         )
+    boxes = ops.where(ops.expand_dims(labels >= 0, -1), boxes, 0.0)
     matches = matcher(anchors, boxes, labels >= 0)
     # One row more, so that there is one to take from where an image has none.
     boxes, labels = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(labels, ((0, 0), (0, 1)))

@@ -48,7 +48,7 @@ class DefaultBoxes(Part):
         self.strides = None if strides is None else tuple(strides)
         self.clip = clip
         levels = len(self.scales) - 1
-        if levels < 1 or len(self.ratios) != levels or len(strides or self.ratios) != levels:
+        if levels < 1 or {len(self.ratios), len(self.strides or self.ratios)} != {levels}:
             raise ValueError(
                 f"Expected a scale more than ratios, and as many strides as ratios; received "
                 f"{scales!r}, {ratios!r} and {strides!r}."

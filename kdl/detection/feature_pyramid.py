@@ -29,8 +29,8 @@ class FeaturePyramid(Block):
     - `extra="c5"`: the same, with `p6` of the backbone's last features (RetinaNet of the paper).
 
     Shapes: a list of `(batch, height, width, C)`, finest first, each half as large as the one
-    before, rounded up → a list of `(batch, height, width, filters)`. Channels are at axis 1 with
-    `data_format="channels_first"`. Heights and widths are known.
+    before, rounded up, or as large → a list of `(batch, height, width, filters)`. Channels are at
+    axis 1 with `data_format="channels_first"`. Heights and widths are known.
 
     Args:
         filters: Channels of every level. Defaults to 256.
@@ -92,6 +92,8 @@ class FeaturePyramid(Block):
 
     def call(self, inputs: Sequence[Tensor], training: bool | None = None) -> list[Tensor]:
         """Apply the network."""
+        if len(inputs) != len(self.laterals):
+            raise ValueError(f"Expected {len(self.laterals)} features; received {len(inputs)}.")
         above, levels = None, []
         for number in reversed(range(len(inputs))):
             lateral = run_chain(self.laterals[number], inputs[number], training)
@@ -125,14 +127,15 @@ class FeaturePyramid(Block):
         return [*conv, self._factory.norm(f"{name}_norm")]
 
     def _checked(self, shapes):
-        if not isinstance(shapes, list | tuple) or not isinstance(shapes[0], list | tuple):
+        is_list = isinstance(shapes, list | tuple) and len(shapes) > 0
+        if not is_list or not isinstance(shapes[0], list | tuple):
             raise ValueError(f"Expected a list of features, finest first; received {shapes}.")
         sizes = [self._size(shape) for shape in shapes]
         for finer, coarser in itertools.pairwise(sizes):
-            if tuple(-(-side // 2) for side in finer) != coarser:
+            if coarser not in (finer, tuple(-(-side // 2) for side in finer)):
                 raise ValueError(
-                    f"Expected features each half as large as the ones before, rounded up, finest "
-                    f"first; received heights and widths {sizes}."
+                    f"Expected features each half as large as the ones before, rounded up, or as "
+                    f"large, finest first; received heights and widths {sizes}."
                 )
         return shapes
 

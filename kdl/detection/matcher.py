@@ -34,9 +34,9 @@ class Matches(NamedTuple):
 class Matcher(Part):
     """Matcher of anchors and ground-truth boxes by intersection over union.
 
-    An anchor whose best IoU is `positive` or more finds that truth, one below `negative` is
-    background, and others are left out. A truth that no anchor overlaps so much would be found by
-    none; `force` gives it its best anchors:
+    An anchor whose best IoU is `positive_threshold` or more finds that truth, one below
+    `negative_threshold` is background, and others are left out. A truth that no anchor overlaps so
+    much would be found by none; `force` gives it its best anchors (low-quality matches):
 
     - `"ties"`: all anchors that overlap it the most are positive, each for its own best truth
       (RetinaNet and RPN, in torchvision and Detectron2).
@@ -51,8 +51,8 @@ class Matcher(Part):
     make every anchor positive.
 
     Args:
-        positive: IoU of positive anchors. Defaults to 0.5.
-        negative: IoU below which anchors are background. Defaults to None, `positive`.
+        positive_threshold: IoU of positive anchors. Defaults to 0.5.
+        negative_threshold: IoU below which anchors are background. Defaults to None, the same.
         force: As above. Defaults to None.
         least_iou: IoU that a forced anchor must have. Defaults to 0, any overlap.
 
@@ -76,18 +76,19 @@ class Matcher(Part):
 
     def __init__(
         self,
-        positive: float = 0.5,
-        negative: float | None = None,
+        positive_threshold: float = 0.5,
+        negative_threshold: float | None = None,
         force: str | None = None,
         least_iou: float = 0.0,
     ) -> None:
-        self.positive, self.negative = positive, negative
+        self.positive_threshold = positive_threshold
+        self.negative_threshold = negative_threshold
         self.force = check_choice("force", force, FORCES)
         self.least_iou = least_iou
-        if not 0 <= least_iou <= 1 or not 0 <= self._threshold <= positive <= 1:
+        if not 0 <= least_iou <= 1 or not 0 <= self._background <= positive_threshold <= 1:
             raise ValueError(
-                f"Expected 0 ≤ negative ≤ positive ≤ 1 and least_iou from 0 to 1; received "
-                f"positive={positive!r}, negative={negative!r} and least_iou={least_iou!r}."
+                f"Expected 0 ≤ negative_threshold ≤ positive_threshold ≤ 1 and least_iou from 0 to "
+                f"1; received {negative_threshold!r}, {positive_threshold!r} and {least_iou!r}."
             )
 
     def __call__(
@@ -101,9 +102,15 @@ class Matcher(Part):
             exists: Bool `(batch, G)`, False where a row is padding. Defaults to all.
 
         Raises:
-            ValueError: If the last axis of boxes is not 4.
+            ValueError: If boxes have other shapes, or their number is not known.
         """
-        iou = box_iou(boxes, anchors)
+        anchors, boxes = ops.convert_to_tensor(anchors), ops.convert_to_tensor(boxes)
+        if len(boxes.shape) != 3 or None in (boxes.shape[1], anchors.shape[-2]):
+            raise ValueError(
+                f"Expected ground truth (batch, G, 4), and known numbers of boxes and anchors; "
+                f"received shapes {tuple(boxes.shape)} and {tuple(anchors.shape)}. Pad the truth."
+            )
+        iou = ops.cast(ops.stop_gradient(box_iou(boxes, anchors)), "float32")
         if exists is not None:
             iou = ops.where(ops.expand_dims(ops.cast(exists, "bool"), -1), iou, -1.0)
         # A truth that overlaps nothing, so that there is one.
@@ -111,14 +118,16 @@ class Matcher(Part):
         return self._match(iou)
 
     @property
-    def _threshold(self):
-        return self.positive if self.negative is None else self.negative
+    def _background(self):
+        if self.negative_threshold is None:
+            return self.positive_threshold
+        return self.negative_threshold
 
     def _match(self, iou):
         best = ops.max(iou, 1)
         indices = ops.cast(ops.argmax(iou, 1), "int32")
-        positive = best >= self.positive
-        valid = positive | (best < self._threshold)
+        positive = best >= self.positive_threshold
+        valid = positive | (best < self._background)
         if self.force is not None:
             forced = self._forced(iou)
             is_forced = ops.any(forced, 1)
@@ -130,7 +139,7 @@ class Matcher(Part):
     def _forced(self, iou):
         """Bool `(batch, G, anchors)`: whether an anchor is a truth's own in any case."""
         if self.force == "bipartite":
-            return _pairs(iou, max(self.least_iou, _LEAST_IOU))
+            return _pairs(iou, self.least_iou)
         highest = ops.max(iou, 2, keepdims=True)
         enough = (highest > 0) & (highest >= self.least_iou)
         if self.force == "argmax":
@@ -150,13 +159,17 @@ def _pairs(iou, least):
     """Pairs of a truth and an anchor, by falling IoU, none of them in two."""
     truths, anchors = iou.shape[1:]
 
-    def take(_, state):
-        free, taken = state
+    def is_left(number, free, taken):
+        return ops.any((free >= least) & (free > _LEAST_IOU))
+
+    def take(number, free, taken):
         flat = ops.reshape(free, (-1, truths * anchors))
         best = ops.expand_dims(ops.argmax(flat, 1), -1)
         is_best = ops.cast(best, "int32") == ops.arange(truths * anchors, dtype="int32")
-        pair = ops.reshape(is_best & (flat > least), (-1, truths, anchors))
+        pair = is_best & (flat >= least) & (flat > _LEAST_IOU)
+        pair = ops.reshape(pair, (-1, truths, anchors))
         used = ops.any(pair, 2, keepdims=True) | ops.any(pair, 1, keepdims=True)
-        return ops.where(used, -1.0, free), taken | pair
+        return number + 1, ops.where(used, -1.0, free), taken | pair
 
-    return ops.fori_loop(0, truths, take, (iou, ops.zeros_like(iou, dtype="bool")))[1]
+    state = (ops.zeros((), "int32"), iou, ops.zeros_like(iou, dtype="bool"))
+    return ops.while_loop(is_left, take, state, maximum_iterations=truths)[2]

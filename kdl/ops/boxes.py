@@ -54,9 +54,8 @@ def box_intersection(boxes: ArrayLike, others: ArrayLike) -> Tensor:
         ValueError: If the last axis is not 4, or the rank is below 2.
     """
     boxes, others = pairs_of_boxes(boxes, others)
-    low = ops.maximum(boxes[..., :2], others[..., :2])
-    high = ops.minimum(boxes[..., 2:], others[..., 2:])
-    return _product_of_sides(high - low)
+    width, height = (_shared_side(boxes, others, axis) for axis in (0, 1))
+    return width * height
 
 
 def box_iou(boxes: ArrayLike, others: ArrayLike) -> Tensor:
@@ -219,6 +218,13 @@ def pairs_of_boxes(boxes, others):
 def _centers_and_sides(boxes):
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) / 2, ops.maximum(high - low, _SMALLEST_SIDE)
+
+
+def _shared_side(boxes, others, axis):
+    """Length of what two boxes share along an axis; one at a time, as pairs are many."""
+    low = ops.maximum(boxes[..., axis], others[..., axis])
+    high = ops.minimum(boxes[..., axis + 2], others[..., axis + 2])
+    return ops.maximum(high - low, 0.0)
 
 
 def _product_of_sides(sides):

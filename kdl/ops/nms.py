@@ -11,6 +11,7 @@ from keras import ops
 
 from kdl._checks import check_integer
 from kdl._typing import ArrayLike, Tensor
+from kdl.ops._shapes import shapes_match
 from kdl.ops.boxes import as_boxes, box_iou
 
 _BLOCK = 128
@@ -201,13 +202,18 @@ def as_rows(boxes, scores, classes=None, score_threshold=None):
     named = {"scores": scores} if classes is None else {"scores": scores, "classes": classes}
     tensors = {name: ops.convert_to_tensor(x) for name, x in named.items()}
     for name, x in tensors.items():
-        if tuple(x.shape) != tuple(boxes.shape[:-1]) or len(x.shape) < 1:
+        if not shapes_match(x.shape, boxes.shape[:-1]) or len(x.shape) < 1:
             raise ValueError(
                 f"Expected boxes (…, N, 4) and {name} (…, N); received shapes "
                 f"{tuple(boxes.shape)} and {tuple(x.shape)}."
             )
+    if boxes.shape[-2] is None:
+        raise ValueError(
+            "The number of boxes must be known; received None. Pad them to a fixed number, with "
+            "scores of −∞."
+        )
     leading = ops.shape(boxes)[:-2]
-    if not boxes.shape[-2]:  # one row that is no box, so that each operation has some
+    if boxes.shape[-2] == 0:  # one row that is no box, so that each operation has some
         boxes = ops.zeros((*leading, 1, 4), boxes.dtype)
         tensors = {name: ops.full((*leading, 1), -math.inf) for name in tensors}
     boxes = ops.stop_gradient(ops.reshape(boxes, (-1, *boxes.shape[-2:])))

@@ -10,14 +10,19 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from kdl._checks import check_choice, check_integer
 from kdl._typing import ArrayLike, Tensor
 from kdl.ops._concrete import concrete_values
+from kdl.ops._shapes import shapes_match
 from kdl.ops.boxes import as_boxes, box_area
 
 _TINY = 1e-30
+
+# Pixels of a cell, of more of which the sum is a loop.
+_UNROLLED = 64
 
 
 def roi_align(
@@ -44,8 +49,9 @@ def roi_align(
         size: Cells down and across, or one number for both. Defaults to 7.
         scale: Pixels of the features for a pixel of the input, such as 1/16. Defaults to 1.
         sampling_ratio: Points a cell, down and across. None takes as many as a cell has pixels
-            down and across, rounded up; within compiled code at most as many as a cell has if the
-            box is as large as the image. Defaults to 2.
+            down and across, rounded up, and at most as many as a cell of a box has that is as large
+            as the image. In compiled code, and on accelerators, each cell then costs as much as of
+            such a box. Defaults to 2.
         aligned: If coordinate 0 is the left edge of the first pixel, half a pixel before its
             center; else it is its center, as in older code, where sides below a pixel are a pixel,
             too. Defaults to True.
@@ -96,14 +102,15 @@ def pyramid_roi_align(
 
     Source: Lin et al., Feature Pyramid Networks (arXiv 1612.03144), section 4.2.
     """
-    down, across = (size, size) if isinstance(size, int) else size
+    down, across = size if isinstance(size, tuple | list) else (size, size)
     cells = check_integer("size", down), check_integer("size", across)
     if sampling_ratio is not None:
         check_integer("sampling_ratio", sampling_ratio)
     features = [ops.convert_to_tensor(level) for level in features]
     (boxes,) = as_boxes(boxes=boxes)
-    _check(features, boxes, scales)
-    levels = ops.cast(levels, "int32")
+    levels = ops.convert_to_tensor(levels)
+    _check(features, boxes, levels, scales)
+    levels = ops.clip(ops.cast(levels, "int32"), 0, len(features) - 1)
     boxes = ops.stop_gradient(boxes) * ops.expand_dims(_of_level(scales, levels, boxes.dtype), -1)
     heights, widths = ([ops.shape(level)[axis] for level in features] for axis in (1, 2))
     (rows, row_weights), (columns, column_weights) = (
@@ -158,6 +165,7 @@ def roi_levels(
     check_choice("rule", rule, ("torchvision", "detectron2"))
     check_integer("last", last, least=first)
     share = ops.sqrt(box_area(boxes)) / canonical_size
+    share = ops.where(share >= 0, share, 0.0)  # of boxes that are no numbers
     if rule == "torchvision":
         logarithm = ops.log2(ops.maximum(share, _TINY)) + 1e-6
     else:
@@ -166,7 +174,7 @@ def roi_levels(
     return ops.cast(level - first, "int32")
 
 
-def _check(features, boxes, scales):
+def _check(features, boxes, levels, scales):
     if len(scales) != len(features):
         raise ValueError(f"Expected a scale for each of {len(features)} levels, not {len(scales)}.")
     if not all(0 < scale < float("inf") for scale in scales):
@@ -177,8 +185,18 @@ def _check(features, boxes, scales):
             f"Expected features (batch, height, width, channels), as many channels in each level; "
             f"received shapes {shapes}."
         )
-    if len(boxes.shape) != 3:
-        raise ValueError(f"Expected boxes (batch, N, 4); received shape {tuple(boxes.shape)}.")
+    if not all(keras.backend.is_float_dtype(ops.dtype(level)) for level in features):
+        raise ValueError(f"Expected float features; received {[ops.dtype(x) for x in features]}.")
+    if len(boxes.shape) != 3 or not shapes_match(levels.shape, boxes.shape[:2]):
+        raise ValueError(
+            f"Expected boxes (batch, N, 4), and levels (batch, N); received shapes "
+            f"{tuple(boxes.shape)} and {tuple(levels.shape)}."
+        )
+    batches = {x.shape[0] for x in (*features, boxes)} - {None}
+    if len(batches) > 1:
+        raise ValueError(
+            f"Expected features and boxes of as many images; received {sorted(batches)}."
+        )
 
 
 def _of_level(values, levels, dtype):
@@ -207,6 +225,7 @@ def _samples(edges, levels, limits, count, sampling_ratio, aligned):
     cell = (side if aligned else ops.maximum(side, 1.0)) / count
     points = ops.ceil(cell) if sampling_ratio is None else ops.ones_like(cell) * sampling_ratio
     most = sampling_ratio or _most_points(points, limits, count)
+    points = ops.where(points > 0, ops.minimum(points, most), 0.0)  # of NaN, too
     low, cell, points = (ops.expand_dims(x, (-2, -1)) for x in (low, cell, points))
     steps = ops.expand_dims(ops.arange(count, dtype=cell.dtype), -1)
     within = ops.arange(most, dtype=cell.dtype)
@@ -224,17 +243,17 @@ def _samples(edges, levels, limits, count, sampling_ratio, aligned):
 
 
 def _most_points(points, limits, count):
-    """Most points that a cell of any region takes."""
-    values = concrete_values(points)
-    if values is not None:
-        return max(int(values.max(initial=1)), 1)
+    """Most points that a cell of any region takes, at most those of a box as large as the image."""
     known = [limit for limit in limits if isinstance(limit, int)]
     if len(known) < len(limits):
         raise ValueError(
-            "sampling_ratio=None needs features of known height and width within compiled code: "
-            "give a number, such as 2."
+            "sampling_ratio=None needs features of known height and width: give a number, as 2."
         )
-    return max(math.ceil(limit / count) for limit in known)
+    most = max(math.ceil(limit / count) for limit in known)
+    values = concrete_values(points)
+    if values is None:
+        return most
+    return int(np.clip(values[np.isfinite(values)].max(initial=1), 1, most))
 
 
 def _table(features, heights, widths, levels):
@@ -265,8 +284,14 @@ def _weighted_sums(table, index, weights):
         return torch.nn.functional.embedding_bag(
             index, table, per_sample_weights=weights, mode="sum"
         )
-    total = 0.0
+    total = ops.zeros((ops.shape(index)[0], table.shape[-1]), table.dtype)
+
+    def add(place, total):
+        of_place = ops.take(index, place, 1), ops.take(weights, place, 1)
+        return total + ops.take(table, of_place[0], 0) * ops.expand_dims(of_place[1], -1)
+
+    if index.shape[-1] > _UNROLLED:
+        return ops.fori_loop(0, index.shape[-1], add, total)
     for place in range(index.shape[-1]):
-        rows = ops.take(table, index[:, place], 0)
-        total = total + rows * weights[:, place, None]
+        total = add(place, total)
     return total

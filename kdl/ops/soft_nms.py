@@ -16,7 +16,7 @@ def soft_nms(
     method: str = "linear",
     iou_threshold: float = 0.3,
     sigma: float = 0.5,
-    score_threshold: float = 0.001,
+    score_threshold: float | None = 0.001,
     max_detections: int = 100,
 ) -> tuple[Tensor, Tensor]:
     """Soft non-maximum suppression (soft-NMS): overlapping boxes lose score, and are not dropped.
@@ -31,7 +31,8 @@ def soft_nms(
         method: `"linear"` (default) or `"gaussian"`.
         iou_threshold: Overlap from which on scores fall, linear. Defaults to 0.3.
         sigma: `σ` of the Gaussian. Defaults to 0.5.
-        score_threshold: Boxes whose score falls below are dropped. Defaults to 0.001.
+        score_threshold: Boxes whose score falls below are dropped; None for none. Defaults to
+            0.001.
         max_detections: Boxes taken at most. Defaults to 100.
 
     Returns:
@@ -56,12 +57,15 @@ def soft_nms(
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be positive and finite; received {sigma!r}.")
     shape, boxes, scores, _ = as_rows(boxes, scores)
+    least = -math.inf if score_threshold is None else score_threshold
+    if math.isnan(least):
+        raise ValueError("score_threshold must be a number or None; received NaN.")
 
     def take(step, state):
         scores, places, values = state
         best = ops.cast(ops.argmax(scores, axis=1), "int32")
         highest = ops.max(scores, axis=1)
-        counts = highest >= score_threshold
+        counts = (highest >= least) & (highest > -math.inf)
         iou = ops.cast(_iou_with(boxes, best), scores.dtype)
         factor = ops.exp(-ops.square(iou) / sigma)
         if method == "linear":

@@ -35,6 +35,28 @@ def test_images_without_truth_are_background(count):
     assert np.isfinite(boxes).all()
 
 
+class Assignment(keras.layers.Layer):
+    """Compiled, with an open batch."""
+
+    def call(self, boxes, labels):
+        targets = assign_targets(Matcher(0.8, 0.5, "bipartite"), ANCHORS, boxes, labels)
+        positive, labels = (
+            keras.ops.cast(x, "float32") for x in (targets.positive, targets.labels)
+        )
+        shown = positive + 10 * labels
+        return keras.ops.concatenate([shown[..., None], targets.boxes], -1)
+
+
+def test_compiled_targets_are_the_same_and_padding_is_none():
+    boxes = np.float32([[[9, 9, 13, 13], [0, 0, 4, 5], [np.nan] * 4], [[np.nan] * 4] * 3])
+    labels = np.array([[3, 5, -1], [-1, -1, -1]])
+    inputs = keras.Input((3, 4)), keras.Input((3,), dtype="int32")
+    found = keras.Model(inputs, Assignment()(*inputs)).predict([boxes, labels], verbose=0)
+    np.testing.assert_array_equal(found, keras.ops.convert_to_numpy(Assignment()(boxes, labels)))
+    assert np.isfinite(found).all()
+    assert (found[1] == 0).all()
+
+
 def test_shapes_that_do_not_fit_raise():
     with pytest.raises(ValueError, match=r"Expected boxes \(batch, G, 4\) and labels"):
         assign_targets(Matcher(), ANCHORS, np.zeros((1, 2, 4)), np.zeros((1, 3)))

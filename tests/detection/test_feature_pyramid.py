@@ -68,6 +68,13 @@ def test_layer(arguments, side):
     assert [level[-1] for level in levels] == [4] * widths
 
 
+def test_levels_of_one_size():
+    """As of MobileNetV3 in torchvision, whose last two blocks have one stride."""
+    features = [np.ones((1, 4, 4, 5), "float32"), np.ones((1, 4, 4, 7), "float32")]
+    levels = FeaturePyramid(6, "pool", data_format="channels_last")(features)
+    assert [tuple(x.shape) for x in levels] == [(1, 4, 4, 6), (1, 4, 4, 6), (1, 2, 2, 6)]
+
+
 @pytest.mark.export
 def test_exports():
     inputs = [keras.Input((side, side, 6)) for side in (8, 4, 2)]
@@ -82,6 +89,7 @@ def test_exports():
     [
         ((1, 8, 8, 3), "Expected a list of features, finest first"),
         ([(1, 8, 8, 3), (1, 5, 4, 3)], r"each half as large.*\[\(8, 8\), \(5, 4\)\]"),
+        ([], "Expected a list of features"),
         ([(1, None, 8, 3)], "whose height and width are known"),
     ],
 )

@@ -81,6 +81,13 @@ def test_a_later_truth_overwrites(golden):
     np.testing.assert_array_equal(told(Matcher()._match(iou)) + 1, golden["overwrite_max_iou"])
 
 
+def test_a_pair_at_the_least_iou_is_forced():
+    iou = keras.ops.convert_to_tensor(np.float32([[[0.25, 0.1]]]))
+    for force in ("bipartite", "argmax", "ties", "overwrite"):
+        assert told(Matcher(force=force, least_iou=0.25)._match(iou)).tolist() == [0, -1]
+        assert told(Matcher(force=force, least_iou=0.26)._match(iou)).tolist() == [-1, -1]
+
+
 def test_config_and_bad_arguments():
     matcher = Matcher(0.7, 0.3, "ties", 0.1)
     text = json.dumps(keras.saving.serialize_keras_object(matcher))
@@ -88,5 +95,5 @@ def test_config_and_bad_arguments():
     assert copy.get_config() == matcher.get_config()
     with pytest.raises(ValueError, match="force must be one of None, 'ties'"):
         Matcher(force="all")
-    with pytest.raises(ValueError, match="0 ≤ negative ≤ positive ≤ 1"):
+    with pytest.raises(ValueError, match="0 ≤ negative_threshold ≤ positive_threshold"):
         Matcher(0.3, 0.7)

@@ -103,6 +103,12 @@ def test_layer_of_a_compiled_model():
     np.testing.assert_array_equal(places, numpy(nms(boxes, scores, 0.4, max_detections=30)))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere sizes are known")
+def test_an_unknown_number_of_boxes_raises():
+    with pytest.raises(ValueError, match="The number of boxes must be known"):
+        Suppression()(keras.Input((None, 4)), keras.Input((None,)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

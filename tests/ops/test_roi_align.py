@@ -139,6 +139,28 @@ def test_layer_of_a_compiled_model(side, ratio):
     np.testing.assert_allclose(model.predict([image, boxes], verbose=0), expected, atol=1e-5)
 
 
+@pytest.mark.every_backend
+def test_adaptive_sampling_is_the_same_in_compiled_code_and_ends_at_the_image():
+    image = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype("float32")
+    boxes = np.float32(
+        [[[-6, -6, 12, 12], [0, 0, 1e7, 3], [np.nan, 0, 2, 2], [1, 1, 4, 5], [0] * 4]]
+    )
+    inputs = keras.Input((6, 6, 2)), keras.Input((5, 4))
+    model = keras.Model(inputs, Pooling(None)(*inputs))
+    expected = numpy(roi_align(image, boxes, (2, 3), sampling_ratio=None))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(model.predict([image, boxes], verbose=0), expected, atol=1e-5)
+
+
+def test_boxes_that_are_no_numbers_have_a_level_and_levels_a_range():
+    boxes = np.float32([[[np.nan, 0, 1, 1], [0, 0, np.inf, 0], [0, 0, 9, 9]]])
+    levels = roi_levels(boxes)
+    assert numpy(levels).tolist() == [[0, 0, 0]]
+    features = [np.ones((1, 4, 4, 3), "float32"), np.ones((1, 2, 2, 3), "float32")]
+    values = pyramid_roi_align(features, boxes, np.array([[-1, 9, 0]]), [1.0, 0.5])
+    assert np.isfinite(numpy(values)).all()
+
+
 def test_no_boxes():
     assert roi_align(np.ones((2, 4, 4, 3)), np.ones((2, 0, 4))).shape == (2, 0, 7, 7, 3)
 
@@ -151,6 +173,8 @@ def test_no_boxes():
         ({"scale": 0.0}, "Scales must be positive and finite"),
         ({"boxes": np.ones((3, 4))}, r"Expected boxes \(batch, N, 4\)"),
         ({"boxes": np.ones((1, 3, 5))}, "boxes must have four numbers"),
+        ({"boxes": np.ones((2, 3, 4))}, r"features and boxes of as many images; received \[1, 2\]"),
+        ({"features": np.ones((1, 4, 4, 3), int)}, "Expected float features"),
         ({"features": np.ones((4, 4, 3))}, r"Expected features \(batch, height, width, channels\)"),
     ],
 )

@@ -35,6 +35,13 @@ def test_padded_rows_images_and_fewer_boxes_than_asked_for():
     np.testing.assert_allclose(values[1], [0.5, 0.1, -1, -1], atol=1e-6)
 
 
+def test_no_threshold_takes_all_boxes_that_there_are():
+    boxes, scores = np.float32([[0, 0, 1, 1], [0, 0, 1, 1]]), np.float32([0.5, -np.inf])
+    for least in (None, float("-inf")):
+        places, _ = soft_nms(boxes, scores, score_threshold=least, max_detections=3)
+        assert numpy(places).tolist() == [0, -1, -1]
+
+
 def test_no_boxes():
     places, values = soft_nms(np.zeros((2, 0, 4)), np.zeros((2, 0)), max_detections=2)
     assert numpy(places).tolist() == numpy(values).tolist() == [[-1, -1], [-1, -1]]
@@ -44,6 +51,7 @@ def test_no_boxes():
     ("arguments", "message"),
     [
         ({"method": "square"}, "method must be one of 'linear', 'gaussian'"),
+        ({"score_threshold": float("nan")}, "score_threshold must be a number or None"),
         ({"sigma": 0.0}, "sigma must be positive and finite"),
         ({"iou_threshold": -1}, "iou_threshold must be from 0 to 1"),
         ({"max_detections": 0}, "max_detections must be a positive integer"),
