@@ -39,6 +39,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "every_backend: not once, as most tests of its package")
     config.addinivalue_line("markers", "export: needs TensorFlow's converter")
+    config.addinivalue_line("markers", "long_to_compile: long, but on PyTorch")
     config.addinivalue_line("markers", "long: a whole program, job or network, by `make test-long`")
     config.addinivalue_line("markers", "tensorflow: needs a library that imports TensorFlow")
 

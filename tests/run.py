@@ -26,12 +26,16 @@ EVERY = {
     "jax without tensorflow": ("jax", [HIDDEN], [*ALL, *EXPORTING_EXAMPLES], ""),
     "jax with tensorflow": ("jax", [], ["tests"], "export or tensorflow"),
 }
+
+
+def part_of(backend, hidden, targets, markers, part):
+    """A run of what is long, or of what is not; examples in docstrings are run on PyTorch alone."""
+    targets = targets if backend == "torch" else ["tests"]
+    return backend, hidden, targets, f"({markers}) and {part}" if markers else part
+
+
 BRIEF, LONG = (
-    {
-        name: (*run, f"({markers}) and {part}" if markers else part)
-        for name, (*run, markers) in EVERY.items()
-    }
-    for part in ("not long", "long")
+    {name: part_of(*run, part) for name, run in EVERY.items()} for part in ("not long", "long")
 )
 PARTS = {"--long": LONG, "--every-model": EVERY}
 

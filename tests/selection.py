@@ -14,7 +14,8 @@ Long are, and left out of the twenty minutes of `make test`,
 - whole programs, jobs and networks whose parts other tests hold: they are marked `long`.
 - on TensorFlow and JAX, of the packages `WHOLE`, tests whose name does not tell that they hold a
   `CONTRACT`, and all cases of a test but the first; of a registry's cases the first of each `name`.
-  What is marked `every_backend` runs with all, such as operators that take ways of their own there.
+  What is marked `every_backend` runs with all, such as operators that take ways of their own there,
+  unless it is marked `long_to_compile`.
 
 `.ci/run` runs both. `--every-model` runs all on each backend.
 """
@@ -44,7 +45,8 @@ def leave_out_what_runs_once(config, items):
     items[:] = [item for item in items if _depends_on_backend(item)]
     seen = set()
     for item in items:
-        if not item.get_closest_marker("every_backend") and not _is_brief(item, seen):
+        is_brief = item.get_closest_marker("every_backend") or _is_brief(item, seen)
+        if not is_brief or item.get_closest_marker("long_to_compile"):
             item.add_marker(pytest.mark.long)
 
 

@@ -609,6 +609,7 @@ def test_import_alone_loads_no_backend():
     assert not packages & {"keras", *OTHERS}
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_import_after_keras_loads_kdl_alone():
     """No package that Keras does not load itself; `python -m benchmarks imports` measures."""

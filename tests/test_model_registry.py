@@ -55,6 +55,7 @@ def test_segmenters_parameters_and_multiply_adds(name):
     assert (entry.macs, entry.counted_macs) == (None, counted)
 
 
+@pytest.mark.long
 def test_packages_of_models_are_imported_on_demand():
     code = "import kdl._registry as r; print(*(e.name for e in r.list_models('segmenter')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -48,13 +48,18 @@ BRIEF = {
     "squeezenet1_0",
 }
 
+# Where networks are compiled, the others are among the long tests.
+FIRST = {"shufflenet_v2_x1_0", "squeezenet1_0"}
+
 
 def pytest_generate_tests(metafunc):
     if "golden" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-model") or keras.backend.backend() == "torch"
         others = sorted(NETWORKS.keys() - BRIEF) if every else []
         long = [pytest.param(name, marks=pytest.mark.long) for name in others]
-        metafunc.parametrize("golden", [*sorted(BRIEF), *long])
+        marks = pytest.mark.long_to_compile
+        brief = [pytest.param(x, marks=() if x in FIRST else marks) for x in sorted(BRIEF)]
+        metafunc.parametrize("golden", [*brief, *long])
 
 
 def outputs_of(model, x):

@@ -101,6 +101,7 @@ def test_pyramid_levels_end_before_the_next_reduction():
     }
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_auxiliary_classifier_and_drop_path_in_training():
     model = small(input_shape=(96, 96, 3), auxiliary=True, drop_path_keep=0.8)

@@ -39,7 +39,7 @@ def smallest_of_each_class():
     return sorted(smallest.values())
 
 
-# Exported by `make test`; the other networks' files are among the long tests.
+# Exported and flattened by `make test`; the other networks are among the long tests.
 EXPORTED = ("mobilenet_", "shufflenet_x", "squeezenet")
 
 
@@ -47,7 +47,10 @@ def pytest_generate_tests(metafunc):
     if "model_name" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-model")
         names = list(ENTRIES) if every else smallest_of_each_class()
-        if metafunc.function is test_exported_files_match_the_model:
+        if metafunc.function in (
+            test_exported_files_match_the_model,
+            test_flattened_graph_outputs_match,
+        ):
             names = long_unless(lambda name: name.startswith(EXPORTED), names)
         metafunc.parametrize("model_name", names)
 

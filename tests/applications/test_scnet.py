@@ -20,6 +20,7 @@ def blocks(model):
     return [layer for layer in model.layers if layer.name.startswith("stage")]
 
 
+@pytest.mark.long
 def test_model():
     arguments = {"variant": "v1d", "padding": "same", "upsampling": "bilinear"}
     run_model_test(

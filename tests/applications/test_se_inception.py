@@ -25,6 +25,7 @@ def test_parameters(model):
     assert counted == entry.parameters == 11_931_622
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles for a minute")
 def test_model():
     # With 32×32 pixels the last modules normalise over two values, and the gradient explodes.

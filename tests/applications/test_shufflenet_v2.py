@@ -94,7 +94,10 @@ def test_megvii_variant_outputs_match_pytorch(alpha):
     assert np.abs(to_numpy(model(x)) - expected).max() <= 1e-4 * expected.std()
 
 
-@pytest.mark.parametrize(("variant", "padding"), [("torchvision", "symmetric"), ("megvii", "same")])
+@pytest.mark.parametrize(
+    ("variant", "padding"),
+    [("torchvision", "symmetric"), pytest.param("megvii", "same", marks=pytest.mark.long)],
+)
 def test_model(variant, padding):
     run_model_test(
         ShuffleNetV2,
@@ -218,6 +221,7 @@ def test_missing_weights_file_raises():
         ShuffleNetV2(0.5, weights="missing.pth")
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_saved_model_loads_after_import_kdl_alone(tmp_path):
     import subprocess

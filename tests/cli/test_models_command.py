@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from cli.command_line import QUICK, kdl, kdl_here
 
 import kdl as library
@@ -44,6 +45,7 @@ def test_list_as_json():
     assert (entry["macs"], entry["macs_of"]) == (2_033_239_424, "kdl")
 
 
+@pytest.mark.long
 def test_summary():
     done = kdl("summary", "shufflenet_v2_x0_5", "--size", "64", "--classes", "10")
     assert done.returncode == 0

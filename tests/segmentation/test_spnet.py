@@ -125,6 +125,7 @@ def test_head_has_the_layers_of_the_paper():
     np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_fit_with_void_pixels():
     """Plain compile and fit."""

@@ -58,8 +58,13 @@ def test_a_quantised_model_needs_no_data(trained, samples, saved, tmp_path):
     assert summary.inputs == {"image": ((1, 48, 48, 3), "INT8")}
 
 
+MORE_FORMS = [
+    pytest.param(form, marks=pytest.mark.long_to_compile) for form in ("float16", "dynamic", "int8")
+]
+
+
 @pytest.mark.every_backend
-@pytest.mark.parametrize("form", ["float32", "float16", "dynamic", "int8", "calibrated"])
+@pytest.mark.parametrize("form", ["float32", "calibrated", *MORE_FORMS])
 def test_a_block_in_every_form(form, images, tmp_path):
     inputs = keras.Input((12, 12, 3))
     x = kdl.layers.InvertedResidual(16)(keras.layers.Conv2D(16, 3)(inputs))

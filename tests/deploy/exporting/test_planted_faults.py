@@ -121,9 +121,13 @@ def planted(content, fault):
 
 CASES = [(form, fault) for form in FORMS for fault in FAULTS]
 CASES.remove(("int8", "NaN in an output"))  # integers are always finite
+MARKS = dict.fromkeys(("float16", "dynamic"), pytest.mark.long_to_compile)
 
 
-@pytest.mark.parametrize(("form", "fault"), CASES)
+@pytest.mark.parametrize(
+    ("form", "fault"),
+    [pytest.param(form, fault, marks=MARKS.get(form, ())) for form, fault in CASES],
+)
 def test_file_with_a_planted_fault_is_refused(
     form, fault, network, data, files, tmp_path, monkeypatch
 ):

@@ -104,9 +104,14 @@ def made_up(model, count=60):
     return keras.tree.map_structure(draw, model.input)
 
 
+OTHERS = [make for make in MODELS if make is not siamese]
+
+
 @pytest.mark.every_backend
 @pytest.mark.export
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(
+    "make", [siamese, *(pytest.param(m, marks=pytest.mark.long_to_compile) for m in OTHERS)]
+)
 def test_every_input_is_in_the_file_under_its_name(make, tmp_path):
     model, path = make(), tmp_path / "m.tflite"
     data = made_up(model)

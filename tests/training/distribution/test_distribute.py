@@ -66,6 +66,7 @@ def equal(trained):
     return {kind: as_one(trained, kind, two_devices.train(kind)) for kind in two_devices.NORMS}
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_two_devices_train_like_one(equal):
     """Ten steps with momentum; on TensorFlow and PyTorch a plain norm shows that this can fail."""
@@ -85,6 +86,7 @@ def test_every_norm_is_among_the_cases():
     assert norms == {type(make()).__name__ for make in two_devices.NORMS.values()}
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_two_devices_train_losses_like_one(trained, losses):
     """Update and reported loss of each, its defaults, its sum and its arguments turned round."""
@@ -100,6 +102,7 @@ def test_mapped_devices_have_the_loss_of_one(trained, losses):
     assert [kind for kind in one if not as_one(trained, f"{kind}, mapped", one[kind])] == []
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 def test_two_devices_train_wrappers_like_one(trained):
     kinds = two_devices.WRAPPERS
@@ -116,6 +119,7 @@ def test_every_wrapper_is_among_the_cases():
     assert models <= set(two_devices.WRAPPERS)
 
 
+@pytest.mark.long_to_compile
 def test_readme_names_the_tested_layers(equal, root):
     text = (root / "README.md").read_text()
     for name, kind in ROWS.items():
