@@ -17,7 +17,8 @@ Long are, and left out of the twenty minutes of `make test`,
   What is marked `every_backend` runs with all, such as operators that take ways of their own there,
   unless it is marked `long_to_compile`.
 
-`.ci/run` runs both. `--every-model` runs all on each backend.
+`.ci/run` runs both, on a slow machine the long ones on PyTorch alone. `--every-model` runs all on
+each backend.
 """
 
 import os
