@@ -120,10 +120,8 @@ def _is_readable(value):
 
     On TensorFlow Keras's variables count as tensors, on PyTorch its own parameters.
     """
-    weights = (keras.Variable, *(type(x) for x in (value,) if hasattr(x, "assign")))
-    if isinstance(value, weights) or getattr(value, "requires_grad", False):
-        return False
-    if not keras.ops.is_tensor(value):
+    is_weight = hasattr(value, "assign") or getattr(value, "requires_grad", False)
+    if is_weight or not keras.ops.is_tensor(value):
         return False
     try:
         as_array(value)
