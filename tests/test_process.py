@@ -213,6 +213,8 @@ def test_folder_of_script_is_searched_last(tmp_path):
     (home / "script.py").write_text(SCRIPT)
     for name in ("beside", "later", "grp", "numpy"):
         (home / f"{name}.py").write_text(f"name = {name!r}")
+    ran = home / "ran.txt"  # by Python itself as it starts, in no process
+    (home / "sitecustomize.py").write_text(f"open({str(ran)!r}, 'w')")
     (elsewhere / "child_of_the_script.py").write_text(
         "import grp, sys, beside, later, numpy\nassert grp.getgrall and numpy.array"
     )
@@ -220,6 +222,7 @@ def test_folder_of_script_is_searched_last(tmp_path):
         [sys.executable, home / "script.py"], cwd=elsewhere, capture_output=True, text=True
     )
     assert done.stdout == "\n", done.stdout + done.stderr
+    assert not ran.exists()
     places = json.loads((elsewhere / "places.json").read_text())
     assert str(home) in places["path"][-2:]
     assert places["modules"]["beside"] == [str(home / "beside.py"), None]

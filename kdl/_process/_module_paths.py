@@ -26,10 +26,14 @@ _START = current_folder()
 def child_variables(folder=None):
     """Environment variables of a Python process: a safe path, its own temporary folder.
 
+    The folder of the main module is not there: Python would run a `sitecustomize.py` in it, which
+    this process did not. `kdl._child` has it from `module_places`.
+
     Args:
         folder: `ChildFolder` for its temporary files; by default they go where this process's go.
     """
-    variables = {"PYTHONPATH": os.pathsep.join(child_path()), "PYTHONSAFEPATH": "1"}
+    path = [*_folders_of_others(), *_own_folders([_PARENT_OF_KDL])]
+    variables = {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
     if folder is not None:
         variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder.temporary)
     return variables
@@ -41,7 +45,7 @@ def child_path():
     The folder in which `python script.py` found the script, or `python -m` the module, is there on
     purpose; yet a file `types.py` in it must not stand in for Python's. So is that of kdl.
     """
-    return [*_folders_of_others(), *_own_folders()]
+    return [*_folders_of_others(), *_own_folders([_folder_of_main(), _PARENT_OF_KDL])]
 
 
 def module_places():
@@ -115,11 +119,10 @@ def _current_folders():
     return {os.path.realpath(path) for path in (current_folder(), _START)}
 
 
-def _own_folders():
-    """The folders of the main module and of kdl, where they are not among the others."""
+def _own_folders(folders):
+    """Folders of this process's own, where they are not among the others."""
     others = set(map(os.path.realpath, _folders_of_others()))
-    folders = dict.fromkeys((_folder_of_main(), _PARENT_OF_KDL))
-    return [folder for folder in folders if folder and folder not in others]
+    return [folder for folder in dict.fromkeys(folders) if folder and folder not in others]
 
 
 def _folder_of_main():

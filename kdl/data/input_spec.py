@@ -99,6 +99,12 @@ class InputSpec:
         places = [place for place, shape in enumerate(shapes) if tuple(shape) == self.shape]
         return places[0] if len(places) == 1 else None
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and largest number that an image may become."""
+        ends = [self.normalize(np.full(self.channels, byte, "uint8")) for byte in (0, 255)]
+        return float(np.min(ends)), float(np.max(ends))
+
     def check(self, inputs: np.ndarray, argument: str = "inputs") -> None:
         """Raises ValueError unless `inputs` are in the range that images have by this.
 
@@ -115,7 +121,7 @@ class InputSpec:
             raise ValueError(
                 f"{argument} must hold images of shape {self.shape}; received {inputs.shape}."
             )
-        low, high = self._range()
+        low, high = self.limits
         margin = 0.01 * (high - low)
         # Written so that NaN is out of every range.
         if not (inputs.min() >= low - margin and inputs.max() <= high + margin):
@@ -225,11 +231,6 @@ class InputSpec:
                 f"the keys {sorted(config)}."
             )
         return cls(**config)
-
-    def _range(self):
-        """Least and largest number that an image may hold."""
-        ends = [self.normalize(np.full(self.channels, byte, "uint8")) for byte in (0, 255)]
-        return float(np.min(ends)), float(np.max(ends))
 
 
 def _checked_size(size):

@@ -142,7 +142,8 @@ def keep_state(layer, copy):
 def _keep_all(pairs, weights=True, edit=None):
     for old, new in pairs:
         keep_settings(old, new, edit)
-    for old, new in pairs:
+    # Freezing a layer freezes those in it: what holds others comes before them.
+    for old, new in sorted(pairs, key=lambda pair: -len(all_layers(pair[0]))):
         keep_trainable(old, new)
     try:
         copy_state(pairs if weights else [pair for pair in pairs if hasattr(pair[0], "adapt")])

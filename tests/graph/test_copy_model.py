@@ -457,3 +457,18 @@ def test_arrays_in_lists_and_dictionaries_are_copied():
     np.testing.assert_array_equal(copied.scale["base"][0], [3.0, 2.0])
     np.testing.assert_array_equal(copied.sizes, layer.sizes)
     assert copied.scale["base"] is not layer.scale["base"]
+
+
+def test_thawed_layer_of_a_frozen_model_stays_thawed():
+    norm = keras.layers.BatchNormalization()
+    inputs = keras.Input((2,))
+    inner = keras.Model(inputs, keras.layers.Dense(2)(norm(inputs)))
+    x = outer_inputs = keras.Input((2,))
+    model = keras.Model(outer_inputs, inner(norm(x)))
+    inner.trainable = False
+    norm.trainable = True
+    copy = copy_model(model)
+    [theirs] = [x for x in copy._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    assert theirs.trainable
+    assert not copy.layers[-1].trainable
+    assert [w.trainable for w in copy.weights] == [w.trainable for w in model.weights]

@@ -10,6 +10,8 @@ import zipfile
 
 import keras
 
+from kdl._compat import all_layers
+
 
 def describe_custom_objects(model, path):
     """Facts that `kdl.deploy.exporting._worker` needs to load a `.keras` file.
@@ -66,23 +68,41 @@ def _registered(config):
 def _unregistered(config, model):
     """Yields classes by what Keras writes of them, and functions by what the layers hold."""
     known = keras.saving.get_custom_objects()
+    layers = all_layers(model)
+    classes = {type(layer).__name__: type(layer) for layer in layers}
     functions = {
         value.__name__: value
-        for layer in model._flatten_layers()
+        for layer in layers
         for value in vars(layer).values()
         if isinstance(value, types.FunctionType)
     }
     for item in _configurations(config):
         if not isinstance(item, dict):
             continue
-        name = item.get("registered_name")
+        name, config = item.get("registered_name"), item.get("config")
         if item.get("class_name") == "function":
-            found = functions.get(item["config"])
+            found = functions.get(config) if isinstance(config, str) else None
             if found is not None:
-                yield item["config"], found.__module__, found.__qualname__
+                yield config, found.__module__, found.__qualname__
         elif isinstance(name, str) and name not in known:
-            # Of classes of the main module Keras writes no module.
-            yield name, item.get("module") or "__main__", item["class_name"]
+            found = classes.get(name) or _loaded_class(item)
+            if found is not None:
+                yield name, found.__module__, found.__qualname__
+
+
+def _loaded_class(item):
+    """The class that a configuration names, if it is one of this process that Keras makes; or None.
+
+    A configuration may hold whatever the author of a file wrote: nothing is imported for it, and
+    nothing gets a name that is not its own.
+    """
+    # Of classes of the main module Keras writes no module.
+    module, name = item.get("module") or "__main__", item.get("class_name")
+    if not isinstance(module, str) or not isinstance(name, str) or name != item["registered_name"]:
+        return None
+    found = vars(sys.modules.get(module, object)).get(name)
+    is_made = isinstance(found, type) and hasattr(found, "from_config")
+    return found if is_made and found.__module__ == module else None
 
 
 def _main_script(names):

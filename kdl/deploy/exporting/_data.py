@@ -11,6 +11,8 @@ from kdl.data._input_form import Slot, fitted, form_of_model, form_of_shapes, le
 from kdl.data.model_info import ModelInfo, get_model_info
 from kdl.data.reading import read_samples
 from kdl.data.samples import Samples
+from kdl.deploy.exporting.signature import output_names
+from kdl.deploy.tflite.tensor_names import kind_by_name
 
 # Most samples taken from a data set; arrays are taken whole.
 REPRESENTATIVE_SAMPLES = 500
@@ -170,7 +172,7 @@ def _info(model, form, given, remembered, samples):
     """The given info, or else the model's, or else the data's, as far as it fits."""
     known = [remembered, *(ModelInfo(s.class_names, s.input_spec) for s in samples if s)]
     named = [i.labels for i in known if i.labels is not None]
-    labels = [names for names in named if any(may_name(names, x) for x in model.outputs)]
+    labels = [names for names in named if may_name(names, model)]
     specs = [i.input_spec for i in known if i.input_spec]
     specs = [spec for spec in specs if _is_taken(spec, form)]
     return ModelInfo(
@@ -179,15 +181,25 @@ def _info(model, form, given, remembered, samples):
     )
 
 
-def may_name(labels, output):
+def may_name(labels, model):
     """Tell if labels are as many as an output has classes, of an image or of its pixels.
 
-    One score parts two classes; how many there are in a label map of integers is not known.
+    One score parts two classes; how many there are in a label map of integers is not known. What
+    is called boxes beside other outputs has no classes.
 
     Args:
         labels: Names of classes.
-        output: Symbolic tensor.
+        model: A functional or sequential model.
     """
+    names = output_names(model)
+    return any(
+        _has_classes(labels, output)
+        for name, output in zip(names, model.outputs, strict=True)
+        if len(names) == 1 or kind_by_name(name) != "boxes"
+    )
+
+
+def _has_classes(labels, output):
     shape = tuple(output.shape[1:])
     whole = "int" in keras.backend.standardize_dtype(output.dtype)
     if whole and (len(shape) == 2 or (len(shape) == 3 and shape[-1] == 1)):

@@ -27,7 +27,13 @@ from kdl.deploy.exporting.explanations import (
 )
 from kdl.deploy.exporting.float_operations import describe_float_operations, describe_state
 from kdl.deploy.exporting.precision import as_float32
-from kdl.deploy.exporting.proof_data import blind_spots, part, weaknesses
+from kdl.deploy.exporting.proof_data import (
+    blind_spots,
+    part,
+    small_scales,
+    unjudged_channels,
+    weaknesses,
+)
 from kdl.deploy.exporting.reference_outputs import check_copy
 from kdl.deploy.exporting.signature import check_exportable, named_inputs
 from kdl.deploy.exporting.tolerances import TOLERANCES
@@ -35,7 +41,7 @@ from kdl.deploy.exporting.verification import Verification
 from kdl.deploy.exporting.verify import between_kernels, inputs_of_file, verify_tflite
 from kdl.deploy.tflite.file import parsed_once, read_tflite
 from kdl.deploy.tflite.metadata import write_metadata
-from kdl.graph.wrapper import is_wrapper
+from kdl.graph.wrapper import is_wrapper, network_of
 from kdl.layers import FakeQuantize
 
 _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
@@ -126,6 +132,7 @@ def export_tflite(
         True
     """
     converts_itself = isinstance(model, TFMOTModel) and model.method == "quantize"
+    whole = model
     if is_wrapper(model) and not converts_itself:
         model = model.stripped()
     network = model.model if converts_itself else model
@@ -142,6 +149,8 @@ def export_tflite(
     if quantization == "int8" and not quantized and verification_data is None:
         for_ranges, for_proof = part(ranges)
         ranges, samples = ranges.subset(for_ranges), samples.subset(for_proof)
+    if whole is not model:
+        check_copy(network_of(whole), samples.inputs)
     shapes = {
         name: (batch_size, *slot.shape) for name, slot in named_inputs(network, data.form).items()
     }
@@ -168,7 +177,9 @@ def export_tflite(
         result = _judged(result, draft, network, samples, quantization, quantized)
         note = _note(draft, network, quantization)
     inputs = named_inputs(network, samples.inputs)
-    _warn_of_weak_proof(quantization, ranges, samples, inputs, result)
+    given = representative_data is not None or verification_data is not None
+    spec = data.info.input_spec if given else None
+    _warn_of_weak_proof(quantization, ranges, samples, inputs, result, spec)
     if not os.fspath(path).endswith(".tflite"):
         warnings.warn(
             f"{path} does not end in .tflite, by which readers know what it is.", stacklevel=2
@@ -208,11 +219,12 @@ def _check_arguments(quantization, quantized, representative_data, labels, model
             "which the ranges of the activations are measured."
         )
     check_integer("batch_size", batch_size)
-    classes = [output.shape[-1] for output in model.outputs]
-    fits = labels is None or any(may_name(labels, output) for output in model.outputs)
-    if not fits and len(labels) not in classes:
-        numbers = " or ".join(map(str, dict.fromkeys(classes)))
-        raise ValueError(f"Received {len(labels)} labels for a model of {numbers} classes.")
+    if labels is not None and not may_name(labels, model):
+        numbers = " or ".join(str(output.shape[-1]) for output in model.outputs)
+        raise ValueError(
+            f"Received {len(labels)} labels for a model of {numbers} classes. They name "
+            f"the numbers of an output, of an image or each pixel; boxes beside them have none."
+        )
 
 
 def _is_quantized(model):
@@ -302,7 +314,7 @@ def _are_same(samples):
     return len(samples) > 1 and all(bool((x == x[:1]).all()) for x in samples.arrays)
 
 
-def _warn_of_weak_proof(quantization, ranges, samples, inputs, result):
+def _warn_of_weak_proof(quantization, ranges, samples, inputs, result, spec):
     found = []
     if _are_same(samples):
         found.append("all inputs that the file is compared on are the same")
@@ -310,6 +322,8 @@ def _warn_of_weak_proof(quantization, ranges, samples, inputs, result):
         found.append("the model gives nearly the same for every input: pass verification_data")
     else:
         found += blind_spots(inputs)
+    found += small_scales(spec, ranges or samples)
+    found += unjudged_channels(result.outputs)
     if quantization == "int8":
         found += weaknesses(ranges, samples)
     if found:

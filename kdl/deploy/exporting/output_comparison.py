@@ -54,6 +54,8 @@ class OutputComparison:
             where the model's output varies, or integers of which most are lost that are not the
             commonest.
         tolerances: The `Tolerances` that had to be met.
+        unjudged: Share of the channels that vary by less than a few steps of the file's integers,
+            so that `channel_sqnr` leaves them out.
     """
 
     name: str
@@ -71,6 +73,7 @@ class OutputComparison:
     varies: bool
     faults: tuple
     tolerances: Tolerances
+    unjudged: float = 0.0
 
     gates = renamed_attribute("gates", "tolerances")
 
@@ -159,6 +162,7 @@ def compare_output(name, expected, actual, tolerances, kind=None, classes=False)
     kind = seen if kind is None or seen == "labels" else kind
     y, z = np.asarray(expected, "float64"), np.asarray(actual, "float64")
     with np.errstate(all="ignore"):
+        ratio, unjudged = _channel_sqnr(kind, y, z, tolerances.levels, tolerances.rounded)
         error = float(np.max(np.abs(y - z), initial=0))
         agreed = _agreeing(kind, y, z, classes)
         return OutputComparison(
@@ -171,12 +175,13 @@ def compare_output(name, expected, actual, tolerances, kind=None, classes=False)
             output_range=float(np.ptp(y)) if y.size else 0.0,
             relative_error=_relative(error, y),
             sqnr=sqnr(y, z),
-            channel_sqnr=_channel_sqnr(kind, y, z, tolerances.levels, tolerances.rounded),
+            channel_sqnr=ratio,
             agreement=None if agreed is None else float(np.mean(agreed)),
             compared=0 if agreed is None else agreed.size,
             varies=len(y) < 2 or _varies(y),
             faults=(*_faults(y, z), *(_lost_labels(y, z) if kind == "labels" else ())),
             tolerances=tolerances,
+            unjudged=unjudged,
         )
 
 
@@ -242,25 +247,31 @@ def _is_distribution(y):
 
 
 def _channel_sqnr(kind, y, z, levels, rounded):
-    """Spread over error of the worst channel that counts; None where nothing varies."""
+    """Spread over error of the worst channel that counts, and the share of those too small for it.
+
+    The first is None where nothing varies.
+    """
     if kind == "labels" or not y.size or (_is_row(kind, y.shape[1:]) and _is_distribution(y)):
-        return None
+        return None, 0.0
     channels = y.shape[-1] if y.ndim > 1 else 1
     y, z = y.reshape(-1, channels), z.reshape(-1, channels)
     signal, noise = np.var(y, axis=0), np.mean(np.square(y - z), axis=0)
     floor = np.square(_NOISE_FLOOR * np.max(np.abs(y), axis=0))
-    counts = signal > floor
+    varies = counts = signal > floor
     if levels and kind != "boxes" and (rounded or channels > _CHANNELS):
-        counts &= signal > np.square(_STEPS * np.ptp(y) / (levels - 1))
+        counts = varies & (signal > np.square(_STEPS * np.ptp(y) / (levels - 1)))
+    unjudged = 1 - float(counts.sum() / varies.sum()) if varies.any() else 0.0
     if not counts.any():
-        return None
+        return None, unjudged
     probabilities = kind != "boxes" and y.min() >= 0 and y.max() <= 1
     if probabilities:
-        counts &= np.ptp(y, axis=0) > _UNSEEN_CLASS
+        counts = counts & (np.ptp(y, axis=0) > _UNSEEN_CLASS)
     noise = np.where(noise > floor, noise, 0)
     ratios = sorted(_decibels(s, n) for s, n in zip(signal[counts], noise[counts], strict=True))
     worst = ratios[0 if kind == "boxes" else len(ratios) // _CHANNELS] if ratios else np.inf
-    return min(worst, _decibels(signal.sum(), noise.sum())) if probabilities else worst
+    if probabilities:  # small ones are those of classes that were not seen
+        return min(worst, _decibels(signal.sum(), noise.sum())), 0.0
+    return worst, unjudged
 
 
 def _faults(y, z):

@@ -10,6 +10,10 @@ _LEAST_RANGES = 20
 _LEAST_PROOF = 50
 # The share of samples that served for the ranges, too, from which on it is told.
 _MUCH = 0.2
+# The share of the numbers that images become which that many samples of images have.
+_COVERED = 0.6
+# The share of channels from which on it is told that they are not judged.
+_FEW_JUDGED = 0.5
 
 
 def part(samples):
@@ -77,6 +81,40 @@ def blind_spots(inputs):
         f"the inputs {one} and {other} are alike in all samples"
         for one, other in pairs
         if np.array_equal(inputs[one], inputs[other])
+    ]
+
+
+def small_scales(spec, samples):
+    """Doubts that images are scaled as `spec` tells, in words, as a list.
+
+    Args:
+        spec: `kdl.data.InputSpec` of one of the inputs, or None.
+        samples: `Samples` that the file was measured or compared on.
+    """
+    if spec is None or len(samples) < _LEAST_RANGES:
+        return []
+    images = samples.arrays[spec.place_among([x.shape[1:] for x in samples.arrays])]
+    low, high = spec.limits
+    share = np.ptp(images.astype("float64")) / (high - low)
+    if share >= _COVERED:
+        return []
+    return [
+        f"the images of the data span {images.min():.4g} … {images.max():.4g}, {share:.0%} of what "
+        f"images become by {spec}, {low:.4g} … {high:.4g}: look whether they are scaled so"
+    ]
+
+
+def unjudged_channels(outputs):
+    """Outputs most of whose channels are too small for the file's integers, in words, as a list.
+
+    Args:
+        outputs: `OutputComparison`s.
+    """
+    return [
+        f"{output.unjudged:.0%} of the channels of {output.name} vary by less than a few steps of "
+        f"its integers, and are not judged one by one"
+        for output in outputs
+        if output.unjudged > _FEW_JUDGED
     ]
 
 

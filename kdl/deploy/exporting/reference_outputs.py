@@ -29,8 +29,9 @@ def outputs_of(model, inputs):
 def check_copy(model, inputs):
     """Raises ExportError unless a copy of a model gives its outputs.
 
-    The float32 network of a model in another precision is such a copy, and the file is compared
-    with it: what the copy lost would be lost on both sides.
+    The float32 network of a model in another precision is such a copy, as is the network of a
+    pruned or distilled one, and the file is compared with it: what the copy lost would be lost on
+    both sides.
 
     Args:
         model: A Keras model.
@@ -48,10 +49,10 @@ def check_copy(model, inputs):
         spread = np.ptp(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0
         if not np.allclose(one, other, rtol=_SAME, atol=_SAME * spread, equal_nan=True):
             raise ExportError(
-                f"A copy of {model.name} gives other outputs, and the float32 network that a file "
-                f"holds is a copy. A layer computes with something that is neither a weight nor in "
-                f"its config: let get_config return it, or keep it as a weight; or build the model "
-                f"in float32. No file was written."
+                f"A copy of {model.name} gives other outputs, and the network that a file holds is "
+                f"a copy where a model is pruned, distilled or not in float32. A layer computes "
+                f"with something that is neither a weight nor in its config: let get_config return "
+                f"it, or keep it as a weight. No file is proven by it."
             )
 
 

@@ -14,7 +14,7 @@ from kdl.deploy.exporting._data import VERIFICATION_SAMPLES, may_name
 from kdl.deploy.exporting.accuracy import measure_accuracy
 from kdl.deploy.exporting.output_comparison import compare_output, sqnr
 from kdl.deploy.exporting.precision import as_float32
-from kdl.deploy.exporting.reference_outputs import outputs_of
+from kdl.deploy.exporting.reference_outputs import check_copy, outputs_of
 from kdl.deploy.exporting.signature import named_inputs, output_kinds, output_names, output_paths
 from kdl.deploy.exporting.tolerances import TOLERANCES, Tolerances
 from kdl.deploy.exporting.verification import Verification
@@ -76,7 +76,7 @@ def _info(path, model):
     """Classes and images as the file tells them, or else as the model remembers them."""
     told, remembered = find_info(path), get_model_info(model)
     labels = remembered.labels
-    if labels is not None and not any(may_name(labels, output) for output in model.outputs):
+    if labels is not None and not may_name(labels, model):
         labels = None
     return ModelInfo(
         labels if told.labels is None else told.labels, told.input_spec or remembered.input_spec
@@ -154,7 +154,10 @@ def between_kernels(path, inputs):
 
 def _reference_outputs(model, inputs, runner):
     """Outputs of the Keras model in float32, in the order in which the file gives them."""
-    return in_order_of_file(outputs_of(as_float32(model), inputs), model, runner)
+    reference = as_float32(model)
+    if reference is not model:
+        check_copy(model, inputs)
+    return in_order_of_file(outputs_of(reference, inputs), model, runner)
 
 
 def inputs_of_file(model, inputs):

@@ -19,13 +19,13 @@ def spec_of(metadata, model, path):
     shape = tuple(int(n) for n in tensor.shape)
     if len(shape) != 4 or shape[3] not in (1, 3):
         return None
-    if type_name(tensor) == "UINT8" and scales_of(tensor) is None:
-        # The bytes themselves, whatever normalization is named: that is none of integers.
-        return InputSpec(shape[1:3], shape[3], dtype="uint8")
-    scale = _scale_of(metadata, tensor)
-    if scale is None:
-        return None
     try:
+        if type_name(tensor) == "UINT8" and scales_of(tensor) is None:
+            # The bytes themselves, whatever normalization is named: that is none of integers.
+            return InputSpec(shape[1:3], shape[3], dtype="uint8")
+        scale = _scale_of(metadata, tensor)
+        if scale is None:
+            return None
         mean, std = (tuple(map(float, np.broadcast_to(part, shape[3]))) for part in scale)
         return InputSpec(shape[1:3], shape[3], mean, std)
     except ValueError as error:

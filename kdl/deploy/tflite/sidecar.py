@@ -8,7 +8,13 @@ import numpy as np
 
 from kdl._files import write_whole
 from kdl._typing import Path
-from kdl.deploy.tflite.file import parse_tflite, read_tflite, signature_tensors, type_name
+from kdl.deploy.tflite.file import (
+    damage_named,
+    parse_tflite,
+    read_tflite,
+    signature_tensors,
+    type_name,
+)
 from kdl.deploy.tflite.metadata import find_info, read_metadata
 
 
@@ -45,7 +51,8 @@ def write_sidecar(path: Path) -> str:
     """
     path = os.fspath(path)
     target = f"{path}.json"
-    text = json.dumps(_describe(path), indent=2, ensure_ascii=False, allow_nan=False)
+    with damage_named(path):
+        text = json.dumps(_describe(path), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(target, f"{text}\n")
     return target
 

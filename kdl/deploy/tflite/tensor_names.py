@@ -32,11 +32,17 @@ def legal_name(name, empty="output"):
 def kind_by_name(name):
     """The kind of an output that its name tells, `"boxes"`, `"scores"` or `"features"`; or None.
 
+    Of several words the last one tells: `box_class` is the class of a box.
+
     Args:
         name: Any name.
     """
-    kinds = _KINDS_BY_WORDS.items()
-    return next((kind for words, kind in kinds if re.search(words, name.lower())), None)
+    found = [
+        (match.start(), kind)
+        for words, kind in _KINDS_BY_WORDS.items()
+        for match in re.finditer(words, name.lower())
+    ]
+    return max(found, default=(0, None))[1]
 
 
 def scope_name(name):

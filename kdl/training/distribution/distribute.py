@@ -34,7 +34,9 @@ def distribute(devices: int | Sequence[str] | None = None) -> Iterator[int]:
     `kdl train --devices N` or `torchrun` starts, all with the same data in the same order, and in a
     single one it changes nothing; `fit` takes arrays and `keras.utils.PyDataset`s, of which each
     process gets its part, or a `DataLoader` that gives this process's part. In `evaluate` and
-    `predict` each process computes all of it. All but the first neither print nor write.
+    `predict` each process computes all of it. All but the first neither print nor write. What they
+    log of the training set is the mean of their values, weighted by samples: right for losses and
+    accuracies, while a ratio over the whole set, such as AUC or precision, is near to it.
 
     Args:
         devices: Number of devices, or their names as the backend spells them (not on PyTorch, where

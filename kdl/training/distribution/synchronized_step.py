@@ -98,7 +98,8 @@ def _summed_gradients(gradients, variables):
         1 / distributed.get_world_size() if v.overwrite_with_gradient else 1 for v in variables
     ]
     pairs = [(g, share) for g, share in zip(gradients, shares, strict=True) if g is not None]
-    total = torch_reduced(torch.cat([g.reshape(-1).float() * share for g, share in pairs]))
+    wide = functools.reduce(torch.promote_types, [g.dtype for g, _ in pairs], torch.float32)
+    total = torch_reduced(torch.cat([g.reshape(-1).to(wide) * share for g, share in pairs]))
     parts = torch.split(total, [g.numel() for g, _ in pairs])
     sums = iter(p.reshape(g.shape).to(g.dtype) for p, (g, _) in zip(parts, pairs, strict=True))
     return [None if g is None else next(sums) for g in gradients]

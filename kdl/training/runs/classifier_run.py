@@ -13,7 +13,7 @@ from kdl._plots import make_figure
 from kdl._typing import Path
 from kdl._words import counted
 from kdl.data.model_info import ModelInfo
-from kdl.graph import copy_weights
+from kdl.graph import copy_model, copy_weights
 from kdl.ops.replicas import replica_number, wait_for_replicas
 from kdl.training.callbacks.backup import Backup, read_history
 from kdl.training.callbacks.best_epoch import best_row
@@ -201,7 +201,7 @@ class ClassifierRun:
         """Gives a model the weights of a file of a finished run; gives the rows of its history."""
         try:
             rows = read_history(self.path("history.csv"))
-            copy_weights(keras.models.load_model(self.path(name), compile=False), model)
+            _load_weights(model, self.path(name))
             for other in others:
                 os.stat(self.path(other))
         # What is damaged, or of another run, fails in any way.
@@ -223,6 +223,8 @@ class ClassifierRun:
         if chosen["epoch"] > self._begun_at:
             chosen = best.restore(model)
             save_portable(model, self.path("model.keras"), info)
+        else:
+            _load_weights(model, self.path("model.keras"))
         results = {
             "epochs": rows[-1]["epoch"],
             "steps": steps,
@@ -230,7 +232,7 @@ class ClassifierRun:
             "accuracy": chosen["val_accuracy"],
             "loss": chosen["val_loss"],
         }
-        self._plot_confusion(validation, class_names)
+        self._plot_confusion(model, validation, class_names)
         self._folder.finish(results)
         self._clear(best)
         return results
@@ -241,8 +243,17 @@ class ClassifierRun:
         if not replica_number():
             best.clear()
 
-    def _plot_confusion(self, validation, class_names):
-        model = keras.models.load_model(self.path("model.keras"), compile=False)
+    def _plot_confusion(self, model, validation, class_names):
         labels = np.concatenate([np.asarray(y) for _, y in validation])
         predicted = model.predict(validation, verbose=0).argmax(-1)
         plot_confusion_matrix(labels, predicted, class_names, self.path("confusion.png"))
+
+
+def _load_weights(model, path):
+    """Gives a model the weights of its own file, also of classes that Keras reads from no file.
+
+    Keras would look in the file for the state of an optimizer, if the model has one.
+    """
+    copy = copy_model(model, weights=False)
+    copy.load_weights(path)
+    copy_weights(copy, model)

@@ -206,3 +206,24 @@ def test_cells_of_a_notebook_are_its_script(tmp_path, monkeypatch):
     monkeypatch.setattr(main, "In", cells, raising=False)
     script = describe_custom_objects(*saved(Registered(), tmp_path))["script"]
     assert run_definitions(**script, names=["Registered"]).Registered.value > 3
+
+
+HOSTILE = [
+    {"registered_name": "relu", "class_name": "pipepager", "module": "pydoc"},
+    {"registered_name": "relu", "class_name": "relu", "module": "pydoc"},
+    {"registered_name": "Popen", "class_name": "Popen", "module": "subprocess"},
+    {"registered_name": "nothing"},
+    {"registered_name": "Path", "class_name": "Path", "module": 3},
+    {"class_name": "function", "config": ["relu"]},
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_what_a_configuration_claims_is_not_imported(value, tmp_path):
+    layer = keras.layers.Dense(2, bias_initializer=keras.initializers.Constant(0.0))
+    model, path = saved(layer, tmp_path)
+    layer.bias_initializer = keras.initializers.Constant(value)
+    model.save(path)
+    before = set(sys.modules)
+    assert describe_custom_objects(model, path) == {"objects": [], "script": None}
+    assert "pydoc" in before or "pydoc" not in sys.modules

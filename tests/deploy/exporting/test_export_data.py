@@ -242,3 +242,21 @@ def test_an_input_of_integers_refuses_images_that_become_others(spec):
 def test_fractions_for_an_input_of_integers_are_refused(images):
     with pytest.raises(ValueError, match="representative_data must hold whole numbers"):
         read(integer_model(), representative=images)
+
+
+def test_names_of_as_many_classes_as_boxes_have_sides_are_no_names_of_these(folder):
+    inputs = keras.Input(SPEC.shape)
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    boxes = keras.layers.Dense(len(NAMES), name="boxes")(x)
+    network = keras.Model(inputs, {"boxes": boxes, "scores": keras.layers.Dense(1)(x)})
+    assert read(network, representative=ImageFolder(folder, SPEC)).info.labels is None
+    alone = keras.Model(inputs, boxes)
+    assert read(alone, representative=ImageFolder(folder, SPEC)).info.labels == NAMES
+
+
+@pytest.mark.export
+def test_labels_for_no_output_are_refused_before_the_conversion(tmp_path):
+    inputs = keras.Input((6, 3))
+    model = keras.Model(inputs, keras.layers.Dense(5)(inputs))
+    with pytest.raises(ValueError, match="Received 5 labels for a model of 5 classes"):
+        export_tflite(model, tmp_path / "model.tflite", labels=list("abcde"))

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from kdl.data import Samples
-from kdl.deploy.exporting.proof_data import part, weaknesses
+from kdl.data import InputSpec, Samples
+from kdl.deploy.exporting.output_comparison import compare_output
+from kdl.deploy.exporting.proof_data import part, small_scales, unjudged_channels, weaknesses
+from kdl.deploy.exporting.tolerances import TOLERANCES
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,32 @@ def test_few_and_equal_inputs_are_named(ranges, proof, words):
     assert len(found) == len(words)
     for line, part_of_it in zip(found, words, strict=True):
         assert part_of_it in line
+
+
+@pytest.mark.parametrize(
+    ("spec", "scale", "doubts"),
+    [
+        (InputSpec((2, 2), mean=(0.5,) * 3, std=(0.5,) * 3), lambda x: 2 * x - 1, False),
+        (InputSpec((2, 2), mean=(0.5,) * 3, std=(0.5,) * 3), lambda x: x, True),
+        (InputSpec((2, 2), std=(1 / 255,) * 3), lambda x: x, True),
+        (InputSpec((2, 2)), lambda x: x, False),
+        (None, lambda x: x, False),
+    ],
+)
+def test_images_of_too_small_a_scale_are_doubted(spec, scale, doubts):
+    images = np.random.default_rng(0).uniform(0, 1, (30, 2, 2, 3)).astype("float32")
+    found = small_scales(spec, Samples(scale(images)))
+    assert bool(found) == doubts
+    if doubts:
+        assert "scaled" in found[0]
+    assert not small_scales(spec, Samples(images[:5]))
+
+
+def test_channels_that_are_not_judged_are_told():
+    y = np.random.default_rng(0).normal(0, 5, (50, 128))
+    y[:, 0] *= 200
+    output = compare_output("embedding", y, y, TOLERANCES["int8"], "features")
+    assert output.unjudged == pytest.approx(127 / 128)
+    assert "99% of the channels of embedding" in unjudged_channels([output])[0]
+    same = compare_output("embedding", y[:, 1:], y[:, 1:], TOLERANCES["int8"], "features")
+    assert unjudged_channels([same]) == []

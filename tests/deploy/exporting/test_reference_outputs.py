@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kdl.deploy import ExportError
+from kdl.compression import distill
+from kdl.deploy import ExportError, export_tflite
 from kdl.deploy.exporting.reference_outputs import check_copy, outputs_of
 
 pytestmark = pytest.mark.every_backend
@@ -55,3 +56,15 @@ def test_outputs_are_those_of_the_call():
     x = np.ones((2, 2), "float32")
     expected = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(outputs_of(model, x), expected, rtol=1e-6)
+
+
+@pytest.mark.export
+def test_student_whose_copy_loses_something_is_refused(tmp_path):
+    inputs = keras.Input((2,))
+    layer = Helped()
+    layer.helper = Helper()
+    student = keras.Model(inputs, keras.layers.Dense(3, "softmax")(layer(inputs)))
+    teacher = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    with pytest.raises(ExportError, match="neither a weight nor in its config"):
+        export_tflite(distill(student, teacher), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())

@@ -117,3 +117,10 @@ def test_bad_files(path, tmp_path):
     with pytest.raises(ValueError, match="damaged or truncated"):
         write_sidecar(path)
     assert os.listdir(tmp_path) == ["m.tflite"]
+
+
+def test_scale_without_a_finite_range_is_an_error_that_names_the_file(path, monkeypatch):
+    told = ModelInfo(None, InputSpec((48, 48), std=(1e-320,) * 3))
+    monkeypatch.setattr("kdl.deploy.tflite.sidecar.find_info", lambda path: told)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"m\.tflite is damaged"):
+        write_sidecar(path)

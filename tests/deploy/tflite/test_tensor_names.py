@@ -33,7 +33,10 @@ def test_names_of_inputs_begin_with_a_letter_or_digit(name, expected):
     [
         ("bbox_p3", "boxes"),
         ("Class_Scores", "scores"),
-        ("box_scores", "boxes"),
+        ("box_scores", "scores"),
+        ("inbox_prob", "scores"),
+        ("class_box", "boxes"),
+        ("detection_boxes", "boxes"),
         ("hidden_state", "features"),
         ("dense_1", None),
     ],

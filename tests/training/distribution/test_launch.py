@@ -3,9 +3,12 @@ import subprocess
 import sys
 import time
 
+import keras
+import numpy as np
 import pytest
 
 from kdl.training import launch
+from kdl.training.distribution import synchronized_step
 
 SAY = "import os, pathlib; pathlib.Path('{}', os.environ['RANK']).write_text(str(dict(os.environ)))"
 
@@ -87,3 +90,14 @@ def test_process_that_ignores_sigterm_is_killed():
     with pytest.raises(RuntimeError, match=ended):
         launch(program(text), 2, advice="Start it again.")
     assert time.monotonic() - start < 30
+
+
+def test_gradients_are_summed_in_their_own_precision(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(synchronized_step, "torch_reduced", lambda x: x)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    gradients = [torch.full((2,), 1 / 3, dtype=torch.float64), torch.ones(1, dtype=torch.float16)]
+    variables = [keras.Variable(np.zeros(n)) for n in (2, 1)]
+    sums = synchronized_step._summed_gradients(gradients, variables)
+    assert [x.dtype for x in sums] == [torch.float64, torch.float16]
+    assert float(sums[0][0]) == 1 / 3

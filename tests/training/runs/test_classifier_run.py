@@ -406,3 +406,28 @@ def test_mismatch_of_model_and_data_raises_before_training(settings, message, tm
     with pytest.raises(ValueError, match=message):
         ClassifierRun(tmp_path, ARGUMENTS).train(small_model(), **{**fitting, **settings})
     assert os.listdir(tmp_path) == ["run.json"]
+
+
+class Doubled(keras.layers.Layer):
+    """Not registered with Keras, which reads no file with it back."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def test_model_that_keras_does_not_read_back_ends_its_run_and_goes_on(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(Doubled()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+    run, results = train(tmp_path / "run", model=model)
+    assert run.finished
+    with pytest.raises(TypeError, match="Doubled"):
+        keras.models.load_model(run.path("model.keras"))
+    weights = model.get_weights()
+    model.set_weights([0 * w for w in weights])
+    _, again = train(tmp_path / "run", model=model)
+    assert again == results
+    for ours, theirs in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    more, _ = train(tmp_path / "run", {**ARGUMENTS, "epochs": 4}, model=model)
+    assert more.results["epochs"] == 4
