@@ -3,12 +3,13 @@
 import numpy as np
 
 from kdl._deprecation import renamed_keys
+from kdl.metrics._mask_runs import read_masks
 
 _BEFORE = {"classes": "labels", "confidence": "scores"}
 
 
-def read_boxes(argument, batch, numbers=(), flags=(), optional=None):
-    """The boxes of a batch, without padding.
+def read_boxes(argument, batch, numbers=(), flags=(), optional=None, geometry="boxes"):
+    """The boxes of a batch, or the masks in their place, without padding.
 
     Args:
         argument: Name of `batch` in errors.
@@ -18,15 +19,18 @@ def read_boxes(argument, batch, numbers=(), flags=(), optional=None):
         flags: Keys that may be there, of true or false; false where they are not.
         optional: Further keys that may be there, each with the rank of its rows, 0 for a number
             and 1 for a box, or both.
+        geometry: `"boxes"`, or `"masks"` for these in their place, as of `read_masks`.
 
     Returns:
-        Number of images, and a dict of arrays with a row for each box: `"image"`, `"boxes"`,
-        `"labels"` and what was asked for. Boxes stand in the order of the batch.
+        Number of images, and a dict of arrays with a row for each box: `"image"`, `"labels"`,
+        `"boxes"`, or `"masks"` and their `"size"`, and what was asked for. Rows stand in the order
+        of the batch.
 
     Raises:
-        ValueError: If something is missing, of a wrong shape, NaN, or a box has a negative side.
+        ValueError: If something is missing, of a wrong shape, NaN, or a box has a negative side, or
+            a mask is broken.
     """
-    needed = ("boxes", "labels", *numbers)
+    needed = (geometry, "labels", *numbers)
     batch = renamed_keys(batch, _BEFORE) if isinstance(batch, dict) else batch
     if not isinstance(batch, dict) or not all(key in batch for key in needed):
         received = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
@@ -47,7 +51,10 @@ def read_boxes(argument, batch, numbers=(), flags=(), optional=None):
         "image": np.repeat(np.arange(len(sizes)), sizes)[real],
         "labels": joined[real].astype("int64"),
     }
-    required = {"boxes": (1,), **dict.fromkeys((*numbers, *flags), (0,)), **(optional or {})}
+    if geometry == "masks":
+        rows["masks"], rows["size"] = read_masks(f'{argument}["masks"]', batch["masks"], labels)
+    required = {"boxes": (1,)} if geometry == "boxes" else {}
+    required |= {**dict.fromkeys((*numbers, *flags), (0,)), **(optional or {})}
     for key, allowed in required.items():
         if key in batch:
             rows[key] = _rows(f'{argument}["{key}"]', batch[key], sizes, allowed)[real]

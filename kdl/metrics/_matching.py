@@ -42,22 +42,36 @@ def overlaps(boxes, truths, of_detection=False, pixels=False):
     return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
 
 
+def box_overlaps(boxes, truths, of_detection=None, pixels=False):
+    """Intersection over union of pairs of boxes, as a function of their two indices.
+
+    Args:
+        boxes: Detections `(N, 4)`.
+        truths: Ground truths `(M, 4)`.
+        of_detection: Ground truths of which the divisor is the area of the detection.
+        pixels: As of `overlaps`.
+    """
+
+    def overlap(detection, truth):
+        by_detection = False if of_detection is None else of_detection[truth]
+        return overlaps(boxes[detection], truths[truth], by_detection, pixels)
+
+    return overlap
+
+
 def areas(boxes, extra=0):
     """Area of each box."""
     return np.prod(boxes[:, 2:] - boxes[:, :2] + extra, -1)
 
 
-def close_pairs(groups, boxes, truth_groups, truth_boxes, least, reusable=None, pixels=False):
+def close_pairs(groups, truth_groups, overlap, least):
     """Pairs of a detection and a ground truth of one group that overlap by `least` or more.
 
     Args:
         groups: Group of each detection, whole numbers.
-        boxes: Detections.
         truth_groups: Group of each ground truth.
-        truth_boxes: Ground truths.
-        least: The overlap.
-        reusable: Ground truths whose overlap is the share of the detection that they cover.
-        pixels: As of `overlaps`.
+        overlap: Function of the indices of detections and of ground truths, pair by pair.
+        least: The least overlap of a pair.
 
     Returns:
         Three arrays: index of the detection, of the ground truth, and the overlap. Pairs are in
@@ -74,10 +88,9 @@ def close_pairs(groups, boxes, truth_groups, truth_boxes, least, reusable=None, 
         detection = np.repeat(rows, counts[rows])
         within = np.arange(len(detection)) - np.repeat(ends - counts[rows], counts[rows])
         truth = order[np.repeat(starts[rows], counts[rows]) + within]
-        by_detection = False if reusable is None else reusable[truth]
-        overlap = overlaps(boxes[detection], truth_boxes[truth], by_detection, pixels)
-        near = overlap >= least
-        pairs.append((detection[near], truth[near], overlap[near]))
+        values = overlap(detection, truth)
+        near = values >= least
+        pairs.append((detection[near], truth[near], values[near]))
     return tuple(np.concatenate(columns) for columns in zip(*pairs, strict=True))
 
 

@@ -1,14 +1,16 @@
-"""Mean average precision and recall of COCO."""
+"""Mean average precision and recall of COCO, of boxes and of masks."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
+from kdl._checks import check_choice
 from kdl._typing import DType
 from kdl.metrics._detections import check_images, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
-from kdl.metrics._matching import areas, close_pairs, match, ranks
+from kdl.metrics._mask_runs import check_one_size, mask_areas, mask_overlaps
+from kdl.metrics._matching import areas, box_overlaps, close_pairs, match, ranks
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -38,7 +40,7 @@ _MOST = 100
 
 @keras.saving.register_keras_serializable("kdl")
 class CocoMeanAveragePrecision(HostMetric):
-    """COCO mean average precision (mAP) of boxes: the twelve numbers of pycocotools.
+    """COCO mean average precision (mAP) of boxes or masks: the twelve numbers of pycocotools.
 
     For each class, at each overlap `.50, .55, …, .95`, detections of all images by falling score
     give a curve of precision over recall. Precision is made non-increasing from the right and read
@@ -58,16 +60,24 @@ class CocoMeanAveragePrecision(HostMetric):
 
     Shapes: `y_true` is a dict of `"boxes"` `(batch, N, 4)`, xyxy in pixels, and `"labels"`
     `(batch, N)`, padded with the label −1; `"crowd"` `(batch, N)` and `"area"` `(batch, N)`, by
-    default that of the box, are optional. `y_pred` is a dict of `"boxes"`, `"labels"` and
+    default that of the box or mask, are optional. `y_pred` is a dict of `"boxes"`, `"labels"` and
     `"scores"`, padded likewise. Lists with an array for each image do as well.
+
+    With `kind="segm"`, both have `"masks"` in place of boxes, `(batch, N, height, width)` of 0 and
+    1, or lists with an array or a list of run lengths, as of `kdl.ops.encode_rle`, for each image.
+    Areas, of detections too, are numbers of pixels; `"area"` in `y_pred` overrides them, as
+    pycocotools takes that of the box if results have one beside the mask. Masks are held as run
+    lengths from batch to batch.
 
     Args:
         name: Name of the metric.
         dtype: Dtype of the metric; the result is float64.
+        kind: `"bbox"` (default) compares boxes, `"segm"` masks.
 
     Raises:
-        ValueError: In `update_state`, if a key is missing, shapes do not fit, or a box has a
-            negative side or NaN.
+        ValueError: If `kind` is none of these; in `update_state`, if a key is missing, shapes do
+            not fit, a box has a negative side or NaN, a mask is none, or masks of an image differ
+            in size.
 
     Source: cocodataset/cocoapi, `PythonAPI/pycocotools/cocoeval.py`.
 
@@ -86,16 +96,23 @@ class CocoMeanAveragePrecision(HostMetric):
         self,
         name: str | None = "coco_mean_average_precision",
         dtype: DType = None,
+        kind: str = "bbox",
     ) -> None:
         super().__init__(name=name, dtype=dtype)
+        self.kind = check_choice("kind", kind, ("bbox", "segm"))
 
     def collect(self, y_true: dict, y_pred: dict) -> tuple:
-        """The boxes of a batch, checked."""
-        optional = {"area": (0,)}
-        images, truths = read_boxes("y_true", y_true, flags=("crowd",), optional=optional)
-        count, detections = read_boxes("y_pred", y_pred, numbers=("scores",))
+        """The boxes or masks of a batch, checked."""
+        of_masks, area = self.kind == "segm", {"area": (0,)}
+        geometry = "masks" if of_masks else "boxes"
+        images, truths = read_boxes("y_true", y_true, (), ("crowd",), area, geometry)
+        optional = area if of_masks else None
+        count, detections = read_boxes("y_pred", y_pred, ("scores",), (), optional, geometry)
         check_images(images, count)
-        truths.setdefault("area", areas(truths["boxes"]))
+        if of_masks:
+            check_one_size(truths, detections)
+        for table in (truths, detections):
+            table.setdefault("area", (mask_areas if of_masks else areas)(table[geometry]))
         return (images, truths), (count, detections)
 
     def compute(self, parts: list) -> dict[str, float]:
@@ -112,7 +129,26 @@ class CocoMeanAveragePrecision(HostMetric):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"name": self.name, "dtype": self.dtype}
+        return {"name": self.name, "dtype": self.dtype, "kind": self.kind}
+
+    def _on_host(self, structure):
+        """Arrays; run lengths of masks, texts and numbers, stay what they are."""
+        convert = super()._on_host
+        if not isinstance(structure, dict):
+            return convert(structure)
+        host = convert({key: value for key, value in structure.items() if key != "masks"})
+        if self.kind == "segm" and "masks" in structure:
+            masks = structure["masks"]
+            host["masks"] = _by_image(masks, convert) if _is_list(masks) else convert(masks)
+        return host
+
+
+def _by_image(masks, convert):
+    return [image if _is_list(image) else convert(image) for image in masks]
+
+
+def _is_list(value):
+    return isinstance(value, list | tuple)
 
 
 class _Curves:
@@ -131,16 +167,13 @@ class _Curves:
         best = best[np.lexsort((places[best], image, -score))]
         self.classes, self.truth_classes = classes[split:][best], classes[:split]
         self.groups, self.places = groups[best], places[best]
-        self.areas, self.truth_areas = areas(detections["boxes"][best]), truths["area"]
+        self.areas, self.truth_areas = detections["area"][best], truths["area"]
         self.crowd = truths["crowd"]
-        self.pairs = close_pairs(
-            self.groups,
-            detections["boxes"][best],
-            truth_groups,
-            truths["boxes"],
-            THRESHOLDS[0],
-            self.crowd,
-        )
+        if "masks" in truths:
+            overlap = mask_overlaps(detections["masks"][best], truths["masks"], self.crowd)
+        else:
+            overlap = box_overlaps(detections["boxes"][best], truths["boxes"], self.crowd)
+        self.pairs = close_pairs(self.groups, truth_groups, overlap, THRESHOLDS[0])
         self.outcomes = {area: self._outcomes(*AREAS[area]) for area in AREAS}
         self.cache = {}
 
@@ -163,26 +196,26 @@ class _Curves:
         return ~none & ~drop, none & ~outside[:, None], ~ignored
 
     def _measure(self, area, most):
-        """Precision and recall, `(classes, thresholds)`."""
+        """Precision at the recalls, `(classes, thresholds, 101)`, and the largest recall."""
         true, false, evaluable = self.outcomes[area]
         totals = np.bincount(self.truth_classes[evaluable], minlength=1)
         precision, recall = [], []
         for label in np.flatnonzero(totals):
             rows = (self.classes == label) & (self.places < most)
-            curve = average_precision(true[rows], false[rows], totals[label])
+            curve = precision_curve(true[rows], false[rows], totals[label])
             precision.append(curve[0])
             recall.append(curve[1])
         shape = (len(precision), len(THRESHOLDS))
         return {
-            "precision": np.reshape(precision, shape),
+            "precision": np.reshape(precision, (*shape, len(RECALLS))),
             "recall": np.reshape(recall, shape),
         }
 
 
-def average_precision(
+def precision_curve(
     true: np.ndarray, false: np.ndarray, total: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean precision at the 101 recalls, and the largest recall, for each threshold.
+    """Precision at the 101 recalls, `(T, 101)`, and the largest recall, for each threshold.
 
     Args:
         true: Which detections are right `(detections, T)`, by falling score.
@@ -190,13 +223,13 @@ def average_precision(
         total: Number of ground truths.
     """
     if not len(true):
-        return np.zeros(true.shape[1]), np.zeros(true.shape[1])
+        return np.zeros((true.shape[1], len(RECALLS))), np.zeros(true.shape[1])
     right, wrong = (np.cumsum(hits, 0, dtype="float64") for hits in (true, false))
     recall = right / total
     precision = right / (right + wrong + np.spacing(1))
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    means = []
+    curves = []
     for column in range(true.shape[1]):
         at = np.searchsorted(recall[:, column], RECALLS)
-        means.append(np.append(precision[:, column], 0)[at].mean())
-    return np.array(means), recall[-1]
+        curves.append(np.append(precision[:, column], 0)[at])
+    return np.array(curves), recall[-1]

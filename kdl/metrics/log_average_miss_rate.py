@@ -10,7 +10,7 @@ import numpy as np
 from kdl._typing import DType
 from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
-from kdl.metrics._matching import areas, close_pairs, match, ranks
+from kdl.metrics._matching import areas, box_overlaps, close_pairs, match, ranks
 
 # Name: least and largest height, least and largest visibility. "Heavy" is that of CityPersons's
 # script; many papers give the wider "HeavyPapers" under the same name.
@@ -151,11 +151,9 @@ class LogAverageMissRate(HostMetric):
         ignored = ~evaluable
         pairs = close_pairs(
             detections["image"],
-            detections["boxes"],
             truths["image"],
-            truths["boxes"],
+            box_overlaps(detections["boxes"], truths["boxes"], ignored),
             self.threshold,
-            ignored,
         )
         groups, places = detections["image"], detections["place"]
         matched = match(pairs, groups, places, ignored, ignored, np.array([self.threshold]))[:, 0]

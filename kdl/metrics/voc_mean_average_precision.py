@@ -9,7 +9,7 @@ from kdl._checks import check_choice
 from kdl._typing import DType
 from kdl.metrics._detections import check_images, check_threshold, join, read_boxes
 from kdl.metrics._host_metric import HostMetric
-from kdl.metrics._matching import close_pairs, ranks
+from kdl.metrics._matching import box_overlaps, close_pairs, ranks
 
 METHODS = ("11_point", "all_point")
 
@@ -126,11 +126,9 @@ class VocMeanAveragePrecision(HostMetric):
         labels = max([*truths["labels"], *detections["labels"]], default=0) + 1
         pairs = close_pairs(
             detections["image"] * labels + detections["labels"],
-            detections["boxes"],
             truths["image"] * labels + truths["labels"],
-            truths["boxes"],
+            box_overlaps(detections["boxes"], truths["boxes"], pixels=self.pixel_boxes),
             self.threshold,
-            pixels=self.pixel_boxes,
         )
         closest = ranks(pairs[0], pairs[2]) == 0
         detection, truth = pairs[0][closest], pairs[1][closest]

@@ -114,7 +114,7 @@ def pyramid_roi_align(
     boxes = ops.stop_gradient(boxes) * ops.expand_dims(_of_level(scales, levels, boxes.dtype), -1)
     heights, widths = ([ops.shape(level)[axis] for level in features] for axis in (1, 2))
     (rows, row_weights), (columns, column_weights) = (
-        _samples(boxes[..., axis::2], levels, limits, count, sampling_ratio, aligned)
+        sample_points(boxes[..., axis::2], levels, limits, count, sampling_ratio, aligned)
         for axis, limits, count in ((1, heights, cells[0]), (0, widths, cells[1]))
     )
     table, first, width = _table(features, heights, widths, levels)
@@ -206,7 +206,7 @@ def _of_level(values, levels, dtype):
     return ops.take(ops.stack([ops.cast(value, dtype) for value in values]), levels, 0)
 
 
-def _samples(edges, levels, limits, count, sampling_ratio, aligned):
+def sample_points(edges, levels, limits, count, sampling_ratio, aligned):
     """Pixels that the cells of a region are read from along one axis, and their weights.
 
     Args:
