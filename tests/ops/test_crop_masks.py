@@ -75,26 +75,26 @@ def test_adaptive_sampling_is_the_same_in_a_compiled_model():
     np.testing.assert_allclose(crops, numpy(crop_masks(*scenes, (4, 6))), atol=1e-5)
 
 
-@pytest.mark.parametrize("side", [3, 5, 6, 7, 9, 11, 13])
-def test_cell_of_which_exactly_half_is_covered_is_part_of_a_binary_target(side):
+@pytest.mark.parametrize(("side", "size"), [(3, 1), (12, 1), (17, 4), (19, 1), (25, 28)])
+def test_cell_of_which_exactly_half_is_covered_is_part_of_a_binary_target(side, size):
     masks = np.zeros((1, 1, side, side + 1), bool)
     masks[..., : (side + 1) // 2] = True
     left = 0.5 if side % 2 else 0.0  # a point may lie between two pixels
     box = np.float32([[[left, 0, left + side, side]]])
     match = np.zeros((1, 1), int)
-    soft = numpy(crop_masks(masks, box, match, 1, aligned=True))
-    assert soft.item() == pytest.approx(0.5, abs=1e-6)
-    assert numpy(crop_masks(masks, box, match, 1, aligned=True, binary=True)).item() == 1
+    soft = numpy(crop_masks(masks, box, match, (size, 1), aligned=True))
+    np.testing.assert_allclose(soft, 0.5, atol=1e-6)
+    assert numpy(crop_masks(masks, box, match, (size, 1), aligned=True, binary=True)).all()
 
 
 def test_padded_rows_give_numbers():
     masks, boxes, matches = scene()
-    boxes[:, 3:], matches[:, 3:] = -1, -1
+    boxes[:, 3:], matches[0, 3:], matches[1, 3:] = -1, -1, 99
     boxes[0, 2] = np.nan
     crops = numpy(crop_masks(masks, boxes, matches))
     assert crops.shape == (2, 5, 28, 28)
     assert np.isfinite(crops).all()
-    matches[:, 3:] = 0
+    matches[0, 3:], matches[1, 3:] = 0, 2
     np.testing.assert_array_equal(crops, numpy(crop_masks(masks, boxes, matches)))
 
 
