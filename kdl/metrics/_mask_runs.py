@@ -25,16 +25,17 @@ def read_masks(name, images, labels):
     Raises:
         ValueError: If a mask is missing or broken.
     """
-    if len(images) != len(labels):
+    if _count(images) != len(labels):
         raise ValueError(
-            f"{name} must hold the masks of each of {len(labels)} images; received {len(images)}."
+            f"{name} must hold the masks of each of {len(labels)} images; received "
+            f"{_count(images)}."
         )
     runs, sizes = [], []
     for masks, numbers in zip(images, labels, strict=True):
-        if len(masks) != len(numbers):
+        if _count(masks) != len(numbers):
             raise ValueError(
-                f"{name} must hold a mask for each label, padding included; received {len(masks)} "
-                f"masks in an image of {len(numbers)} labels."
+                f"{name} must hold a mask for each label, padding included; received "
+                f"{_count(masks)} masks in an image of {len(numbers)} labels."
             )
         for place in np.flatnonzero(numbers >= 0):
             size, counts = _read(name, masks[place])
@@ -87,6 +88,11 @@ def mask_overlaps(masks, truths, of_detection):
         return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
 
     return overlap
+
+
+def _count(items):
+    """Length of a list or an array; 0 of a number, which has none."""
+    return len(items) if getattr(items, "ndim", 1) and hasattr(items, "__len__") else 0
 
 
 def _read(name, mask):

@@ -343,6 +343,8 @@ SQUARE = {"size": [2, 2], "counts": [0, 4]}
     [
         (None, r"y_true must be a dict with \['masks', 'labels'\]; received \['labels'\]"),
         ([], r"y_true\[\"masks\"\] must hold the masks of each of 1 images; received 0"),
+        ([5], r"y_true\[\"masks\"\] must hold a mask for each label.* received 0 masks"),
+        ([[5]], r"y_true\[\"masks\"\]: a mask must have the shape"),
         ([[]], r"y_true\[\"masks\"\] must hold a mask for each label.* received 0 masks"),
         ([[{"size": [2, 2], "counts": [3]}]], r"y_true\[\"masks\"\]: Counts must be .* sum of 3"),
         ([[None]], r"y_true\[\"masks\"\]: a mask must have the shape"),
