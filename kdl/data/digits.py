@@ -65,17 +65,17 @@ def digits(
 
 def _enlarge(images, sides):
     """Bilinear resize of `(N, 8, 8)` to `(N, height, width)`."""
-    rows, columns = map(_interpolation_matrix, sides)
+    rows, columns = map(interpolation_matrix, sides)
     return rows @ images @ columns.T
 
 
-def _interpolation_matrix(size):
-    """Matrix `(size, 8)` whose rows hold the two weights of each output pixel."""
-    position = (np.arange(size) + 0.5) * _SOURCE_SIZE / size - 0.5
-    position = np.clip(position, 0, _SOURCE_SIZE - 1)
-    low = np.minimum(position.astype(int), _SOURCE_SIZE - 2)
+def interpolation_matrix(size, source=_SOURCE_SIZE):
+    """Matrix `(size, source)` whose rows hold the two weights of each output pixel."""
+    position = (np.arange(size) + 0.5) * source / size - 0.5
+    position = np.clip(position, 0, source - 1)
+    low = np.minimum(position.astype(int), source - 2)
     rows = np.arange(size)
-    matrix = np.zeros((size, _SOURCE_SIZE))
+    matrix = np.zeros((size, source))
     matrix[rows, low] = 1 - (position - low)
     matrix[rows, low + 1] = position - low
     return matrix
