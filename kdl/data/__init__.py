@@ -2,10 +2,12 @@
 
 from kdl import _lazy
 from kdl.data.bar_masks import bar_masks
+from kdl.data.detection_samples import DetectionSamples
 from kdl.data.digit_masks import digit_masks
 from kdl.data.digit_scenes import digit_scenes
 from kdl.data.digits import digits
 from kdl.data.input_spec import InputSpec
+from kdl.data.instance_targets import instance_targets
 from kdl.data.mixup import Mixup
 from kdl.data.model_info import (
     ModelInfo,
@@ -14,9 +16,13 @@ from kdl.data.model_info import (
     set_model_info,
     write_model_info,
 )
+from kdl.data.random_expand import RandomExpand
+from kdl.data.random_horizontal_flip import RandomHorizontalFlip
+from kdl.data.random_iou_crop import RandomIoUCrop
 from kdl.data.random_shift import RandomShift
 from kdl.data.random_subset import random_subset
 from kdl.data.read_characters import read_characters
+from kdl.data.read_coco import read_coco
 from kdl.data.read_instance_masks import read_instance_masks
 from kdl.data.read_label_maps import read_label_maps
 from kdl.data.read_voc import read_voc
@@ -26,11 +32,16 @@ from kdl.data.samples import Samples
 __all__ = [
     "ArrayDataset",
     "Augmentation",
+    "DetectionDataset",
+    "DetectionSamples",
     "ImageFolder",
     "InputSpec",
     "Mixup",
     "ModelInfo",
     "PKSampler",
+    "RandomExpand",
+    "RandomHorizontalFlip",
+    "RandomIoUCrop",
     "RandomShift",
     "Samples",
     "bar_masks",
@@ -38,9 +49,11 @@ __all__ = [
     "digit_scenes",
     "digits",
     "get_model_info",
+    "instance_targets",
     "load_image_folder",
     "random_subset",
     "read_characters",
+    "read_coco",
     "read_image_folder",
     "read_instance_masks",
     "read_label_maps",
@@ -55,6 +68,7 @@ __all__ = [
 _NEED_KERAS = {
     "ArrayDataset": "array_dataset",
     "Augmentation": "augmentation",
+    "DetectionDataset": "detection_dataset",
     "ImageFolder": "image_folder",
     "PKSampler": "pk_sampler",
     "load_image_folder": "image_folder_arrays",

@@ -24,7 +24,8 @@ def read_arrays(data, limit, form, argument):
     _check_kind(data, argument)
     if hasattr(data, "unaugmented"):
         inputs, labels = data.unaugmented(limit)
-        return as_form(form, inputs, argument), labels
+        # Ground truth of detectors is a dict of arrays: no labels of samples.
+        return as_form(form, inputs, argument), None if isinstance(labels, dict) else labels
     if isinstance(data, tuple):
         _check_tuple(data, argument)
     if is_array(data) or isinstance(data, tuple | dict) or _is_one_batch(data, form):

@@ -101,10 +101,14 @@ class Batches(keras.utils.PyDataset):
         index %= len(self)
         self._served.add(index)
         start = index * self.batch_size
-        x, y = self._take(self._order()[start : start + self.batch_size])
+        x, y = self._serve(self._order()[start : start + self.batch_size])
         if self.augment is None:
             return x, y
         return self._augmented(x, y, np.random.default_rng([self.seed, self._epoch, index]))
+
+    def _serve(self, rows):
+        """The batch of these samples within an epoch; another than `_take` where it is drawn."""
+        return self._take(rows)
 
     def _augmented(self, x, y, rng):
         steps = self.augment if isinstance(self.augment, list | tuple) else [self.augment]

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdl.data._truth import areas
+
 _UNSEEDED = "draws from outside its seed, so that no run could be repeated"
 _NEEDS_LABELS = "mixes images but not the labels of this data set; use kdl.data.Mixup"
 # What Keras 3.15 does wrong; the tests say when it no longer does.
@@ -17,6 +19,7 @@ _REFUSED = {
     "RandomGrayscale": "leaves its seed out of its config, so that no run could be repeated",
 }
 _REFUSED_WITH_BOXES = {
+    "MaxNumBoundingBoxes": "changes the number of boxes alone; use max_boxes of DetectionDataset",
     "RandAugment": "moves boxes in another order than images",
     "RandomCrop": "moves boxes along the wrong axes",
 }
@@ -40,8 +43,10 @@ class Augmentation:
         layers: List of layers; `keras.layers.Pipeline` and `keras.Sequential` are opened.
         labels: What else is changed as the images are: `"masks"`, the labels of pixels
             `(N, height, width)` or `(N, height, width, 1)`; `"boxes"`, dicts of `"boxes"`
-            `(N, M, 4)`, xyxy in pixels, and `"classes"` `(N, M)`, padded with −1, where boxes that
-            have left the image become padding; None (default) for nothing.
+            `(N, M, 4)`, xyxy in pixels, and `"labels"` (or `"classes"`) `(N, M)`, padded with −1,
+            where boxes that have left the image become padding; in the dicts `"visible_boxes"`
+            `(N, M, 4)`, `"masks"` bool `(N, M, height, width)`, cut at the moved boxes, and
+            `"area"` `(N, M)` are changed, too; None (default) for nothing.
 
     Attributes:
         takes_labels: Whether it is called with `(images, labels, rng)` and gives both; else with
@@ -114,20 +119,37 @@ def _change_masks(layers, seeds, images, masks):
     changed = masks if masks.ndim == 4 else masks[..., None]
     changed = changed.astype("float32")
     for layer, seed in zip(layers, seeds, strict=True):
-        if hasattr(layer, "transform_segmentation_masks"):
-            # By a layer of their own with the same seed: on PyTorch, Keras overwrites the matrix of
-            # a rotation as it uses it, and would turn the masks elsewhere.
-            copied = _made_anew(layer, seed)
-            move = copied.get_random_transformation(keras.ops.convert_to_tensor(images))
-            changed = keras.ops.convert_to_tensor(changed)
-            changed = _numpy(copied.transform_segmentation_masks(changed, move))
+        changed = _moved_masks(layer, seed, images, changed)
         images = _run(_made_anew(layer, seed), seed, images)
     return images, changed.reshape(changed.shape[: masks.ndim]).astype(masks.dtype)
 
 
-def _change_boxes(layers, seeds, images, labels):
-    boxes, classes = labels["boxes"].astype("float32"), labels["classes"]
+def _moved_masks(layer, seed, images, masks):
+    """Masks `(N, height, width, channels)`, moved as the layer moves images with this seed."""
+    if not hasattr(layer, "transform_segmentation_masks"):
+        return masks
+    # By a layer of their own with the same seed: on PyTorch, Keras overwrites the matrix of
+    # a rotation as it uses it, and would turn the masks elsewhere.
+    copied = _made_anew(layer, seed)
+    move = copied.get_random_transformation(keras.ops.convert_to_tensor(images))
+    masks = keras.ops.convert_to_tensor(masks)
+    return _numpy(copied.transform_segmentation_masks(masks, move))
+
+
+def _change_boxes(layers, seeds, images, truth):
+    key = "labels" if "labels" in truth else "classes"
+    labels, before = truth[key], truth["boxes"]
+    names = [name for name in ("boxes", "visible_boxes") if name in truth]
+    boxes = np.concatenate([truth[name].astype("float32") for name in names], 1)
+    # Of an object that is hidden there is no visible part that could move.
+    seen = np.tile(labels >= 0, len(names)) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    classes = np.where(seen, np.tile(labels, len(names)), -1)
+    masks = truth.get("masks")
+    if masks is not None:
+        masks = np.moveaxis(masks, 1, -1).astype("float32")
     for layer, seed in zip(layers, seeds, strict=True):
+        if masks is not None:
+            masks = _moved_masks(layer, seed, images, masks)
         anew = _made_anew(layer, seed, bounding_box_format="xyxy")
         if not hasattr(anew, "transform_bounding_boxes"):
             images = _run(anew, seed, images)
@@ -135,9 +157,28 @@ def _change_boxes(layers, seeds, images, labels):
         data = {"images": images, "bounding_boxes": {"boxes": boxes, "labels": classes}}
         data = keras.tree.map_structure(_numpy, anew(data, training=True))
         images, boxes = data["images"], data["bounding_boxes"]["boxes"]
-    there = (classes >= 0) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
-    boxes = np.where(there[..., None], boxes, -1).astype(labels["boxes"].dtype)
-    return images, {**labels, "boxes": boxes, "classes": np.where(there, classes, -1)}
+    there = seen & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    boxes = np.where(there[..., None], boxes, -1).astype(before.dtype)
+    changed = dict(zip(names, np.split(boxes, len(names), 1), strict=True))
+    there = there[:, : labels.shape[1]]
+    if len(names) > 1:
+        changed["visible_boxes"][~there] = -1
+    if masks is not None:
+        changed["masks"] = _within(np.moveaxis(masks, -1, 1) > 0.5, changed["boxes"])
+    if "area" in truth:
+        growth = areas(changed["boxes"]) / np.maximum(areas(before), 1e-9)
+        changed["area"] = np.where(there, truth["area"] * growth, -1).astype(truth["area"].dtype)
+    return images, {**truth, **changed, key: np.where(there, labels, -1)}
+
+
+def _within(masks, boxes):
+    """Masks without what lies outside of their boxes, such as the reflection of an object."""
+    height, width = masks.shape[2:]
+    left, top, right, bottom = np.moveaxis(boxes, -1, 0)[..., None]
+    rows, columns = np.arange(height), np.arange(width)
+    rows = (rows >= np.floor(top)) & (rows < np.ceil(bottom))
+    columns = (columns >= np.floor(left)) & (columns < np.ceil(right))
+    return masks & rows[..., None] & columns[..., None, :]
 
 
 def _run(layer, seed, images):

@@ -149,6 +149,64 @@ def test_boxes_that_leave_the_image_become_padding():
     np.testing.assert_allclose(moved["boxes"][:, 1], [[0, 0, 12, 12]] * 4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_truth_of_detectors_moves_as_the_images_do(name):
+    """Visible boxes and masks of objects, too."""
+    images, masks = box_images()
+    boxes = np.full((4, 3, 4), -1.0, "float32")
+    boxes[:, :2] = BOX
+    truth = {
+        "boxes": boxes,
+        "visible_boxes": boxes.copy(),
+        "labels": np.tile([3, 0, -1], (4, 1)),
+        "masks": np.stack([masks > 0, masks > 0, np.zeros_like(masks, bool)], 1),
+        "area": np.full((4, 3), 72.0, "float32"),
+        "ignore": np.zeros((4, 3), bool),
+    }
+    truth["visible_boxes"][:, 1] = -1  # hidden
+    for seed in range(3):
+        augmentation = Augmentation(GEOMETRIC[name](), labels="boxes")
+        found, moved = augmentation(images, truth, generator(seed))
+        assert {key: value.dtype for key, value in moved.items()} == {
+            key: value.dtype for key, value in truth.items()
+        }
+        np.testing.assert_array_equal(moved["labels"], truth["labels"])
+        np.testing.assert_array_equal(moved["boxes"][:, 0], moved["visible_boxes"][:, 0])
+        assert (moved["visible_boxes"][:, 1:] == -1).all()
+        assert moved["masks"].shape == (4, 3, *found.shape[1:3])
+        assert np.mean((found[..., 0] > 0.5) == moved["masks"][:, 0]) > 0.985
+        assert not moved["masks"][:, 2].any()
+        sides = (moved["boxes"][..., 2:] - moved["boxes"][..., :2])[:, 0]
+        np.testing.assert_allclose(moved["area"][:, 0], sides.prod(-1), rtol=1e-4)
+
+
+def test_reflection_of_an_object_is_not_of_its_mask():
+    """What enters by default is a reflection of the image; its box is around the object alone."""
+    images, masks = box_images()
+    images, masks = np.roll(images, -8, 2), np.roll(masks, -8, 2)
+    truth = {
+        "boxes": np.tile(np.array([[[0, 6, 9, 14]]], "float32"), (4, 1, 1)),
+        "labels": np.zeros((4, 1), int),
+        "masks": (masks > 0)[:, None],
+    }
+    move = layers.RandomTranslation((0, 0), (0.25, 0.25))
+    found, moved = Augmentation([move], labels="boxes")(images, truth, generator())
+    assert (found[..., 0] > 0.5).sum() > 4 * 72
+    assert moved["masks"].sum() == 4 * 72
+    np.testing.assert_allclose(moved["boxes"][0, 0], [6, 6, 15, 14], atol=1e-4)
+
+
+def test_objects_that_leave_the_image_take_their_visible_boxes_along():
+    boxes = np.array([[[0, 0, 6, 6], [10, 10, 24, 24]]] * 4, "float32")
+    visible = np.array([[[0, 0, 6, 6], [10, 10, 12, 24]]] * 4, "float32")
+    truth = {"boxes": boxes, "visible_boxes": visible, "labels": np.array([[1, 2]] * 4)}
+    move = layers.RandomTranslation((-0.5, -0.5), (-0.5, -0.5))
+    _, moved = Augmentation([move], labels="boxes")(IMAGES, truth, generator())
+    np.testing.assert_array_equal(moved["labels"], [[-1, 2]] * 4)
+    np.testing.assert_array_equal(moved["visible_boxes"], [[[-1] * 4] * 2] * 4)
+    np.testing.assert_allclose(moved["boxes"][:, 1], [[0, 0, 12, 12]] * 4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("made", "labels", "message"),
     [
@@ -160,6 +218,7 @@ def test_boxes_that_leave_the_image_become_padding():
         (lambda: [layers.RandomShear(0.1)], None, "RandomShear can't be made anew"),
         (lambda: [layers.RandomCrop(8, 8)], "boxes", "moves boxes along the wrong axes"),
         (lambda: [layers.RandAugment((0, 1))], "boxes", "moves boxes in another order"),
+        (lambda: [layers.MaxNumBoundingBoxes(3)], "boxes", "changes the number of boxes alone"),
         (lambda: [np.fliplr], None, "a list of Keras layers; it holds <function"),
         (lambda: [], "labels", 'labels must be "masks", "boxes" or None'),
     ],

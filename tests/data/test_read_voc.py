@@ -6,12 +6,13 @@ from PIL import Image
 from kdl.data import read_voc
 
 
-def annotation(*objects):
+def annotation(*objects, difficult=()):
     text = ""
-    for name, *corners in objects:
+    for number, (name, *corners) in enumerate(objects):
         keys = ("xmin", "ymin", "xmax", "ymax")
         box = "".join(f"<{key}>{value}</{key}>" for key, value in zip(keys, corners, strict=True))
-        text += f"<object><name>{name}</name><bndbox>{box}</bndbox></object>"
+        flag = "<difficult>1</difficult>" if number in difficult else ""
+        text += f"<object><name>{name}</name>{flag}<bndbox>{box}</bndbox></object>"
     return f"<annotation>{text}</annotation>"
 
 
@@ -72,3 +73,56 @@ def test_missing_files(folder):
         read_voc(folder, 8, ["cell", "plate"])
     with pytest.raises(ValueError, match="found none"):
         read_voc(folder / "JPEGImages", 8, ["cell"])
+
+
+def test_classes_are_the_sorted_names_of_all_splits(folder):
+    (folder / "ImageSets/Main").mkdir(parents=True)
+    (folder / "ImageSets/Main/train.txt").write_text("3\n1 -1\n")
+    samples = read_voc(folder, "train", size=(50, 100))
+    assert samples.class_names == ["cell", "plate"]
+    assert samples.names == ["JPEGImages/1.jpg", "JPEGImages/3.jpg"]
+    assert samples.targets["labels"].tolist() == [[0], [-1]]
+    with pytest.raises(ValueError, match=r"split 'val' in .* the splits 'train'"):
+        read_voc(folder, "val")
+    (folder / "ImageSets/Main/train.txt").write_text("1\n7\n")
+    with pytest.raises(ValueError, match=r"lists 2 images, of which 1 have no .*: '7'"):
+        read_voc(folder, "train")
+
+
+def test_difficult_objects_are_ignored(folder):
+    text = annotation(("cell", 1, 1, 9, 9), ("cell", 1, 1, 9, 9), difficult=(1,))
+    (folder / "Annotations/1.xml").write_text(text)
+    targets = read_voc(folder).targets
+    assert targets["ignore"].tolist() == [[False, True], [False, False], [False, False]]
+
+
+def test_images_keep_their_sizes_unless_one_is_given(folder):
+    Image.new("RGB", (60, 50)).save(folder / "JPEGImages/1.jpg")
+    images, targets = read_voc(folder)
+    assert [image.shape for image in images] == [(50, 60, 3), (50, 100, 3), (50, 100, 3)]
+    np.testing.assert_array_equal(targets["boxes"][0, 0], [10, 20, 30, 40])
+    assert read_voc(folder, size=20, letterbox=True).images.shape == (3, 20, 20, 3)
+
+
+def test_boxes_that_are_none_are_left_out_with_one_warning(folder):
+    text = annotation(("cell", 10, 20, 10, 40), ("cell", 90, 10, 120, 20), ("cell", 1, 1, 9, 9))
+    (folder / "Annotations/1.xml").write_text(text)
+    message = r"left out 1 of 5 objects \(1 without area: object 0 \(cell\) of JPEGImages/1.*cut 1"
+    with pytest.warns(UserWarning, match=message) as warnings:
+        samples = read_voc(folder)
+    assert len(warnings) == 1
+    np.testing.assert_array_equal(samples.targets["boxes"][0], [[90, 10, 100, 20], [1, 1, 9, 9]])
+
+
+def test_png_images_are_found(folder):
+    Image.open(folder / "JPEGImages/1.jpg").save(folder / "JPEGImages/1.png")
+    (folder / "JPEGImages/1.jpg").unlink()
+    assert read_voc(folder).names[0] == "JPEGImages/1.png"
+
+
+def test_without_names_there_are_no_classes(folder):
+    for name in "12":
+        (folder / f"Annotations/{name}.xml").write_text(annotation())
+    with pytest.raises(ValueError, match="there are no classes: pass class_names"):
+        read_voc(folder)
+    assert len(read_voc(folder, class_names=["cell"]).images) == 3
