@@ -282,6 +282,7 @@ PUBLIC = {
         "write_sidecar",
     ],
     "detection": [
+        "AnchorCoverage",
         "AnchorGenerator",
         "AnchorTargets",
         "BalancedSampler",
@@ -290,6 +291,7 @@ PUBLIC = {
         "FeaturePyramid",
         "Matcher",
         "Matches",
+        "anchor_coverage",
         "assign_targets",
     ],
     "ensembles": [

@@ -18,6 +18,7 @@ from kdl.deploy import (
     Tolerances,
     Verification,
 )
+from kdl.detection import anchor_coverage
 from kdl.training import Comparison
 
 OPERATION = OperationVerdict(0, "ADD", "sum", ["f32 (1)"], ["f32 (1)"], [], 0, "runs", "", "", "")
@@ -52,6 +53,7 @@ REPORTS = [
     SparsityReport([LayerSparsity("conv", (3, 3, 1, 2), 9, 18)]),
     Comparison([{"name": "wide", "parameters": 9, "macs": 9, "accuracy": 0.5, "seconds": 1.0,
                  "history": [0.1, 0.5]}], "Width"),
+    anchor_coverage(np.array([[0, 0, 8, 8], [0, 0, 90, 9]]), np.array([[0, 0, 8, 9]])),
 ]  # fmt: skip
 PAGES, PLOTS = {"DeviceReport"}, {"Benchmark", "SparsityReport", "Comparison"}
 
@@ -113,7 +115,7 @@ def test_other_endings_are_errors(report, tmp_path):
 
 
 def test_summaries_are_part_of_the_json():
-    _, verification, latency, benchmark, quantization, sparsity, _ = (
+    _, verification, latency, benchmark, quantization, sparsity, *_ = (
         json.loads(report.to_json()) for report in REPORTS
     )
     assert (verification["passed"], verification["sqnr"]) == (True, None)

@@ -3,6 +3,7 @@
 import keras  # first: what Keras registers imports the packages, in their own order
 
 from kdl import _lazy
+from kdl.detection.anchor_coverage import AnchorCoverage, anchor_coverage
 from kdl.detection.anchor_generator import AnchorGenerator
 from kdl.detection.anchor_targets import AnchorTargets, assign_targets
 from kdl.detection.balanced_sampler import BalancedSampler
@@ -12,6 +13,7 @@ from kdl.detection.feature_pyramid import FeaturePyramid
 from kdl.detection.matcher import Matcher, Matches
 
 __all__ = [
+    "AnchorCoverage",
     "AnchorGenerator",
     "AnchorTargets",
     "BalancedSampler",
@@ -20,6 +22,7 @@ __all__ = [
     "FeaturePyramid",
     "Matcher",
     "Matches",
+    "anchor_coverage",
     "assign_targets",
 ]
 
