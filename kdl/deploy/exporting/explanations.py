@@ -63,8 +63,9 @@ def explain_refusal(result, quantization):
         )
     elif quantization == "float32" and _is_hardly_less(result):
         advice[quantization] = (
-            "So little may be what float32 itself leaves in a deep network with random weights: "
-            "export it trained. If it is, please report it with the model."
+            "So little may be what float32 itself leaves in a deep network with random weights, or "
+            "with batch norms run on little data: export it trained. If it is, please report it "
+            "with the model."
         )
     default = "Compare with float32 to see what the smaller form costs."
     return (
@@ -87,7 +88,8 @@ def explain_low(result, quantized):
 
 
 def _is_hardly_less(result):
-    """Tell if outputs miss their SQNR alone, and by little."""
+    """Tell if outputs miss what their size is judged by alone, and by little."""
     missed = [output for output in result.outputs if output.failures]
-    alone = all(len(x.failures) == 1 and x.failures[0].startswith("SQNR") for x in missed)
+    lines = [line for output in missed for line in output.failures]
+    alone = all(line.startswith(("SQNR", "the largest error")) for line in lines)
     return alone and all(output.sqnr > _OWN_ROUNDING for output in missed)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdl.deploy.exporting.conversion import ExportError
+from kdl.deploy.exporting.conversion import ExportError, reason_in
 from kdl.graph import copy_model
 
 # Of outputs of the same model, computed twice.
@@ -17,13 +17,24 @@ def outputs_of(model, inputs):
     Args:
         model: A Keras model.
         inputs: Samples as it takes them.
+
+    Raises:
+        ExportError: If the model cannot be run.
     """
-    batch_size = model.inputs[0].shape[0]
+    batch_size, name = model.inputs[0].shape[0], model.name
     if not _predicts_its_outputs(model):
         model = _Outputs(model)
-    if batch_size is None:
-        return model.predict(inputs, batch_size=32, verbose=0)
-    return _predict_in_whole_batches(model, inputs, batch_size)
+    try:
+        if batch_size is None:
+            return model.predict(inputs, batch_size=32, verbose=0)
+        return _predict_in_whole_batches(model, inputs, batch_size)
+    except MemoryError:
+        raise
+    except Exception as error:  # of whatever kind Keras and the backend raise
+        raise ExportError(
+            f"{name} itself does not run with {keras.backend.backend()} here, so that there is "
+            f"nothing to compare a file with ({type(error).__name__}): {_first(error)}"
+        ) from error
 
 
 def check_copy(model, inputs):
@@ -54,6 +65,11 @@ def check_copy(model, inputs):
                 f"with something that is neither a weight nor in its config: let get_config return "
                 f"it, or keep it as a weight. No file is proven by it."
             )
+
+
+def _first(error):
+    """The first words of an error of Keras or a backend, which may be pages long."""
+    return f"{reason_in(str(error))[:300].rstrip(' .')}."
 
 
 def _predict_in_whole_batches(model, inputs, batch_size):

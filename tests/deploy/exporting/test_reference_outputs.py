@@ -68,3 +68,22 @@ def test_student_whose_copy_loses_something_is_refused(tmp_path):
     with pytest.raises(ExportError, match="neither a weight nor in its config"):
         export_tflite(distill(student, teacher), tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
+
+
+class Broken(keras.layers.Layer):
+    works = True
+
+    def call(self, x):
+        if not self.works:
+            raise RuntimeError("no kernel for this\n\n  pages of a graph")
+        return x
+
+
+def test_model_that_does_not_run_is_told_in_one_line():
+    inputs = keras.Input((2,))
+    layer = Broken()
+    model = keras.Model(inputs, layer(inputs), name="broken")
+    layer.works = False
+    with pytest.raises(ExportError, match=r"broken itself does not run with .*no kernel") as error:
+        outputs_of(model, np.ones((2, 2), "float32"))
+    assert "\n" not in str(error.value)
