@@ -179,6 +179,7 @@ def test_flattened_graph_outputs_match(model_name, shallow):
     assert np.abs(outputs - expected).max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.filterwarnings("ignore:The int8 file is faithful only")
 def test_exported_files_match_the_model(model_name, shallow, tmp_path, request):

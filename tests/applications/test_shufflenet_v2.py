@@ -221,7 +221,7 @@ def test_missing_weights_file_raises():
         ShuffleNetV2(0.5, weights="missing.pth")
 
 
-@pytest.mark.long_to_compile
+@pytest.mark.long
 @pytest.mark.every_backend
 def test_saved_model_loads_after_import_kdl_alone(tmp_path):
     import subprocess

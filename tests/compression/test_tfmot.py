@@ -126,6 +126,7 @@ def test_the_zoo_holds_all_that_has_a_counterpart():
     assert not rows - found
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize("make", [pytest.param(zoo, marks=pytest.mark.long), float_only])
 def test_counterpart_outputs_match_keras(make, images):
@@ -165,6 +166,7 @@ def test_zoo_is_quantized_whole(images, labels, tmp_path):
     assert signal_to_noise(unrounded, rounded) > 20
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize(
     ("last", "backward"),
@@ -194,6 +196,7 @@ def test_concatenation_keeps_its_order(last, backward, images):
     assert signal_to_noise(model.predict(images, verbose=0), rounded) > 20
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize("keys", [("left", "right"), ("right", "left")])
 def test_several_inputs_go_by_name(keys, images, tmp_path):
@@ -215,6 +218,7 @@ def test_several_inputs_go_by_name(keys, images, tmp_path):
     assert signal_to_noise(expected, TFLiteRunner(path).predict(data)[0]) > 20
 
 
+@pytest.mark.long
 @pytest.mark.tensorflow
 def test_pruned_weights_come_back_and_stay_zero(images, labels):
     model = network()

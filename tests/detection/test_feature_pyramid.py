@@ -57,7 +57,9 @@ def pairs(arrays):
 @pytest.mark.parametrize(
     "arguments", [{"extra": "c5"}, {"extra": "pool", "norm": True}, {"norm": False}]
 )
-@pytest.mark.parametrize("side", [8, 7])  # twice the next, and less
+@pytest.mark.parametrize(
+    "side", [8, pytest.param(7, marks=pytest.mark.long_to_compile)]
+)  # twice the next, and less
 def test_layer(arguments, side):
     shapes = [(2, side, 8, 3), (2, 4, 4, 5), (2, 2, 2, 6)]
     widths = {None: 3, "pool": 4, "c5": 5}[arguments.get("extra")]

@@ -81,6 +81,7 @@ def test_unserializable_member_in_process_raises_before_training(processes, tmp_
     assert os.listdir(tmp_path / "kept") == []
 
 
+@pytest.mark.long
 def test_classes_registered_by_main_script_reach_processes(processes):
     """Other processes get its classes as they are, and would not know that they were registered."""
 

@@ -43,6 +43,7 @@ PAIRS = [(name, 3) for name in ENSEMBLES]
 PAIRS += [(name, 2) for name in ("SAMME", "SAMME.R", "gradient boosting", "stacking with x")]
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 @pytest.mark.parametrize(("name", "classes"), PAIRS)
 def test_to_keras_outputs_match_the_ensemble(name, classes, tmp_path):

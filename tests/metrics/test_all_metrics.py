@@ -22,6 +22,7 @@ WRONG_LABELS = {
 }
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.parametrize("name", WRONG_LABELS)
 def test_wrong_labels_raise_or_give_nan_in_compiled_steps(name, monkeypatch):
     metric, y_true, y_pred = WRONG_LABELS[name]
@@ -50,6 +51,7 @@ EMPTY = {
 }
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 @pytest.mark.parametrize("name", EMPTY)
 def test_empty_batch_changes_nothing(name):

@@ -190,6 +190,7 @@ RECURRENT = {
 }
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_dropout_of_recurrent_layers_is_off(kind):
     inputs = keras.Input((6, 4))

@@ -81,6 +81,7 @@ def test_the_zoo_exports_as_integers(batch_norm, model, images, tmp_path):
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(summary.operations)
 
 
+@pytest.mark.long
 @pytest.mark.export
 @pytest.mark.parametrize("join", [K.Add, K.Average, K.Multiply, K.Maximum])
 def test_three_tensors_are_joined_in_integers(join, images, tmp_path):

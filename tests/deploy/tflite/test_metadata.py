@@ -274,6 +274,7 @@ def test_bad_files(path, tmp_path):
         pack({"colour": "red"})
 
 
+@pytest.mark.long
 @pytest.mark.export
 def test_export_writes_it(network, tmp_path):
     path = tmp_path / "m.tflite"

@@ -18,6 +18,7 @@ def images(*shape):
     return np.random.default_rng(1).standard_normal(shape).astype("float32")
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.parametrize(
     ("arguments", "side", "filters"),
     [

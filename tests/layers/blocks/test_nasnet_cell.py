@@ -143,6 +143,7 @@ def test_outputs_match_the_definition(description, reduction, adjust, lineage, s
     np.testing.assert_allclose(outputs, Definition(cell)(inputs), atol=1e-4)
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.parametrize("lineage", ["slim", "keras"])
 def test_layer(lineage):
     arguments = {"description": SMALL, "reduction": True, "adjust": "factorized"}

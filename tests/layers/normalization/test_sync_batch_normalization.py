@@ -92,6 +92,7 @@ def found(tmp_path_factory):
     return np.load(path)
 
 
+@pytest.mark.long
 def test_parts_of_any_size_are_one_batch(found):
     """Devices with unequal parts, or none, give outputs, gradients and averages of the whole."""
     for name, expected in whole_batch().items():

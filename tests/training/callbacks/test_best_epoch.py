@@ -50,6 +50,7 @@ def trained(folder, plan):
     return model, best
 
 
+@pytest.mark.long_to_compile
 @pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore:Epoch 3 is not kept")
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_two_devices_train_losses_like_one(trained, losses):
     assert [kind for kind in one if not as_one(trained, kind, one[kind])] == []
 
 
+@pytest.mark.long
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX maps over a named axis")
 def test_mapped_devices_have_the_loss_of_one(trained, losses):
