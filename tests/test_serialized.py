@@ -16,7 +16,15 @@ RENAMED = {
     }
 }
 # Class → arguments that it has got since, with their defaults.
-ADDED = {"metrics.CocoMeanAveragePrecision": {"kind": "bbox"}}
+ADDED = {
+    "layers.InvertedResidual": {
+        "inner_filters": None,
+        "activation": "relu6",
+        "squeeze_filters": None,
+    },
+    "layers.SqueezeExcite": {"filters": None, "gate": "sigmoid"},
+    "metrics.CocoMeanAveragePrecision": {"kind": "bbox"},
+}
 ONCE = pytest.mark.skipif(keras.backend.backend() != "torch", reason="of no backend: once")
 
 

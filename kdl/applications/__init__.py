@@ -7,6 +7,7 @@ from kdl._registry import ModelEntry
 from kdl.applications.application import Application
 from kdl.applications.mobilenet import MobileNet
 from kdl.applications.mobilenet_v2 import MobileNetV2
+from kdl.applications.mobilenet_v3 import MobileNetV3
 from kdl.applications.nasnet import NASNet
 from kdl.applications.nasnet_sizes import NASNetLarge, NASNetMobile
 from kdl.applications.pyramid import pyramid
@@ -39,6 +40,7 @@ __all__ = [
     "Application",
     "MobileNet",
     "MobileNetV2",
+    "MobileNetV3",
     "ModelEntry",
     "NASNet",
     "NASNetLarge",

@@ -97,7 +97,9 @@ class CommonArguments:
             "dtype": factory.dtype,
         }
 
-    def head(self, x: Tensor, dropout: float = 0.0, use_bias: bool = True) -> Tensor:
+    def head(
+        self, x: Tensor, dropout: float = 0.0, use_bias: bool = True, hidden: int | None = None
+    ) -> Tensor:
         """Global pooling and classifier, as the arguments ask.
 
         The classifier computes in float32 under every dtype policy, for the softmax's sake.
@@ -106,10 +108,14 @@ class CommonArguments:
             x: Last feature map.
             dropout: Fraction dropped before the classifier.
             use_bias: True for a classifier with a bias.
+            hidden: Units of a dense layer with hard-swish before the dropout; None for no such.
         """
         if not self.include_top:
             return self.pool(x)
         x = self.pool(x, "avg")
+        if hidden:
+            layer = keras.layers.Dense(hidden, dtype=self.dtype, name="classifier_hidden")
+            x = keras.layers.Activation("hard_silu", dtype=self.dtype, name="hidden_act")(layer(x))
         if dropout:
             x = keras.layers.Dropout(dropout, name="dropout")(x)
         return keras.layers.Dense(
@@ -231,6 +237,15 @@ def chain(x: Tensor, *layers: keras.layers.Layer | list) -> Tensor:
     for layer in layers:
         flat.extend(layer if isinstance(layer, list) else [layer])
     return run_chain(flat, x)
+
+
+def multiple_of_8(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and at least nine tenths of `channels`.
+
+    Widths of MobileNets are rounded so.
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _is_input(tensor):

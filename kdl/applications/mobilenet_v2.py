@@ -5,7 +5,7 @@ import keras
 from kdl._checks import check_choice
 from kdl._registry import ModelEntry
 from kdl._typing import Activation, ArrayLike, DType, Path, Shape, Tensor
-from kdl.applications._common import StrideTracker, bind_arguments, chain
+from kdl.applications._common import StrideTracker, bind_arguments, chain, multiple_of_8
 from kdl.applications.application import Application
 from kdl.applications.preprocessing import decode_predictions, scale_tf, scale_torch
 from kdl.applications.weights.names import mobilenet_v2 as names
@@ -101,11 +101,11 @@ class MobileNetV2(Application):
         factory = common.factory(padding, *_BATCH_NORM[padding])
         strides = StrideTracker(output_stride)
         block = common.block_arguments(factory)
-        x = chain(inputs, _conv(factory, _width(32 * alpha), 3, "stem", strides.next(2)[0]))
+        x = chain(inputs, _conv(factory, multiple_of_8(32 * alpha), 3, "stem", strides.next(2)[0]))
         for block_name, expansion, filters, ask in _blocks():
             step, dilation = strides.next(ask)
             x = InvertedResidual(
-                _width(filters * alpha),
+                multiple_of_8(filters * alpha),
                 step,
                 expansion,
                 dilation_rate=dilation,
@@ -113,7 +113,9 @@ class MobileNetV2(Application):
                 **block,
             )(x)
             strides.record(x)
-        x = strides.record(chain(x, _conv(factory, _width(1280 * max(alpha, 1.0)), 1, "head")))
+        x = strides.record(
+            chain(x, _conv(factory, multiple_of_8(1280 * max(alpha, 1.0)), 1, "head"))
+        )
         outputs = common.head(x, dropout)
         super().__init__(own, common, strides, outputs, _name(alpha), IMAGENET[alpha])
 
@@ -173,12 +175,6 @@ def _blocks():
     for stage, (expansion, filters, blocks, strides) in enumerate(_STAGES):
         for block in range(blocks):
             yield f"stage{stage}_block{block}", expansion, filters, strides if block == 0 else 1
-
-
-def _width(channels):
-    """The nearest multiple of 8, at least 8, and at least nine tenths of `channels`."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _conv(factory, filters, kernel_size, name, strides=1):

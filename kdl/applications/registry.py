@@ -10,6 +10,7 @@ from kdl._registry import ModelEntry
 from kdl.applications import (
     mobilenet,
     mobilenet_v2,
+    mobilenet_v3,
     nasnet,
     res2net,
     resnet,
@@ -26,6 +27,7 @@ from kdl.applications._counted_macs import COUNTED_MACS
 _FAMILIES = [
     mobilenet,
     mobilenet_v2,
+    mobilenet_v3,
     shufflenet,
     shufflenet_v2,
     squeezenet,

@@ -66,15 +66,17 @@ def mask_of_segmentation(segmentation, size):
     Raises:
         ValueError: If it is neither, or run lengths are of another size.
     """
+    from kdl.ops import decode_rle, polygons_to_mask  # which need Keras, as readers do not
+
     if isinstance(segmentation, dict) and {"size", "counts"} <= set(segmentation):
         if tuple(segmentation["size"]) != tuple(size):
             raise ValueError(
                 f"Expected run lengths of the size of the image, {list(size)} (height, width); "
                 f"received {segmentation['size']}."
             )
-        return _decode_rle(segmentation)
+        return decode_rle(segmentation)
     if isinstance(segmentation, list) and all(_is_polygon(part) for part in segmentation):
-        return _polygons_to_mask(segmentation, size)
+        return polygons_to_mask(segmentation, size)
     raise ValueError(
         "Expected a list of polygons [x, y, x, y, …] of three corners or more, or run lengths with "
         f"'size' and 'counts'; received {str(segmentation)[:40]}."
@@ -83,47 +85,3 @@ def mask_of_segmentation(segmentation, size):
 
 def _is_polygon(part):
     return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
-
-
-# These two stand in for `decode_rle` and `polygons_to_mask` of `kdl.ops`, which take the same.
-
-
-def _decode_rle(rle):
-    counts = rle["counts"]
-    counts = _uncompressed(counts) if isinstance(counts, str | bytes) else counts
-    height, width = rle["size"]
-    if sum(counts) != height * width or min(counts, default=0) < 0:
-        raise ValueError(
-            f"Expected run lengths of {height} × {width} pixels; they sum up to {sum(counts)}."
-        )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(width, height).T
-
-
-def _uncompressed(text):
-    """Run lengths of the text that pycocotools writes: numbers of 5 bits a letter."""
-    letters = text.encode() if isinstance(text, str) else text
-    counts, number, shift = [], 0, 0
-    for letter in letters:
-        bits = letter - 48
-        number |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            number -= 1 << shift
-        # From the fourth on they are told as differences from the last but one.
-        counts.append(number + counts[-2] if len(counts) > 2 else number)
-        number, shift = 0, 0
-    return counts
-
-
-def _polygons_to_mask(polygons, size):
-    from PIL import Image, ImageDraw
-
-    image = Image.new("1", size[::-1])
-    draw = ImageDraw.Draw(image)
-    for polygon in polygons:
-        # Pillow counts from the centers of pixels, COCO from their corners.
-        draw.polygon([number - 0.5 for number in polygon], fill=1)
-    return np.array(image, bool)

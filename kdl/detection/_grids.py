@@ -29,6 +29,17 @@ def strides_of(image_size, grid, stride=None):
     return strides
 
 
+def default_strides(image_size, levels, first):
+    """Strides of anchors where none are given: None, as torchvision has them, or powers of 2.
+
+    torchvision brings images to multiples of 32 pixels. With other sizes its rule, sides divided
+    and rounded down, would put anchors ever farther from the features that they are of.
+    """
+    if all(side % 32 == 0 for side in image_size):
+        return None
+    return [first << level for level in range(levels)]
+
+
 def on_grid(shapes, grid, strides, first):
     """Boxes around each cell, by row, column and shape.
 

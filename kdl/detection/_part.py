@@ -3,6 +3,8 @@
 import inspect
 from typing import Any, Self
 
+import keras
+
 
 class Part:
     """Base of a part without weights: its config is the constructor's arguments.
@@ -18,3 +20,13 @@ class Part:
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The part of a config."""
         return cls(**config)
+
+
+def as_part(part: Any) -> Any:
+    """A part or a layer, given as it is or in its serialized form."""
+    return keras.saving.deserialize_keras_object(part) if isinstance(part, dict) else part
+
+
+def as_config(part: Any) -> Any:
+    """The serialized form of a part or a layer."""
+    return keras.saving.serialize_keras_object(part)

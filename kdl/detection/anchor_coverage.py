@@ -143,8 +143,8 @@ def anchor_coverage(data: Any, anchors: ArrayLike, threshold: float = 0.5) -> An
 
 def _boxes(data):
     """Real boxes `(n, 4)` and the image of each."""
-    if isinstance(data, dict):
-        parts = [_of_targets(data)]
+    if isinstance(data, dict) or _is_pair(data):
+        parts = [_of_targets(data if isinstance(data, dict) else data[1])]
     elif hasattr(data, "shape") or _holds_numbers(data):
         boxes = _numpy(data)
         if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4:
@@ -171,6 +171,11 @@ def _numpy(values):
 
 def _holds_numbers(data):
     return isinstance(data, Sequence) and not isinstance(data[0], tuple)
+
+
+def _is_pair(data):
+    """Tell if data is images and targets, as readers give them."""
+    return isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], dict)
 
 
 def _of_targets(targets):

@@ -7,6 +7,9 @@ from keras import ops
 from kdl._typing import ArrayLike, Tensor
 from kdl.detection.matcher import Matcher
 from kdl.ops._shapes import shapes_match
+from kdl.ops.boxes import box_iog
+
+_COVERED = 0.5  # share of an anchor in a box to ignore from which on it does not count
 
 
 class AnchorTargets(NamedTuple):
@@ -20,24 +23,34 @@ class AnchorTargets(NamedTuple):
         boxes: float32 `(batch, anchors, 4)`, the truth's box.
         positive: bool `(batch, anchors)`, whether an anchor is to find that truth.
         valid: bool `(batch, anchors)`, whether it is positive or background; others are left out.
+        indices: int32 `(batch, anchors)`, the place of that truth in its image.
     """
 
     labels: Tensor
     boxes: Tensor
     positive: Tensor
     valid: Tensor
+    indices: Tensor
 
 
 def assign_targets(
-    matcher: Matcher, anchors: ArrayLike, boxes: ArrayLike, labels: ArrayLike
+    matcher: Matcher,
+    anchors: ArrayLike,
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    ignore: ArrayLike | None = None,
 ) -> AnchorTargets:
     """Target of each anchor: the class and box of the truth that the matcher gives it.
+
+    An anchor that lies half or more in a box to ignore, and finds nothing else, is left out.
 
     Args:
         matcher: Assigns anchors to ground truth.
         anchors: Boxes `(anchors, 4)`, or `(batch, anchors, 4)`.
         boxes: Ground truth `(batch, G, 4)`.
         labels: Classes `(batch, G)`; rows whose label is negative are padding.
+        ignore: Bool `(batch, G)`, boxes that are neither objects nor background, such as crowds.
+            Defaults to None, none.
 
     Raises:
         ValueError: If shapes do not fit.
@@ -57,12 +70,19 @@ def assign_targets(
             f"{tuple(boxes.shape)} and {tuple(labels.shape)}."
         )
     boxes = ops.where(ops.expand_dims(labels >= 0, -1), boxes, 0.0)
-    matches = matcher(anchors, boxes, labels >= 0)
+    exists = labels >= 0
+    ignored = ops.zeros_like(exists) if ignore is None else ops.cast(ignore, "bool") & exists
+    matches = matcher(anchors, boxes, exists & ~ignored)
+    valid = matches.valid
+    if ignore is not None:
+        covered = (box_iog(boxes, anchors) >= _COVERED) & ops.expand_dims(ignored, -1)
+        valid = matches.positive | (valid & ~ops.any(covered, 1))
     # One row more, so that there is one to take from where an image has none.
     boxes, labels = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(labels, ((0, 0), (0, 1)))
     return AnchorTargets(
         ops.maximum(ops.take_along_axis(labels, matches.indices, 1), 0),
         ops.take_along_axis(boxes, ops.expand_dims(matches.indices, -1), 1),
         matches.positive,
-        matches.valid,
+        valid,
+        matches.indices,
     )

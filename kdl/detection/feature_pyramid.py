@@ -10,7 +10,7 @@ from keras import ops
 
 from kdl._checks import check_choice, check_integer
 from kdl._typing import Shape, Tensor
-from kdl.layers._block import Block
+from kdl.detection._levels_block import LevelsBlock
 from kdl.layers._chain import build_chain, run_chain
 from kdl.layers.pooling.max_pooling2d import MaxPooling2D
 
@@ -18,7 +18,7 @@ EXTRAS = (None, "pool", "p5", "c5")
 
 
 @keras.saving.register_keras_serializable("kdl")
-class FeaturePyramid(Block):
+class FeaturePyramid(LevelsBlock):
     """Feature pyramid network (FPN): features of one width at every level, with what is above.
 
     From the coarsest level down `m = conv1×1(c) + upsample(m above)`, by the nearest pixel, and
@@ -60,7 +60,6 @@ class FeaturePyramid(Block):
         self.filters = check_integer("filters", filters)
         self.extra = check_choice("extra", extra, EXTRAS)
         self.norm = norm
-        self.input_spec = None
 
     def build(self, input_shape: Sequence[Shape]) -> None:
         """Make the convolutions."""
@@ -127,9 +126,7 @@ class FeaturePyramid(Block):
         return [*conv, self._factory.norm(f"{name}_norm")]
 
     def _checked(self, shapes):
-        is_list = isinstance(shapes, list | tuple) and len(shapes) > 0
-        if not is_list or not isinstance(shapes[0], list | tuple):
-            raise ValueError(f"Expected a list of features, finest first; received {shapes}.")
+        shapes = self._list_of_shapes(shapes)
         sizes = [self._size(shape) for shape in shapes]
         for finer, coarser in itertools.pairwise(sizes):
             if coarser not in (finer, tuple(-(-side // 2) for side in finer)):
@@ -138,15 +135,6 @@ class FeaturePyramid(Block):
                     f"large, finest first; received heights and widths {sizes}."
                 )
         return shapes
-
-    def _size(self, shape):
-        size = tuple(shape[1:3] if self._factory.axis == -1 else shape[2:4])
-        if len(shape) != 4 or None in size:
-            raise ValueError(
-                f"Expected features of four axes, whose height and width are known; received shape "
-                f"{tuple(shape)}."
-            )
-        return size
 
     def _upsampling(self, shapes, number):
         """A layer that doubles a level, or the pixels of it that the finer one gets."""

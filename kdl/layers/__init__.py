@@ -24,6 +24,7 @@ from kdl.layers.convolution.grouped_conv2d import GroupedConv2D
 from kdl.layers.convolution.self_calibrated_conv2d import SelfCalibratedConv2D
 from kdl.layers.normalization.batch_normalization import BatchNormalization
 from kdl.layers.normalization.convert_sync_batch_norm import convert_sync_batch_norm
+from kdl.layers.normalization.l2_normalization import L2Normalization
 from kdl.layers.normalization.moving_average_batch_normalization import (
     MovingAverageBatchNormalization,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "GroupedConv2D",
     "InceptionBlock",
     "InvertedResidual",
+    "L2Normalization",
     "MaxPooling2D",
     "MixedPooling",
     "MovingAverageBatchNormalization",

@@ -13,6 +13,7 @@ from kdl.layers.pooling.max_pooling2d import MaxPooling2D
 from kdl.ops.channels import channel_axis
 
 PADDINGS = ("symmetric", "same")
+ACTIVATIONS = ("relu", "relu6", "hard_swish")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,7 @@ class LayerFactory:
         use_bias=False,
         activation=None,
         kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
     ):
         """Padding if needed, and a convolution called `name`."""
         pad, padding = self._pad(kernel_size, strides, dilation_rate, name)
@@ -66,6 +68,7 @@ class LayerFactory:
             "use_bias": use_bias,
             "activation": activation,
             "kernel_initializer": kernel_initializer,
+            "bias_initializer": bias_initializer,
             **self._common(name),
         }
         if groups > 1:
@@ -98,6 +101,12 @@ class LayerFactory:
     def relu(self, name, max_value=None):
         """ReLU, or ReLU6 with `max_value=6.0`."""
         return keras.layers.ReLU(max_value, name=name, dtype=self.dtype)
+
+    def activation(self, kind, name):
+        """One of `ACTIVATIONS`; hard-swish is `x · min(max(x + 3, 0), 6) / 6`."""
+        if kind == "hard_swish":
+            return keras.layers.Activation("hard_silu", name=name, dtype=self.dtype)
+        return self.relu(name, 6.0 if kind == "relu6" else None)
 
     def max_pool(self, name, strides=2):
         """3×3 max-pool of values that are not negative, so that zeros may stand for −∞."""

@@ -65,6 +65,7 @@ class DIoULoss(MaskedLoss):
     """
 
     elementwise = True
+    compares = "boxes"  # which detectors decode for it
 
     def __init__(
         self,

@@ -171,6 +171,8 @@ class RepulsionLoss(FunctionLoss):
         1.3466
     """
 
+    compares = "scenes"  # boxes beside all truths, which detectors hand over
+
     def __init__(
         self,
         alpha: float = 0.5,

@@ -10,6 +10,7 @@ from kdl.ops.boxes import (
     box_intersection,
     box_iog,
     box_iou,
+    clip_boxes,
     decode_boxes,
     encode_boxes,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "box_iou",
     "channel_shuffle",
     "channel_split",
+    "clip_boxes",
     "conv",
     "crop_masks",
     "decode_boxes",

@@ -184,6 +184,30 @@ def decode_boxes(
     return ops.concatenate([centers - halves, centers + halves], -1)
 
 
+def clip_boxes(boxes: ArrayLike, size: tuple[int, int]) -> Tensor:
+    """Boxes cut off at the borders of an image.
+
+    Args:
+        boxes: Tensor `(…, 4)`.
+        size: Height and width of the image.
+
+    Returns:
+        Tensor `(…, 4)`; a box outside of the image has an area of 0.
+
+    Raises:
+        ValueError: If the last axis is not 4.
+
+    Example:
+        >>> import numpy as np
+        >>> [float(v) for v in clip_boxes(np.array([[-2.0, 1.0, 9.0, 4.0]]), size=(3, 8))[0]]
+        [0.0, 1.0, 8.0, 3.0]
+    """
+    (boxes,) = as_boxes(boxes=boxes)
+    height, width = size
+    most = ops.convert_to_tensor([width, height, width, height], boxes.dtype)
+    return ops.minimum(ops.maximum(boxes, 0.0), most)
+
+
 def check_variances(variances: Sequence[float], name: str = "variances") -> None:
     """Raise ValueError if `variances` are not four positive numbers."""
     if len(variances) != 4 or not all(value > 0 for value in variances):

@@ -68,6 +68,15 @@ def replica_number() -> int:
     return distributed.get_rank()
 
 
+def summed_replicas() -> int:
+    """Number of replicas whose losses TensorFlow adds up, each of its part of the batch; or 1."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def wait_for_replicas() -> None:
     """Wait until all processes of `torch.distributed` come to this call; elsewhere not at all."""
     if keras.backend.backend() == "torch" and _on_torch(None):

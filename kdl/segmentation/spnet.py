@@ -8,6 +8,7 @@ import keras
 from kdl._checks import check_integer
 from kdl._registry import ModelEntry
 from kdl._typing import DType, Shape
+from kdl.applications._backbone import as_backbone, conventions
 from kdl.applications._common import chain
 from kdl.applications.model_state import from_state, with_state
 from kdl.applications.pyramid import pyramid
@@ -89,12 +90,8 @@ class SPNet(keras.Model):
         data_format: str | None = None,
         name: str = "spnet",
     ) -> None:
-        backbone = _deserialized(backbone)
-        of_backbone = backbone.get_config()
-        data_format = data_format or of_backbone.get("data_format")
-        data_format = data_format or keras.config.image_data_format()
-        dtype = dtype or of_backbone.get("dtype") or keras.config.dtype_policy()
-        dtype = keras.dtype_policies.get(dtype)
+        backbone = as_backbone(backbone)
+        dtype, data_format = conventions(backbone, dtype, data_format)
         classes = check_integer("classes", classes)
         modules = check_integer("modules", modules, least=0)
         factory = LayerFactory("symmetric", data_format, dtype)
@@ -251,14 +248,6 @@ class _Heads:
         factory = LayerFactory(self.factory.padding, self.factory.data_format, "float32")
         x = chain(x, factory.conv(self.classes, 1, name, use_bias=True))
         return resize_align_corners(x, self.size, self.factory.data_format)
-
-
-def _deserialized(backbone):
-    if isinstance(backbone, dict):
-        backbone = keras.saving.deserialize_keras_object(backbone)
-    if not isinstance(backbone, keras.Model) or not hasattr(backbone, "operations"):
-        raise ValueError(f"backbone must be a functional model; received {backbone!r}.")
-    return backbone
 
 
 def _check_backbone(backbone):

@@ -16,7 +16,8 @@ def numpy(targets):
 def test_labels_and_boxes_are_those_of_the_matched_truth():
     boxes = np.float32([[[9, 9, 13, 13], [0, 0, 4, 4], [0, 0, 0, 0]]])
     targets = numpy(assign_targets(Matcher(0.8, 0.5), ANCHORS, boxes, np.array([[3, 5, -1]])))
-    labels, found, positive, valid = (x[0] for x in targets)
+    labels, found, positive, valid, indices = (x[0] for x in targets)
+    assert indices[:2].tolist() == [1, 0]
     assert positive.tolist() == [True, True, False, False]
     assert valid.tolist() == [True, True, False, True]  # the third lies between the thresholds
     assert labels[:2].tolist() == [5, 3]
@@ -28,11 +29,25 @@ def test_images_without_truth_are_background(count):
     targets = assign_targets(
         Matcher(force="ties"), ANCHORS, np.zeros((1, count, 4)), np.full((1, count), -1)
     )
-    labels, boxes, positive, valid = numpy(targets)
+    labels, boxes, positive, valid, _ = numpy(targets)
     assert not positive.any()
     assert valid.all()
     assert (labels >= 0).all()
     assert np.isfinite(boxes).all()
+
+
+def test_anchors_within_a_box_to_ignore_are_left_out():
+    boxes = np.float32([[[0, 0, 4, 4], [8, 8, 24, 24]]])
+    labels, ignore = np.array([[5, 2]]), np.array([[False, True]])
+    targets = assign_targets(Matcher(0.8, 0.5), ANCHORS, boxes, labels, ignore)
+    _, _, positive, valid, indices = (x[0] for x in numpy(targets))
+    x1, y1, x2, y2 = np.asarray(ANCHORS).T
+    covered = np.clip(np.minimum(x2, 24) - np.maximum(x1, 8), 0, None)
+    covered = covered * np.clip(np.minimum(y2, 24) - np.maximum(y1, 8), 0, None)
+    inside = covered >= 0.5 * (x2 - x1) * (y2 - y1)
+    assert inside.any()
+    assert not valid[inside & ~positive].any()
+    assert not positive[indices == 1].any()
 
 
 class Assignment(keras.layers.Layer):

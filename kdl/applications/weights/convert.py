@@ -58,11 +58,23 @@ def load_torch_weights(model: keras.Model, state: Path | Mapping[str, ArrayLike]
         ...
         ValueError: 'conv1.0.weight' is missing from the state dict: it belongs to another ...
     """
-    arrays = _as_arrays(state)
+    fill_from_arrays(model, *as_arrays(state))
+
+
+def fill_from_arrays(model, arrays, origin):
+    """Fill a model that has `reference_names` with arrays by their names in PyTorch.
+
+    Args:
+        model: A model of kdl.
+        arrays: Dict of arrays.
+        origin: What messages call the source.
+
+    Raises:
+        ValueError: As `load_torch_weights`.
+    """
     projects = [p for p in _projects(model, "load_torch_weights") if not _of_keras(p)]
     _check_known(model, projects, "load_torch_weights")
     project, prefix = _best(model, projects, arrays)
-    origin = os.fspath(state) if isinstance(state, str | os.PathLike) else "the state dict"
     if prefix:
         arrays = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
         origin = f"{origin} (after the prefix {prefix!r} of its names)"
@@ -108,7 +120,7 @@ def _best(model, projects, arrays, prefixes=True):
     """The project and the prefix with which most of its names are among those of the arrays."""
     counts = Counter({(project, ""): 0 for project in projects})
     for project in projects:
-        expected = {name for _, name in _named(model, project)}
+        expected = {name for _, name in named_weights(model, project)}
         for name in arrays:
             parts = name.split(".", _MOST_PREFIXES if prefixes else 0)
             for place in range(len(parts)):
@@ -139,7 +151,7 @@ def _check_known(model, projects, function):
 
 
 def _fill(model, project, arrays, origin):
-    pairs = list(_named(model, project))
+    pairs = list(named_weights(model, project))
     values, used = [], set()
     for variable, name in pairs:
         if name not in arrays:
@@ -155,15 +167,17 @@ def _fill(model, project, arrays, origin):
         variable.assign(value)
 
 
-def _as_arrays(state):
+def as_arrays(state):
+    """The arrays of a file or mapping by their names in PyTorch, and what messages call it."""
     if isinstance(state, str | os.PathLike):
-        return read_state_dict(state)
+        return read_state_dict(state), os.fspath(state)
     if not isinstance(state, Mapping):
         raise ValueError(
             f"state must be a path or a mapping of names to arrays; received a "
             f"{type(state).__name__}."
         )
-    return unwrapped_names({name: _as_array(value) for name, value in state.items()})
+    arrays = unwrapped_names({name: _as_array(value) for name, value in state.items()})
+    return arrays, "the state dict"
 
 
 def _as_array(value):
@@ -188,7 +202,7 @@ def _one_kernel_name(arrays):
     return {rename(name): array for name, array in arrays.items()}
 
 
-def _named(model, project):
+def named_weights(model, project):
     """Yields each weight of `model` with its name in the reference."""
     templates = model.reference_names()[project]
     for layer in model.layers:

@@ -77,7 +77,7 @@ class WeightSource:
             >>> import kdl
             >>> sources = [s for e in kdl.applications.list_models() for s in e.sources]
             >>> sum(not source.verified for source in sources), len(sources)
-            (12, 54)
+            (12, 55)
         """
         return self.sha256 is not None
 

@@ -13,6 +13,7 @@ from kdl.compression.distillation._view import View
 from kdl.data.model_info import get_model_info
 from kdl.graph import copy_model
 from kdl.graph.wrapper import is_wrapper, network_of, strip_first
+from kdl.ops.replicas import summed_replicas
 from kdl.training.post_step_model import PostStepModel
 
 
@@ -141,7 +142,7 @@ class Distillation(PostStepModel):
         if not training:
             return loss
         # `loss` holds the compiled one and the added ones, of which nothing is to be taken off.
-        return self.alpha * loss + (1 - self.alpha) * sum(self.losses) / _replicas()
+        return self.alpha * loss + (1 - self.alpha) * sum(self.losses) / summed_replicas()
 
     def after_step(self) -> None:
         """Calls the hook of a student that has one: of one that is pruned it keeps the masks."""
@@ -279,12 +280,3 @@ def _projection(names, student, teacher, name):
 
 def _without(shape, axis):
     return [*shape[:axis], *shape[axis + 1 :]]
-
-
-def _replicas():
-    """Number of replicas that share a batch: TensorFlow adds up their losses."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync

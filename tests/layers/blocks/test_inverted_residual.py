@@ -1,3 +1,5 @@
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -8,16 +10,27 @@ from kdl.testing import run_layer_test
 
 
 def reference(block, x):
-    from torch.nn.functional import relu6
+    import torch
+    from torch.nn.functional import hardswish, relu, relu6
 
-    conv, bn = torch_plain.operations(block)
+    # The layers of the gate have names that those of the block have, too.
+    own = [w for w in block.weights if "/squeeze/" not in w.path]
+    conv, bn = torch_plain.operations(types.SimpleNamespace(weights=own))
+    act = {"relu6": relu6, "relu": relu, "hard_swish": hardswish}[block.activation]
+
+    def gate(x):
+        weights = (keras.ops.convert_to_numpy(w) for w in block.chain[-3].weights)
+        w1, b1, w2, b2 = map(torch.tensor, weights)
+        y = relu(x.mean((2, 3)) @ w1[0, 0] + b1) @ w2[0, 0] + b2
+        return x * (relu6(y + 3) / 6)[:, :, None, None]
 
     def definition(x):
         y = x
-        if block.expansion > 1:
-            y = relu6(bn(conv(y, "expand"), "expand_bn"))
+        if (block.inner_filters or block.expansion * x.shape[1]) != x.shape[1]:
+            y = act(bn(conv(y, "expand"), "expand_bn"))
         y = conv(y, "depthwise", block.strides, block.dilation_rate, depthwise=True)
-        y = relu6(bn(y, "depthwise_bn"))
+        y = act(bn(y, "depthwise_bn"))
+        y = y if block.squeeze_filters is None else gate(y)
         y = bn(conv(y, "project"), "project_bn")
         return x + y if block.strides == 1 and y.shape == x.shape else y
 
@@ -29,6 +42,8 @@ def reference(block, x):
     [
         ({"strides": 2}, 4),  # the strides rule out the residual
         ({"expansion": 2, "kernel_size": 5, "dilation_rate": 2}, 7),
+        ({"inner_filters": 10, "activation": "hard_swish", "squeeze_filters": 3}, 7),
+        ({"inner_filters": 6, "activation": "relu"}, 7),  # without an expansion
     ],
 )
 def test_layer(arguments, size):
@@ -92,6 +107,9 @@ def test_projection_has_no_activation():
         ({"strides": 3}, "strides must be one of 1, 2; received 3"),
         ({"kernel_size": 4}, "kernel_size must be odd, such as 3 or 5; received 4"),
         ({"strides": 2, "dilation_rate": 2}, "strides or dilation, not both"),
+        ({"inner_filters": 0}, "inner_filters must be a positive integer; received 0"),
+        ({"squeeze_filters": 0}, "squeeze_filters must be a positive integer; received 0"),
+        ({"activation": "tanh"}, "activation must be one of 'relu', 'relu6', 'hard_swish'"),
         ({"padding": "valid"}, "padding must be"),
     ],
 )

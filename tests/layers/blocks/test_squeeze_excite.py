@@ -17,16 +17,18 @@ def numpy_reference(layer, x):
     for image in range(len(x)):
         z = x[image].mean((0, 1))
         s = np.maximum(z @ w1[0, 0] + b1, 0)
-        gate = 1 / (1 + np.exp(-(s @ w2[0, 0] + b2)))
+        z = s @ w2[0, 0] + b2
+        gate = 1 / (1 + np.exp(-z)) if layer.gate == "sigmoid" else np.clip(z + 3, 0, 6) / 6
         for channel in range(x.shape[-1]):
             y[image, :, :, channel] = x[image, :, :, channel] * gate[channel]
     return y
 
 
-def test_layer():
+@pytest.mark.parametrize("arguments", [{"ratio": 3}, {"filters": 7, "gate": "hard_sigmoid"}])
+def test_layer(arguments):
     run_layer_test(
         SqueezeExcite,
-        {"ratio": 3},
+        arguments,
         (4, 5, 3, 16),
         expected_output_shape=(4, 5, 3, 16),
         reference=numpy_reference,
@@ -61,6 +63,19 @@ def test_symbolic_call_yields_the_inner_graph():
 def test_bad_ratio_raises(ratio):
     with pytest.raises(ValueError, match="ratio must be a positive integer; received"):
         SqueezeExcite(ratio)
+
+
+def test_bad_gate_or_filters_raise():
+    with pytest.raises(ValueError, match="gate must be one of 'sigmoid', 'hard_sigmoid'"):
+        SqueezeExcite(gate="tanh")
+    with pytest.raises(ValueError, match="filters must be a positive integer; received 0"):
+        SqueezeExcite(filters=0)
+
+
+def test_filters_take_the_place_of_the_ratio():
+    layer = SqueezeExcite(4, filters=3, data_format="channels_last")
+    layer.build((None, 4, 4, 16))
+    assert layer.reduce.kernel.shape == (1, 1, 16, 3)
 
 
 def test_dynamic_width_raises():
