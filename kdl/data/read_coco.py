@@ -216,9 +216,14 @@ class _Annotations:
             ) from None
         if box_format is None:
             box_format = self._guessed_format(boxes, annotations)
-        if box_format == "xywh":
-            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-        return boxes
+        self._box_format = box_format
+        return self._corners(boxes)
+
+    def _corners(self, boxes):
+        """Boxes of the file, as xyxy."""
+        if self._box_format == "xyxy":
+            return boxes
+        return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
 
     def _guessed_format(self, boxes, annotations):
         """`"xyxy"` if many boxes leave their images as xywh, and far fewer are wrong as xyxy."""
@@ -264,8 +269,9 @@ class _Annotations:
             "what": what,
         }
         if "visible_boxes" in optional:
-            x, y, width, height = item.get("vis_bbox") or (-1, -1, 0, 0)
-            row["visible_boxes"] = [x, y, x + width, y + height]
+            visible = item.get("vis_bbox")
+            nothing = np.full(4, -1.0)
+            row["visible_boxes"] = self._corners(np.float64(visible)) if visible else nothing
         if "visibility" in optional:
             row["visibility"] = item.get("visibility", -1)
         return row

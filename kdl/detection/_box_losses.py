@@ -25,6 +25,22 @@ def check_losses(**losses):
             raise ValueError(f"{name} gets logits: pass from_logits=True.")
 
 
+def check_settings(detector, loss, expected):
+    """Raises ValueError if a loss of classes has settings that a detector's head is not made for.
+
+    Args:
+        detector: The detector.
+        loss: A Keras loss; what it does not have is not asked for.
+        expected: Dict: attribute → value.
+    """
+    for name, value in expected.items():
+        if getattr(loss, name, value) != value:
+            raise ValueError(
+                f"class_loss of {type(detector).__name__} needs {name}={value!r}; received "
+                f"{type(loss).__name__} with {getattr(loss, name)!r}."
+            )
+
+
 def box_loss(loss, coder, anchors, targets, truth, offsets, weights, counted=None):
     """Value of a box loss over the positive anchors, divided by a number of the whole batch.
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from kdl._typing import Tensor
 from kdl.applications.pyramid import pyramid
-from kdl.detection._box_losses import box_loss
+from kdl.detection._box_losses import box_loss, check_settings
 from kdl.detection._part import as_config
 from kdl.detection.anchor_targets import AnchorTargets, assign_targets
 from kdl.detection.dense_detections import DenseDetections
@@ -76,12 +76,7 @@ class DenseDetector(Detector):
             "background_class": 0 if activation == "softmax" else -1,
             "normalize_by_positives": True,
         }
-        for name, value in expected.items():
-            if getattr(loss, name, value) != value:
-                raise ValueError(
-                    f"class_loss of {type(self).__name__} needs {name}={value!r}; received "
-                    f"{type(loss).__name__} with {getattr(loss, name)!r}."
-                )
+        check_settings(self, loss, expected)
 
     def loss_terms(self, truth, outputs, sample_weight=None, training=True) -> dict[str, Tensor]:
         """The losses of boxes and of classes."""

@@ -29,15 +29,22 @@ def strides_of(image_size, grid, stride=None):
     return strides
 
 
-def default_strides(image_size, levels, first):
-    """Strides of anchors where none are given: None, as torchvision has them, or powers of 2.
+def grid_of(image_size, stride):
+    """Cells of features of a stride, down and across."""
+    return tuple(-(-side // stride) for side in image_size)
 
-    torchvision brings images to multiples of 32 pixels. With other sizes its rule, sides divided
+
+def exact_strides(image_size, grids):
+    """For each grid the power of 2 that gives it; None if torchvision's rule is to be kept.
+
+    torchvision brings images to multiples of 32 pixels. With other sizes its strides, sides divided
     and rounded down, would put anchors ever farther from the features that they are of.
     """
     if all(side % 32 == 0 for side in image_size):
         return None
-    return [first << level for level in range(levels)]
+    powers = [1 << exponent for exponent in range(12)]
+    strides = [next((p for p in powers if grid_of(image_size, p) == grid), None) for grid in grids]
+    return None if None in strides else strides
 
 
 def on_grid(shapes, grid, strides, first):

@@ -110,7 +110,7 @@ def of_two_stages(backbone, neck, rpn, heads):
     templates[f"{box}/conv{{i}}"] = f"{theirs}.{{i}}.0"
     templates[f"{box}/norm{{i}}"] = f"{theirs}.{{i}}.1"
     for number in range(len(heads.box_head.units)):
-        name = f"{convolutions + 1 + number}" if convolutions else f"fc{6 + number}"
+        name = f"{convolutions + 1 + 2 * number}" if convolutions else f"fc{6 + number}"
         templates[f"{box}/fc{number}"] = f"{theirs}.{name}"
     templates[f"{box}/class_logits"] = "roi_heads.box_predictor.cls_score"
     templates[f"{box}/box_offsets"] = "roi_heads.box_predictor.bbox_pred"

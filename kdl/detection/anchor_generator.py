@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kdl.detection._grids import check_levels, on_grid, strides_of
+from kdl.detection._grids import check_levels, exact_strides, on_grid, strides_of
 from kdl.detection._part import Part
 
 
@@ -82,6 +82,17 @@ class AnchorGenerator(Part):
                 for grid, stride, shapes in levels
             ]
         )
+
+    def placed(self, image_size: tuple[int, int], grids: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Anchors of all levels, of images that a network takes as they are.
+
+        As a call, but without strides of its own, and with sides that are no multiples of 32, the
+        strides are the powers of 2 that give the grids.
+        """
+        strides = exact_strides(image_size, [tuple(grid) for grid in grids])
+        if self.strides is not None or strides is None:
+            return self(image_size, grids)
+        return type(self)(self.sizes, self.ratios, strides, self.rounded)(image_size, grids)
 
     def _shapes(self, sizes):
         """The anchors of a cell, around 0."""

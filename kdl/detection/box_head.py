@@ -80,7 +80,9 @@ class BoxHead(RegionBlock):
                 self._factory.relu(f"relu{number}"),
             ]
         shape = build_chain(self.convolutions, shape)
-        self.dense = [keras.layers.Flatten(dtype=self.dtype_policy, name="flatten")]
+        # Pixels before channels in either format, whatever Keras's own setting is.
+        flatten = keras.layers.Flatten(self.data_format, dtype=self.dtype_policy, name="flatten")
+        self.dense = [flatten]
         for number, units in enumerate(self.units):
             self.dense.append(
                 keras.layers.Dense(units, "relu", dtype=self.dtype_policy, name=f"fc{number}")

@@ -83,6 +83,8 @@ class DefaultBoxes(Part):
             boxes.append(on_grid(self._shapes(level, image_size), grid, steps, first=0.5))
         return np.concatenate(boxes)
 
+    placed = __call__  # cells are exact shares of the image
+
     def _shapes(self, level, image_size):
         """The boxes of a cell of a level, around 0."""
         scale, following = self.scales[level : level + 2]

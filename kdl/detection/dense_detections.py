@@ -69,7 +69,7 @@ class DenseDetections(keras.layers.Layer):
         self.image_size = (height, width)
         self.grids = [tuple(grid) for grid in grids]
         self.activation = check_choice("activation", activation, ACTIVATIONS)
-        self.boxes = self.anchors(self.image_size, self.grids)
+        self.boxes = self.anchors.placed(self.image_size, self.grids)
         cells = np.prod(self.grids, axis=1)
         self.levels = (cells * self.anchors.per_cell).tolist()
 

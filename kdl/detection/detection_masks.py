@@ -52,8 +52,13 @@ class DetectionMasks(keras.layers.Layer):
         boxes, labels, logits = inputs
         places = ops.reshape(ops.maximum(labels, 0), (*ops.shape(labels), 1, 1, 1))
         own = ops.take_along_axis(logits, ops.cast(places, "int32"), 4)[..., 0]
-        pasted = paste_masks(ops.sigmoid(own), boxes, self.image_size, self.rule)
         exists = ops.reshape(labels >= 0, (*ops.shape(labels), 1, 1))
+        # An image after the other: the soft masks of a batch fill gigabytes.
+        return ops.map(self._of_image, (ops.sigmoid(own), boxes, exists))
+
+    def _of_image(self, parts):
+        masks, boxes, exists = parts
+        pasted = paste_masks(masks, boxes, self.image_size, self.rule)
         return (pasted >= self.threshold) & exists
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:

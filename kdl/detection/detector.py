@@ -89,7 +89,7 @@ class Detector(keras.Model):
             run_eagerly: As in Keras, like all that follow.
             steps_per_execution: Batches in one call of the compiled step.
             jit_compile: Whether XLA compiles the step.
-            auto_scale_loss: Whether the loss is scaled under mixed_float16.
+            auto_scale_loss: Whether the loss is scaled where layers compute in float16.
 
         Raises:
             ValueError: If a loss is no sum of logits' losses, or a weight of none of the losses.
@@ -104,11 +104,11 @@ class Detector(keras.Model):
         """Raise ValueError if a loss of classes does not fit the head's columns."""
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as `keras.Model.fit` does, on truth that is looked at before.
+        """Train as `keras.Model.fit` does; truth in NumPy arrays is looked at before.
 
         Raises:
-            ValueError: If there are more classes in the data than the detector has, or boxes are
-                no `(x1, y1, x2, y2)` in pixels.
+            ValueError: If a data set names more classes than the detector has; if labels in an
+                array are not below their number, or boxes are no `(x1, y1, x2, y2)` in pixels.
         """
         check_data(x, y, self._arguments["classes"])
         return super().fit(x, y, *args, **kwargs)
@@ -143,6 +143,8 @@ class Detector(keras.Model):
         training: bool = True,
     ) -> Tensor:
         """The weighted sum of the losses, and what layers added."""
+        if isinstance(sample_weight, dict):  # Keras gives each array of the truth the weights
+            sample_weight = next(iter(sample_weight.values()))
         terms = self.loss_terms(_checked_truth(y), y_pred, sample_weight, training)
         size = ops.shape(keras.tree.flatten(y_pred)[0])[0]
         total = super().compute_loss(x, y, y_pred, None, training) if self.losses else 0.0
@@ -207,7 +209,7 @@ class Detector(keras.Model):
         super().compile(self._scaled(arguments["optimizer"], engine), **engine)
         # Of the sums among these the parts of several processes are joined as such.
         self.loss = dict(chosen)
-        self._aside.losses = chosen
+        self._aside.losses, self._aside.predictor = chosen, None
         self._aside.loss_weights = {name: weights.get(name, 1.0) for name in self.losses_of_terms}
         self._aside.compiled_with = {
             "optimizer": self.optimizer,
@@ -228,6 +230,9 @@ class Detector(keras.Model):
     def _predictor(self):
         if self._aside.predictor is None:
             self._aside.predictor = self.inference_model()
+            if self.compiled:
+                engine = {name: self._aside.compiled_with[name] for name in _ENGINE}
+                self._aside.predictor.compile(**engine)
         return self._aside.predictor
 
 

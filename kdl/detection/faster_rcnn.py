@@ -1,6 +1,5 @@
 """Faster R-CNN with a feature pyramid (arXiv 1506.01497, 1612.03144)."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,8 +9,9 @@ from keras import ops
 from kdl._checks import check_integer
 from kdl._typing import DType, Tensor
 from kdl.applications._backbone import as_backbone, conventions
-from kdl.detection._box_losses import box_loss, shares
+from kdl.detection._box_losses import box_loss, check_settings, shares
 from kdl.detection._dense_detector import features_of, image_size_of, sizes_of
+from kdl.detection._grids import grid_of
 from kdl.detection._part import as_config, as_part
 from kdl.detection._torch_names import of_two_stages
 from kdl.detection.anchor_targets import AnchorTargets, assign_targets
@@ -140,6 +140,8 @@ class FasterRCNN(Detector):
         }
         heads = layers["roi_heads"]
         _check_parts(heads, layers["rpn"], classes, size)
+        if "mask_loss" in self.losses_of_terms and heads.mask_head is None:
+            raise ValueError("roi_heads has no mask head: pass ROIHeads(box_head, MaskHead(…)).")
         features = layers["neck"](features_of(backbone, levels))
         _check_strides(heads, size, sizes_of(features[: len(levels)], data_format))
         first = layers["rpn"](features)
@@ -224,6 +226,11 @@ class FasterRCNN(Detector):
             "rpn_box_loss": SmoothL1(beta=1 / 9, reduction="sum"),
             "rpn_class_loss": keras.losses.BinaryCrossentropy(**settings),
         }
+
+    def check_class_loss(self, loss: keras.losses.Loss) -> None:
+        """Raise ValueError if a loss of classes does not fit the head's columns."""
+        softmax = {"activation": "softmax", "background_class": 0, "normalize_by_positives": False}
+        check_settings(self, loss, softmax)
 
     def default_heads(self, classes: int, common: dict[str, Any]) -> ROIHeads:
         """The heads of the second stage where none are given."""
@@ -335,9 +342,9 @@ def _check_parts(heads, rpn, classes, size):
 
 
 def _check_strides(heads, size, grids):
-    strides = tuple(2 ** round(math.log2(size[0] / grid[0])) for grid in grids)
-    if heads.box_head.strides != strides:
+    strides = heads.box_head.strides
+    if [grid_of(size, stride) for stride in strides] != grids:
         raise ValueError(
-            f"The heads read levels of the strides {heads.box_head.strides}; those of the features "
-            f"are {strides}."
+            f"The heads read levels of the strides {strides}; the features are of {grids} cells, "
+            f"for an image of {size} pixels."
         )

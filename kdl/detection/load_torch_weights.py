@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from kdl._compat import all_layers
 from kdl._typing import ArrayLike, Path
@@ -18,6 +19,8 @@ _RENAMED = (
 )
 _OLD_TOWER = re.compile(r"^(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)$")
 
+_TINY = 1e-30  # of a variance that is none
+
 
 def load_torch_weights(
     model: keras.Model, state: Path | Mapping[str, ArrayLike], epsilon: float | None = None
@@ -28,13 +31,13 @@ def load_torch_weights(
     is set, so that a file that does not fit leaves the model as it was.
 
     Args:
-        model: A detector of kdl on a ResNet with `padding="symmetric"`.
+        model: A detector of kdl whose backbone torchvision has, with `padding="symmetric"`.
         state: Path of a `.pth` or `.safetensors` file, or a mapping of names to arrays or tensors
             (a PyTorch `state_dict`).
         epsilon: That of the batch norms in the network which the weights are of, if it is another
             than the model's: torchvision's first RetinaNet, Faster R-CNN and Mask R-CNN have 0 with
-            the published weights. The stored variances take up the difference. Defaults to None,
-            the same.
+            the published weights. The norms' scales take up the difference. Defaults to None, the
+            same.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -101,8 +104,12 @@ def _as_heads(arrays, heads):
 
 
 def _take_up(model, epsilon):
-    """Make the norms compute with another epsilon: `σ² + ε` is what counts."""
+    """Make the norms give what they would with another epsilon: `γ / √(σ² + ε)` is what counts."""
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            variance = keras.ops.convert_to_numpy(layer.moving_variance)
-            layer.moving_variance.assign(variance + (epsilon - layer.epsilon))
+            variance, gamma = (
+                keras.ops.convert_to_numpy(x).astype("float64")
+                for x in (layer.moving_variance, layer.gamma)
+            )
+            ratio = (variance + layer.epsilon) / np.maximum(variance + epsilon, _TINY)
+            layer.gamma.assign(gamma * np.sqrt(ratio))

@@ -8,7 +8,6 @@ from kdl._checks import check_integer
 from kdl._typing import DType
 from kdl.applications._backbone import as_backbone, conventions
 from kdl.detection._dense_detector import DenseDetector, features_of, image_size_of
-from kdl.detection._grids import default_strides
 from kdl.detection._part import as_part
 from kdl.detection._torch_names import of_retinanet
 from kdl.detection.anchor_generator import AnchorGenerator
@@ -95,7 +94,7 @@ class RetinaNet(DenseDetector):
         dtype, data_format = conventions(backbone, dtype, data_format)
         size = image_size_of(backbone.inputs[0], data_format)
         common = {"data_format": data_format, "dtype": dtype}
-        anchors = as_part(anchors) or default_anchors(size)
+        anchors = as_part(anchors) or default_anchors()
         neck = as_part(neck) or FeaturePyramid(extra="p5", name="fpn", **common)
         head = as_part(head) or RetinaNetHead(classes, anchors.per_cell[0], name="head", **common)
         parts = {
@@ -121,8 +120,7 @@ class RetinaNet(DenseDetector):
         return self._aside.reference
 
 
-def default_anchors(size: tuple[int, int]) -> AnchorGenerator:
-    """The anchors of RetinaNet for images of a size; sides are whole pixels, as in torchvision."""
+def default_anchors() -> AnchorGenerator:
+    """The anchors of RetinaNet, sides in whole pixels as torchvision has them."""
     octaves = (1, 2 ** (1 / 3), 2 ** (2 / 3))
-    sides = [[int(side * octave) for octave in octaves] for side in _SIZES]
-    return AnchorGenerator(sides, strides=default_strides(size, len(_SIZES), first=8))
+    return AnchorGenerator([[int(side * octave) for octave in octaves] for side in _SIZES])

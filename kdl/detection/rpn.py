@@ -10,7 +10,6 @@ from keras import ops
 
 from kdl._checks import check_integer
 from kdl._typing import Shape, Tensor
-from kdl.detection._grids import default_strides
 from kdl.detection._levels_block import LevelsBlock
 from kdl.detection._part import as_config, as_part
 from kdl.detection.anchor_generator import AnchorGenerator
@@ -85,8 +84,7 @@ class RPN(LevelsBlock):
         super().__init__(**kwargs)
         height, width = image_size
         self.image_size = (height, width)
-        strides = default_strides(self.image_size, len(_SIZES), first=4)
-        self.anchors = as_part(anchors) or AnchorGenerator(_SIZES, strides=strides)
+        self.anchors = as_part(anchors) or AnchorGenerator(_SIZES)
         self.depth = check_integer("depth", depth, least=0)
         self.filters = check_integer("filters", filters)
         self.candidates = tuple(check_integer("candidates", number) for number in candidates)
@@ -105,7 +103,7 @@ class RPN(LevelsBlock):
         shapes = self._list_of_shapes(input_shape)
         grids = [self._size(shape) for shape in shapes]
         # A tensor would be of the graph it was made in.
-        self.boxes = self.anchors(self.image_size, grids)
+        self.boxes = self.anchors.placed(self.image_size, grids)
         self.levels = [math.prod(grid) * self._per_cell for grid in grids]
         self.tower = []
         for number in range(self.depth):

@@ -118,6 +118,12 @@ def test_visible_boxes_are_minus_one_where_there_is_none(tmp_path):
     np.testing.assert_allclose(targets["visibility"][0], [0.5, 0.01])
 
 
+def test_visible_boxes_are_of_the_format_of_boxes(tmp_path):
+    boxes = [box(10, 2, 0, 8, 4, vis_bbox=[2, 0, 5, 4])]
+    targets = read_coco(write_coco(tmp_path, annotations=boxes), box_format="xyxy").targets
+    np.testing.assert_array_equal(targets["visible_boxes"][0], [[2, 0, 5, 4]])
+
+
 RLE = {"size": [10, 20], "counts": [20, 3, 7, 3, 167]}  # columns 2 and 3, rows 0 … 2
 
 

@@ -68,3 +68,11 @@ def test_grids_that_do_not_fit_raise():
         AnchorGenerator([(32,)])((8, 8), [(1, 1), (1, 1)])
     with pytest.raises(ValueError, match=r"image_size: expected \(height, width\); received 8"):
         AnchorGenerator([(32,)])(8, [(1, 1)])
+
+
+def test_anchors_of_any_size_stand_on_their_features():
+    generator = AnchorGenerator([(16,)], ratios=(1.0,))
+    centers = [generator.placed(size, [grid])[-1] for size, grid in (((40, 76), (2, 3)),)]
+    assert centers[0].tolist() == [56.0, 24.0, 72.0, 40.0]  # around (64, 32): strides of 32
+    even = generator.placed((64, 64), [(4, 4)])
+    np.testing.assert_array_equal(even, generator((64, 64), [(4, 4)]))

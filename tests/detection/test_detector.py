@@ -64,6 +64,27 @@ def test_sample_weight_is_that_of_an_image():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(total), sum(parts), rtol=1e-4)
 
 
+def test_weights_given_to_fit_are_those_of_images():
+    images, truth = scenes(2)
+    model = detector()
+    model.compile(keras.optimizers.SGD(0.0))
+    whole = model.evaluate(images, truth, verbose=0)[0]
+    weights = np.float32([1, 0])
+    part = model.evaluate(images, truth, sample_weight=weights, verbose=0)[0]
+    logs = model.fit(images, truth, sample_weight=weights, verbose=0).history
+    assert part < whole
+    assert np.isfinite(logs["loss"]).all()
+
+
+def test_eager_predict_is_what_compile_asks_for():
+    model = detector()
+    images, _ = scenes(1)
+    model.predict(images, verbose=0)
+    model.compile(run_eagerly=True)
+    model.predict(images, verbose=0)
+    assert model._aside.predictor.run_eagerly
+
+
 def test_batch_without_objects_has_a_finite_loss():
     images, truth = scenes(2)
     truth["labels"] = np.full_like(truth["labels"], -1)

@@ -16,6 +16,7 @@ from kdl.detection import (
     ROIHeads,
     load_torch_weights,
 )
+from kdl.losses import FocalLoss
 from kdl.ops import roi_levels
 
 pytestmark = pytest.mark.every_backend
@@ -202,7 +203,7 @@ def test_boxes_keep_their_precision_where_features_are_halved():
 def test_strides_of_other_features_raise():
     backbone = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 64, 3))
     heads = ROIHeads(BoxHead(2, strides=(4, 8, 16)))
-    with pytest.raises(ValueError, match=r"those of the features are \(8, 16, 32\)"):
+    with pytest.raises(ValueError, match=r"features are of \[\(8, 8\), \(4, 4\), \(2, 2\)\] cells"):
         FasterRCNN(
             backbone,
             2,
@@ -216,6 +217,37 @@ def test_strides_of_other_features_raise():
 def test_default_anchors_stand_on_their_features_at_any_size():
     rpn = RPN((100, 76))
     grids = [(25, 19), (13, 10), (7, 5), (4, 3), (2, 2)]
-    boxes = rpn.anchors(rpn.image_size, grids)
+    boxes = rpn.anchors.placed(rpn.image_size, grids)
     last = boxes[25 * 19 * 3 - 1]
     np.testing.assert_allclose((last[:2] + last[2:]) / 2, (18 * 4, 24 * 4))
+
+
+@pytest.mark.long_to_compile
+def test_channels_first_gives_what_channels_last_gives():
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow convolves channels first on accelerators alone")
+
+    def made(data_format):
+        shape = (64, 64, 3) if data_format == "channels_last" else (3, 64, 64)
+        common = {"data_format": data_format}
+        anchors = AnchorGenerator([(12,), (18,), (24,), (36,), (48,)])
+        return FasterRCNN(
+            ShuffleNetV2(0.5, include_top=False, input_shape=shape, **common),
+            3,
+            neck=FeaturePyramid(16, "pool", **common),
+            rpn=RPN((64, 64), anchors, filters=16, proposals=(60, 30), **common),
+            roi_heads=ROIHeads(BoxHead(3, units=(32,), **common), **common),
+        )
+
+    images, _ = squares(2)
+    last, first = made("channels_last"), made("channels_first")
+    first.set_weights(last.get_weights())
+    expected = last(images, training=False)["class_logits"]
+    found = first(images.transpose(0, 3, 1, 2), training=False)["class_logits"]
+    np.testing.assert_allclose(numpy(found), numpy(expected), atol=1e-4)
+
+
+def test_class_loss_of_other_columns_raises():
+    focal = FocalLoss(from_logits=True, reduction="sum")
+    with pytest.raises(ValueError, match="activation='softmax'"):
+        small().compile(class_loss=focal)

@@ -199,3 +199,9 @@ def test_masks_of_another_size_raise():
     truth = {"boxes": np.zeros((1, 1, 4)), "labels": np.zeros((1, 1), int)}
     with pytest.raises(ValueError, match=r"size of the network's input, \(batch, 1, 64, 64\)"):
         model.fit(np.zeros((1, 64, 64, 3)), {**truth, "masks": np.zeros((1, 1, 32, 32))}, verbose=0)
+
+
+def test_heads_without_a_mask_head_raise():
+    backbone = ShuffleNetV2(0.5, include_top=False, input_shape=(64, 64, 3))
+    with pytest.raises(ValueError, match="has no mask head"):
+        MaskRCNN(backbone, 3, roi_heads=ROIHeads(BoxHead(3)))

@@ -16,6 +16,7 @@ from kdl.data import Mixup
 from kdl.layers import (
     CentralizedConv2D,
     FakeQuantize,
+    L2Normalization,
     MovingAverageBatchNormalization,
     SwitchableNormalization,
     SyncBatchNormalization,
@@ -35,6 +36,7 @@ NORMS = {
     SUMMED: SyncBatchNormalization,
     "switchable": SwitchableNormalization,
     "synchronized switchable": lambda: SwitchableNormalization(synchronized=True),
+    "l2": L2Normalization,
     "moving average": lambda: MovingAverageBatchNormalization(
         buffer_size=2, warmup_steps=0, correction_steps=4, synchronized=True
     ),

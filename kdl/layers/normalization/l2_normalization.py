@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdl._typing import Shape, Tensor
+from kdl.ops._shapes import along_axis
 from kdl.ops.channels import channel_axis
 
 _SMALLEST_NORM = 1e-12
@@ -18,8 +19,8 @@ class L2Normalization(keras.layers.Layer):
     `y = γ · x / max(‖x‖₂, 1e-12)`, the norm over the channels of a pixel. SSD brings features of an
     early layer to the size of later ones by it.
 
-    Shapes: `(batch, height, width, channels)` → the same; channels at axis 1 with
-    `data_format="channels_first"`.
+    Shapes: `(batch, …, channels)` → the same; channels at axis 1 with
+    `data_format="channels_first"`. Computed in float32 at least.
 
     Args:
         scale: What `γ` starts from. Defaults to 20, as in SSD.
@@ -40,7 +41,7 @@ class L2Normalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.scale = scale
         self.data_format = data_format or keras.config.image_data_format()
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.autocast = False  # the squares of float16 pass its largest number
 
     def build(self, input_shape: Shape) -> None:
         """Make the scales."""
@@ -50,12 +51,12 @@ class L2Normalization(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Normalize."""
-        axis = channel_axis(self.data_format)
-        x = ops.cast(inputs, "float32")
+        axis, rank = channel_axis(self.data_format), len(inputs.shape)
+        wide = keras.backend.result_type(self.compute_dtype, "float32")
+        x, gamma = ops.cast(inputs, wide), ops.cast(self.gamma, wide)
         norm = ops.sqrt(ops.maximum(ops.sum(x * x, axis, keepdims=True), _SMALLEST_NORM**2))
-        shape = (1, 1, 1, -1) if axis == -1 else (1, -1, 1, 1)
-        scaled = x / norm * ops.cast(ops.reshape(self.gamma, shape), "float32")
-        return ops.cast(scaled, self.compute_dtype)
+        gamma = ops.reshape(gamma, along_axis(axis, rank))
+        return ops.cast(x / norm * gamma, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""

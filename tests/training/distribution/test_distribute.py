@@ -77,6 +77,7 @@ def test_two_devices_train_like_one(equal):
         two_devices.SUMMED: True,
         "switchable": plain,
         "synchronized switchable": True,
+        "l2": True,
         "moving average": True,
     }
 
