@@ -5,7 +5,7 @@ import numpy as np
 
 from kdl._typing import Tensor
 from kdl.applications.pyramid import pyramid
-from kdl.detection._box_losses import box_loss, check_settings
+from kdl.detection._box_losses import box_loss
 from kdl.detection._part import as_config
 from kdl.detection.anchor_targets import AnchorTargets, assign_targets
 from kdl.detection.dense_detections import DenseDetections
@@ -68,15 +68,14 @@ class DenseDetector(Detector):
             self.matcher, self.anchors, truth["boxes"], truth["labels"], truth.get("ignore")
         )
 
-    def check_class_loss(self, loss: keras.losses.Loss) -> None:
-        """Raise ValueError if a loss of classes does not fit the head's columns."""
+    def class_loss_settings(self) -> dict:
+        """Settings that a loss of classes must have, if it has such, to fit the head's columns."""
         activation = self.decoder.activation
-        expected = {
+        return {
             "activation": activation,
             "background_class": 0 if activation == "softmax" else -1,
             "normalize_by_positives": True,
         }
-        check_settings(self, loss, expected)
 
     def loss_terms(self, truth, outputs, sample_weight=None, training=True) -> dict[str, Tensor]:
         """The losses of boxes and of classes."""

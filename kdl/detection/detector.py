@@ -9,7 +9,7 @@ from keras import ops
 from kdl._compat import all_layers
 from kdl._typing import ArrayLike, Tensor
 from kdl.applications.model_state import from_state, with_state
-from kdl.detection._box_losses import check_losses
+from kdl.detection._box_losses import check_losses, check_settings
 from kdl.detection._truth_checks import check_data
 from kdl.ops.replicas import summed_replicas
 
@@ -33,7 +33,7 @@ class Detector(keras.Model):
     go into the callback `kdl.training.HostEvaluation`; `evaluate` gives the losses.
 
     A subclass builds its graph, hands it over here with its arguments, and implements
-    `default_losses` and `loss_terms`.
+    `default_losses`, `class_loss_settings` and `loss_terms`.
 
     Args:
         inputs: The images.
@@ -56,7 +56,7 @@ class Detector(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         self._arguments = arguments
         # What lies in here is neither saved with the model nor listed among its layers.
-        self._aside = types.SimpleNamespace(decoder=decoder, predictor=None)
+        self._aside = types.SimpleNamespace(decoder=decoder, predictor=None, names={})
         self._term_means = {term: keras.metrics.Mean(name=term) for term in self.losses_of_terms}
 
     @property
@@ -100,8 +100,13 @@ class Detector(keras.Model):
         """The losses that `compile` takes where none is given, by the names of its arguments."""
         raise NotImplementedError
 
-    def check_class_loss(self, loss: keras.losses.Loss) -> None:
-        """Raise ValueError if a loss of classes does not fit the head's columns."""
+    def class_loss_settings(self) -> dict[str, Any]:
+        """Settings that a loss of classes must have, if it has such, to fit the head's columns."""
+        raise NotImplementedError
+
+    def reference_names(self) -> dict[str, dict[str, str]]:
+        """Names of the layers in torchvision, as data; none if the backbone has no such names."""
+        return self._aside.names
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train as `keras.Model.fit` does; truth in NumPy arrays is looked at before.
@@ -198,7 +203,7 @@ class Detector(keras.Model):
         given = {name: arguments[name] for name in self.losses_of_terms}
         chosen = {**self.default_losses(), **{k: v for k, v in given.items() if v is not None}}
         check_losses(**chosen)
-        self.check_class_loss(chosen["class_loss"])
+        check_settings(self, chosen["class_loss"], self.class_loss_settings())
         weights = dict(arguments["loss_weights"] or {})
         unknown = sorted(weights.keys() - set(self.losses_of_terms))
         if unknown:

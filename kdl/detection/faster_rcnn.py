@@ -9,7 +9,7 @@ from keras import ops
 from kdl._checks import check_integer
 from kdl._typing import DType, Tensor
 from kdl.applications._backbone import as_backbone, conventions
-from kdl.detection._box_losses import box_loss, check_settings, shares
+from kdl.detection._box_losses import box_loss, shares
 from kdl.detection._dense_detector import features_of, image_size_of, sizes_of
 from kdl.detection._grids import grid_of
 from kdl.detection._part import as_config, as_part
@@ -166,7 +166,7 @@ class FasterRCNN(Detector):
         super().__init__(backbone.inputs[0], outputs, decoder, arguments, name)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._aside.parts = parts
-        self._aside.reference = of_two_stages(
+        self._aside.names = of_two_stages(
             backbone, layers["neck"].name, layers["rpn"].name, layers["roi_heads"]
         )
 
@@ -208,7 +208,7 @@ class FasterRCNN(Detector):
             run_eagerly: As in Keras, like all that follow.
             steps_per_execution: Batches in one call of the compiled step.
             jit_compile: Whether XLA compiles the step.
-            auto_scale_loss: Whether the loss is scaled under mixed_float16.
+            auto_scale_loss: Whether the loss is scaled where layers compute in float16.
             rpn_box_loss: Loss of the boxes of anchors. Defaults to the smooth L1 loss, too.
             rpn_class_loss: Loss of the objectness of anchors. Defaults to binary cross-entropy.
 
@@ -227,10 +227,9 @@ class FasterRCNN(Detector):
             "rpn_class_loss": keras.losses.BinaryCrossentropy(**settings),
         }
 
-    def check_class_loss(self, loss: keras.losses.Loss) -> None:
-        """Raise ValueError if a loss of classes does not fit the head's columns."""
-        softmax = {"activation": "softmax", "background_class": 0, "normalize_by_positives": False}
-        check_settings(self, loss, softmax)
+    def class_loss_settings(self) -> dict[str, Any]:
+        """Settings that a loss of classes must have, if it has such, to fit the head's columns."""
+        return {"activation": "softmax", "background_class": 0, "normalize_by_positives": False}
 
     def default_heads(self, classes: int, common: dict[str, Any]) -> ROIHeads:
         """The heads of the second stage where none are given."""
@@ -279,10 +278,6 @@ class FasterRCNN(Detector):
             ops.take_along_axis(drawn, places, 1),
             ops.take_along_axis(targets.indices, places, 1),
         )
-
-    def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in torchvision, if the backbone has such."""
-        return self._aside.reference
 
     def _rpn_losses(self, truth, outputs, weights):
         parts, losses, rpn = self._aside.parts, self._aside.losses, self.rpn

@@ -117,7 +117,7 @@ class FCOS(DenseDetector):
         features = parts["neck"](features_of(backbone, levels))
         own = {"levels": tuple(levels), "dtype": dtype.name, "data_format": data_format}
         super().__init__(backbone, size, features, parts, classes, "sigmoid", own, name)
-        self._aside.reference = of_fcos(backbone, parts["neck"].name, parts["head"])
+        self._aside.names = of_fcos(backbone, parts["neck"].name, parts["head"])
 
     def compile(
         self,
@@ -141,7 +141,7 @@ class FCOS(DenseDetector):
             run_eagerly: As in Keras, like all that follow.
             steps_per_execution: Batches in one call of the compiled step.
             jit_compile: Whether XLA compiles the step.
-            auto_scale_loss: Whether the loss is scaled under mixed_float16.
+            auto_scale_loss: Whether the loss is scaled where layers compute in float16.
             centerness_loss: Loss of the center-ness of positive points, of logits and a sum, which
                 is divided by their number in the batch. Defaults to binary cross-entropy.
 
@@ -175,10 +175,6 @@ class FCOS(DenseDetector):
             sample_weight=shares(positive, positive, sample_weight),
         )
         return terms
-
-    def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in torchvision, if the backbone has such."""
-        return self._aside.reference
 
 
 def centerness(boxes: Tensor, anchors: Tensor) -> Tensor:

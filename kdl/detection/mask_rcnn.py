@@ -91,7 +91,7 @@ class MaskRCNN(FasterRCNN):
             run_eagerly: As in Keras, like all that follow.
             steps_per_execution: Batches in one call of the compiled step.
             jit_compile: Whether XLA compiles the step.
-            auto_scale_loss: Whether the loss is scaled under mixed_float16.
+            auto_scale_loss: Whether the loss is scaled where layers compute in float16.
             rpn_box_loss: As in `FasterRCNN`.
             rpn_class_loss: As in `FasterRCNN`.
             mask_loss: Loss of a mask's logits, a sum over masks of the mean over pixels, which is

@@ -108,16 +108,12 @@ class RetinaNet(DenseDetector):
         features = neck(features_of(backbone, levels))
         own = {"levels": tuple(levels), "dtype": dtype.name, "data_format": data_format}
         super().__init__(backbone, size, features, parts, classes, "sigmoid", own, name)
-        self._aside.reference = of_retinanet(backbone, neck.name, head.name)
+        self._aside.names = of_retinanet(backbone, neck.name, head.name)
 
     def default_losses(self) -> dict[str, keras.losses.Loss]:
         """The focal loss, and the L1 loss of offsets."""
         focal = FocalLoss(from_logits=True, normalize_by_positives=True, reduction="sum")
         return {"box_loss": SmoothL1(beta=0.0, reduction="sum"), "class_loss": focal}
-
-    def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in torchvision, if the backbone has such."""
-        return self._aside.reference
 
 
 def default_anchors() -> AnchorGenerator:

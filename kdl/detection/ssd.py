@@ -134,15 +134,11 @@ class SSD(DenseDetector):
         }
         own = {"levels": tuple(levels), "dtype": dtype.name, "data_format": data_format}
         super().__init__(backbone, size, features, parts, classes, "softmax", own, name)
-        self._aside.reference = of_ssd(backbone, neck, head)
+        self._aside.names = of_ssd(backbone, neck, head)
 
     def default_losses(self) -> dict[str, keras.losses.Loss]:
         """Cross-entropy with hard-negative mining, and the smooth L1 loss of offsets."""
         return {"box_loss": SmoothL1(reduction="sum"), "class_loss": HardNegativeMining()}
-
-    def reference_names(self) -> dict[str, dict[str, str]]:
-        """Names of the layers in torchvision, if the backbone has such."""
-        return self._aside.reference
 
 
 def SSD300(

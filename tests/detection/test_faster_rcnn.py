@@ -127,19 +127,9 @@ def test_targets_match_torchvision(golden):
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_losses_match_torchvision(golden, empty):
-    truth = {key: values.copy() for key, values in golden.truth.items()}
-    if empty:
-        truth["labels"][1] = -1
+    truth = detectors.without_second(golden.truth, empty)
     losses = golden.model.loss_terms(truth, golden.outputs, training=False)
-    expected = golden.meta["losses_second_image_without_truth" if empty else "losses"]
-    names = {
-        "class_loss": "loss_classifier",
-        "box_loss": "loss_box_reg",
-        "rpn_class_loss": "loss_objectness",
-        "rpn_box_loss": "loss_rpn_box_reg",
-    }
-    for ours, theirs in names.items():
-        np.testing.assert_allclose(numpy(losses[ours]), expected[theirs], rtol=1e-4, err_msg=ours)
+    detectors.assert_losses_match(losses, golden.meta, empty)
 
 
 @pytest.mark.long
@@ -148,9 +138,7 @@ def test_gradient_norms_match_torchvision(golden):
         outputs = golden.model(images, training=False)
         return sum(golden.model.loss_terms(golden.truth, outputs, training=False).values())
 
-    norms = detectors.gradient_norms(golden.model, total, golden.images, golden.meta)
-    ours, theirs = np.array(list(norms.values())).T
-    np.testing.assert_allclose(ours, theirs, rtol=1e-2)
+    detectors.assert_gradient_norms_match(golden.model, total, golden.images, golden.meta)
 
 
 def small(size=64, classes=3):

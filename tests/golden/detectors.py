@@ -8,12 +8,25 @@ import json
 import pathlib
 import zlib
 
+import keras
 import numpy as np
 from golden import stand_in
 
 from kdl.applications.weights.convert import named_weights
 from kdl.testing._checks import random_array
 from kdl.testing._gradients import gradients
+
+# torchvision's name of a loss → ours.
+LOSSES = {
+    "classification": "class_loss",
+    "bbox_regression": "box_loss",
+    "bbox_ctrness": "centerness_loss",
+    "loss_classifier": "class_loss",
+    "loss_box_reg": "box_loss",
+    "loss_mask": "mask_loss",
+    "loss_objectness": "rpn_class_loss",
+    "loss_rpn_box_reg": "rpn_box_loss",
+}
 
 
 def load(name):
@@ -89,10 +102,27 @@ def assert_detections_match(found, arrays):
             free.remove(near[0])
 
 
-def gradient_norms(model, forward, images, meta):
-    """Norms of the gradient of a scalar, and those of the file, by the reference's names."""
+def without_second(truth, empty):
+    """A copy of the ground truth, without that of the second image if `empty`."""
+    truth = {key: values.copy() for key, values in truth.items()}
+    if empty:
+        truth["labels"][1] = -1
+    return truth
+
+
+def assert_losses_match(losses, meta, empty):
+    """Each loss of the file, within 1e-4."""
+    expected = meta["losses_second_image_without_truth" if empty else "losses"]
+    for theirs, value in expected.items():
+        ours = keras.ops.convert_to_numpy(losses[LOSSES[theirs]])
+        np.testing.assert_allclose(ours, value, rtol=1e-4, err_msg=theirs)
+
+
+def assert_gradient_norms_match(model, forward, images, meta):
+    """Norms of the gradient of a scalar by each weight that the file tells of, within 1e-2."""
     named = {name: v for v, name in named_weights(model, "torchvision") if v.trainable}
     found, _ = gradients(forward, list(named.values()), images)
-    scale = float(random_array((), seed=1))
-    ours = {name: np.linalg.norm(g) / abs(scale) for name, g in zip(named, found, strict=True)}
-    return {name: (ours[name], norm) for name, norm in meta["gradient_norms"].items()}
+    scale = abs(float(random_array((), seed=1)))
+    ours = {name: np.linalg.norm(g) / scale for name, g in zip(named, found, strict=True)}
+    for name, norm in meta["gradient_norms"].items():
+        np.testing.assert_allclose(ours[name], norm, rtol=1e-2, err_msg=name)
